@@ -1,0 +1,117 @@
+"""Settings: one frozen dataclass a script, every field a command-line flag.
+
+A script declares `class Config` with fields made by `setting`, which carry their help, unit and
+allowed values. `add_settings` turns them into flags, `resolve` merges the flags that were given over
+a preset over the defaults, and `check` refuses values out of range. Read next: search.py.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+import typing
+from collections.abc import Callable
+
+
+class ConfigError(ValueError):
+    """A setting has a wrong value; the message names it and what is allowed."""
+
+
+def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf):
+    """Declare a dataclass field that is also a flag.
+
+    Args:
+        help: what it is, with its unit.
+        choices: allowed values (of each element, if the field is a tuple), if limited to a list.
+        low, high: allowed range, bounds included.
+    """
+    metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check(config) -> None:
+    """Check every field of a config, whether it came from flags or from a file.
+
+    Raises:
+        ConfigError: the first value that is not allowed.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, allowed = getattr(config, field.name), field.metadata
+        many = typing.get_origin(hints[field.name]) is tuple
+        kind = typing.get_args(hints[field.name])[0] if many else hints[field.name]
+        for item in value if many else (value,):
+            flag = f"--{field.name.replace('_', '-')}"
+            if type(item) is not kind and not (kind is float and type(item) is int):
+                raise ConfigError(f"{flag} is {item!r}; it must be of type {kind.__name__}")
+            if allowed["choices"] and item not in allowed["choices"]:
+                names = ", ".join(map(str, allowed["choices"]))
+                raise ConfigError(f"{flag} is {item!r}; it must be one of {names}")
+            if kind in (int, float) and not (allowed["low"] <= item <= allowed["high"]):
+                bounds = [f"at least {allowed['low']}"] * (allowed["low"] > -math.inf)
+                bounds += [f"at most {allowed['high']}"] * (allowed["high"] < math.inf)
+                raise ConfigError(f"{flag} is {item}; it must be {' and '.join(bounds) or 'finite'}")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line and exit code 2, and that takes no abbreviations."""
+
+    def __init__(self, **kwargs):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
+
+    def error(self, message):
+        print(f"{self.prog}: error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _reader(hint) -> Callable[[str], object]:
+    """Return how a flag's text becomes a value of the annotated type."""
+    if typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
+        read = lambda text: tuple(kind(part) for part in text.split(",") if part)  # noqa: E731
+        read.__name__ = f"comma-separated list of {kind.__name__}"
+        return read
+    return hint
+
+
+def add_settings(parser: argparse.ArgumentParser, cls: type) -> None:
+    """Add a flag for every field of a config class; a flag that is not given leaves no attribute."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint, default = hints[field.name], field.default
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        choices = field.metadata["choices"]
+        listed = f"; one of {', '.join(map(str, choices))}" if choices else ""
+        help_text = f"{field.metadata['help']}{listed} (default: {shown})".replace("%", "%%")
+        how = {"action": argparse.BooleanOptionalAction} if hint is bool else {"type": _reader(hint)}
+        if hint is not bool:
+            how["metavar"] = {int: "N", float: "X"}.get(hint, "VALUE")
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **how)
+
+
+def resolve(cls: type, args: argparse.Namespace, preset: dict | None = None):
+    """Return the config: flags that were given, over the preset, over the defaults.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return from_dict(cls, {**(preset or {}), **given})
+
+
+def from_dict(cls: type, values: dict):
+    """Build a checked config from a mapping, for example a run's config.json.
+
+    Raises:
+        ConfigError: a name or value is not allowed.
+    """
+    unknown = values.keys() - {field.name for field in dataclasses.fields(cls)}
+    if unknown:
+        raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}")
+    frozen = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    config = cls(**frozen)
+    check(config)
+    return config

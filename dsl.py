@@ -1,0 +1,689 @@
+"""The language of update rules: tokens, rules, search spaces, and the optimizer that runs a rule.
+
+Neural Optimizer Search, Bello et al., ICML 2017, section 3.2. A rule is a string of groups of five
+tokens, `op1 op2 u1 u2 b`, and each group computes b(u1(op1), u2(op2)). Its result joins the operand
+bank as r1, r2, ... for later groups; the last result, times the learning rate, is subtracted from
+the weights. PowerSign, g * exp(sign(g) * sign(m)), is the two groups
+
+    sign_g sign_m id id mul | r1 g exp id mul
+
+Three tables say what each token means, `Rule` reads a string, `apply_rule` computes it,
+`RuleOptimizer` trains with it and `SearchSpace` says which strings are legal. Nothing to run here;
+try `python rules.py show powersign`. Read next: rules.py, then child.py.
+"""
+
+import hashlib
+import math
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+GROUP = 5  # tokens in a group: op1 op2 u1 u2 b
+MAX_GROUPS = 4  # the ICML text goes to depth 3, the later arXiv text to 4
+
+
+class RuleError(ValueError):
+    """A string that is not a rule; the message names the token, what was allowed, and points."""
+
+
+# --- operands -------------------------------------------------------------------------------------
+
+
+class ParameterStep:
+    """One parameter tensor at one training step: all that an operand can be computed from.
+
+    The moving averages are updated the first time an operand asks for them, so a rule pays only for
+    what it uses, and "the average is updated before its sign is taken" holds by itself.
+
+    Args:
+        w, g: weights and gradient, any shape, same dtype.
+        state: dict that keeps `step` (int, 0 before the first step) and the averages between steps.
+        group: `betas`, `eps` and `total_steps`, as in a parameter group of RuleOptimizer.
+        generator: a CPU generator for random operands.
+    """
+
+    def __init__(self, w: Tensor, g: Tensor, state: dict, group: dict, generator: torch.Generator):
+        self.w, self.g, self.state = w, g, state
+        self.betas, self.eps, self.total_steps = group["betas"], group["eps"], group["total_steps"]
+        self.generator = generator
+        self.completed = state.get("step", 0)
+        state["step"] = self.completed + 1
+
+    def _average(self, name: str, value: Tensor, beta: float) -> Tensor:
+        if name not in self.state:
+            self.state[name] = torch.zeros_like(value, memory_format=torch.preserve_format)
+        average = self.state[name].lerp_(value, 1 - beta)
+        return average / (1 - beta ** self.state["step"])  # Adam's bias correction
+
+    @cached_property
+    def m(self) -> Tensor:
+        return self._average("m", self.g, self.betas[0])
+
+    @cached_property
+    def v(self) -> Tensor:
+        return self._average("v", self.g * self.g, self.betas[1])
+
+    @cached_property
+    def gamma(self) -> Tensor:
+        return self._average("gamma", self.g * self.g * self.g, self.betas[2])
+
+    @property
+    def progress(self) -> float:
+        """t / T for the decays, t = steps completed before this one."""
+        # UNSPECIFIED: what a decay does beyond T; ours stays at its end, so that no sign flips.
+        return min(self.completed / self.total_steps, 1.0)
+
+    def constant(self, value: float) -> Tensor:
+        return torch.full_like(self.g, value)
+
+    def normal(self, std: float) -> Tensor:
+        """Fresh N(0, std) noise; drawn on the CPU so that a seed means the same on any device."""
+        draw = torch.randn(self.g.shape, generator=self.generator, dtype=self.g.dtype)
+        return draw.to(self.g.device) * std
+
+
+def sign(x: Tensor) -> Tensor:
+    """Sign of x; NaN stays NaN (torch.sign would return 0 and hide a diverged run)."""
+    return torch.where(x.isnan(), x, x.sign())
+
+
+class Operand(NamedTuple):
+    infix: str
+    latex: str
+    value: Callable[[ParameterStep], Tensor]
+
+
+# fmt: off
+# Names and order of the three tables are a file format: append, never reorder.
+OPERANDS: dict[str, Operand] = {
+    "g":       Operand("g",        "g",                lambda s: s.g),
+    "g2":      Operand("g^2",      "g^2",              lambda s: s.g * s.g),
+    "g3":      Operand("g^3",      "g^3",              lambda s: s.g * s.g * s.g),
+    "m":       Operand("m",        r"\hat m",          lambda s: s.m),
+    "v":       Operand("v",        r"\hat v",          lambda s: s.v),
+    "gamma":   Operand("gamma",    r"\hat\gamma",      lambda s: s.gamma),
+    "sign_g":  Operand("sign(g)",  r"\operatorname{sign}(g)",      lambda s: sign(s.g)),
+    "sign_m":  Operand("sign(m)",  r"\operatorname{sign}(\hat m)", lambda s: sign(s.m)),
+    "1":       Operand("1",        "1",                lambda s: s.constant(1.0)),
+    # UNSPECIFIED: how large the "small constant noise" is; N(0, 0.01) read as standard deviation.
+    "noise":   Operand("noise",    r"\epsilon",        lambda s: s.normal(0.01)),
+    "1e-4w":   Operand("1e-4*w",   "10^{-4} w",        lambda s: 1e-4 * s.w),
+    "1e-3w":   Operand("1e-3*w",   "10^{-3} w",        lambda s: 1e-3 * s.w),
+    "1e-2w":   Operand("1e-2*w",   "10^{-2} w",        lambda s: 1e-2 * s.w),
+    "1e-1w":   Operand("1e-1*w",   "10^{-1} w",        lambda s: 1e-1 * s.w),
+    "adam":    Operand("Adam",     r"\mathrm{Adam}",   lambda s: s.m / (s.v.sqrt() + s.eps)),
+    # UNSPECIFIED: RMSProp's decay and bias correction; it shares v with Adam.
+    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}", lambda s: s.g / (s.v.sqrt() + s.eps)),
+    # --- extras of the later arXiv text, opt-in (subset "arxiv") ---
+    "2":       Operand("2",        "2",                lambda s: s.constant(2.0)),
+    "ld":      Operand("ld",       r"\mathrm{ld}",     lambda s: s.constant(1 - s.progress)),
+    # cd and rd with n = 1/2 periods in T steps.
+    "cd":      Operand("cd",       r"\mathrm{cd}",
+                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress)))),
+    "rd":      Operand("rd",       r"\mathrm{rd}",
+                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * (s.progress / 2 % 1))))),
+    # Annealed noise: here 1/(1+t)^0.55 is a variance, as where the schedule comes from.
+    "anoise":  Operand("anoise",   r"\epsilon_t",
+                       lambda s: s.normal((1 + s.completed) ** (-0.55 / 2))),
+}
+DECAYS = {"ld", "cd", "rd"}  # need total_steps
+
+# --- functions ------------------------------------------------------------------------------------
+
+DROP = {"drop0.1": 0.1, "drop0.3": 0.3, "drop0.5": 0.5}
+CLIP = {"clip1e-5": 1e-5, "clip1e-4": 1e-4, "clip1e-3": 1e-3}
+
+
+class Function(NamedTuple):
+    infix: str
+    latex: str
+    value: Callable[..., Tensor]
+
+
+UNARY: dict[str, Function] = {
+    "id":       Function("{}",            "{}",                    lambda x: x),
+    "neg":      Function("-{}",           "-{}",                   torch.neg),
+    "exp":      Function("exp({})",       "e^{{{}}}",              torch.exp),
+    "log":      Function("log|{}|",       r"\log\left|{}\right|",  lambda x: x.abs().log()),
+    **{token: Function("clip({}, %s)" % token[4:], r"\operatorname{{clip}}({}, 10^{{%s}})" % token[6:],
+                       lambda x, c=c: x.clamp(-c, c)) for token, c in CLIP.items()},
+    # drop zeroes each element with probability p and does not rescale, unlike F.dropout.
+    **{token: Function("drop({}, %s)" % p, r"\operatorname{{drop}}({}, %s)" % p,
+                       lambda x, keep: torch.where(keep, x, 0.0)) for token, p in DROP.items()},
+    "sign":     Function("sign({})",      r"\operatorname{{sign}}({})", sign),
+    "sqrt":     Function("sqrt|{}|",      r"\sqrt{{\left|{}\right|}}",  lambda x: x.abs().sqrt()),
+}
+
+BINARY: dict[str, Function] = {
+    "add":  Function("{} + {}",           "{} + {}",               lambda x, y, eps: x + y),
+    "sub":  Function("{} - {}",           "{} - {}",               lambda x, y, eps: x - y),
+    "mul":  Function("{} * {}",           r"{} \cdot {}",          lambda x, y, eps: x * y),
+    "div":  Function("{} / ({} + eps)",   r"\frac{{{}}}{{{} + \delta}}", lambda x, y, eps: x / (y + eps)),
+    "left": Function("{}",                "{}",                    lambda x, y, eps: x),
+    "pow":  Function("{}^{}",             "{}^{{{}}}",             lambda x, y, eps: x ** y),
+}
+# fmt: on
+
+EXTRAS = {"2", "ld", "cd", "rd", "anoise", "sqrt", "pow"}  # arXiv only
+
+# --- rules ----------------------------------------------------------------------------------------
+
+# An expression is an operand token or a tuple (function token, argument, ...). A drop also carries
+# its place in the string, (group, side): two drops of one tensor are two independent draws.
+Expression = str | tuple
+
+
+def _op(expression: Expression) -> str:
+    return expression if isinstance(expression, str) else expression[0]
+
+
+def _simplify_unary(u: str, x: Expression, place: tuple) -> Expression:
+    """Build u(x), rewritten only where the result is equal bit for bit (see `Rule.key`)."""
+    if u == "id" or (u == "sign" and x == "1") or (u == "sign" and _op(x) == "sign"):
+        return x
+    if u == "neg" and _op(x) == "neg":
+        return x[1]
+    if u in ("log", "sqrt") and _op(x) == "neg":  # both take |x| first
+        return (u, x[1])
+    if u == "sign" and _op(x) in CLIP:
+        return _simplify_unary(u, x[1], place)
+    if u in CLIP and _op(x) == "neg":
+        return ("neg", _simplify_unary(u, x[1], place))
+    if u in CLIP and _op(x) in CLIP:
+        return (min(u, _op(x), key=CLIP.get), x[1])
+    return (u, x, place) if u in DROP else (u, x)
+
+
+def _simplify_binary(b: str, x: Expression, y: Expression) -> Expression:
+    """Build b(x, y), rewritten only where the result is equal bit for bit (see `Rule.key`)."""
+    x_neg, y_neg = _op(x) == "neg", _op(y) == "neg"
+    if b == "left" or (b == "mul" and y == "1"):
+        return x
+    if b == "mul" and x == "1":
+        return y
+    if b == "mul" and x_neg and y_neg:
+        return _simplify_binary("mul", x[1], y[1])
+    if b in ("mul", "div") and x_neg:
+        return _simplify_unary("neg", _simplify_binary(b, x[1], y), ())
+    if b == "mul" and y_neg:
+        return _simplify_unary("neg", _simplify_binary(b, x, y[1]), ())
+    if b == "mul" and x == y == "g":
+        return "g2"
+    if b == "mul" and {x, y} == {"g", "g2"}:
+        return "g3"
+    if b == "add" and y_neg:
+        return ("sub", x, y[1])
+    if b == "add" and x_neg:
+        return ("sub", y, x[1])
+    if b == "sub" and x_neg and y_neg:
+        return ("sub", y[1], x[1])
+    if b == "sub" and y_neg:
+        return ("add", x, y[1])
+    return (b, x, y)
+
+
+def _sort(x: Expression) -> Expression:
+    """Put the arguments of + and * in one order (a + b and b + a are equal bit for bit)."""
+    if isinstance(x, str) or _op(x) in DROP:
+        return x if isinstance(x, str) else (x[0], _sort(x[1]), x[2])
+    arguments = [_sort(argument) for argument in x[1:]]
+    if x[0] in ("add", "mul"):
+        arguments.sort(key=_prefix)
+    return (x[0], *arguments)
+
+
+def _prefix(x: Expression, draws: dict | None = None) -> str:
+    """Print as f(x, y), numbering the drops by first appearance into `draws` if it is given."""
+    if isinstance(x, str):
+        return x
+    if x[0] in DROP:
+        number = "" if draws is None else f"#{draws.setdefault(x[2], len(draws))}"
+        return f"{x[0]}{number}({_prefix(x[1], draws)})"
+    return f"{x[0]}({','.join(_prefix(argument, draws) for argument in x[1:])})"
+
+
+_PRECEDENCE = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4}
+
+
+def _display(x: Expression, face: str, least: int = 0) -> str:
+    """Print for people, `face` "infix" or "latex"; bracket if x binds weaker than `least`."""
+    if isinstance(x, str):
+        text = getattr(OPERANDS[x], face)
+        precedence = 2 if x.endswith("w") else 4 if "^" in text else 9
+    else:
+        op, *arguments = x[:2] if x[0] in DROP else x
+        precedence = _PRECEDENCE.get(op, 9)
+        needs = {"sub": (1, 2), "mul": (2, 3), "div": (2, 2), "neg": (3,), "pow": (5, 5)}
+        needs = needs.get(op, (0, 0))
+        if face == "latex" and op in ("div", "pow"):  # fraction bar and exponent group by themselves
+            needs, precedence = (0 if op == "div" else 5, 0), 9 if op == "div" else 4
+        shown = [_display(a, face, need) for a, need in zip(arguments, needs, strict=False)]
+        text = getattr((UNARY | BINARY)[op], face).format(*shown)
+    if precedence >= least:
+        return text
+    return f"({text})" if face == "infix" else rf"\left({text}\right)"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule: its tokens, with three faces (string, infix, LaTeX) and two identities."""
+
+    tokens: tuple[str, ...]
+
+    @staticmethod
+    @lru_cache(maxsize=65536)
+    def parse(text: str) -> "Rule":
+        """Read a rule: tokens parted by white space, groups optionally parted by bars.
+
+        Checks the language only; constraints belong to a SearchSpace.
+
+        Raises:
+            RuleError: an unknown, misplaced or missing token; the message points at it.
+        """
+
+        def fail(message: str, start: int, end: int):
+            line = " ".join(text.splitlines()) if text.strip() else ""
+            raise RuleError(f"{message}\n  {line}\n  {' ' * start}{'^' * max(1, end - start)}")
+
+        tokens: list[str] = []
+        for match in re.finditer(r"\||[^\s|]+", text):
+            token, span, slot = match.group(), match.span(), len(tokens) % GROUP
+            if token == "|":
+                if slot or not tokens:
+                    fail(f"misplaced '|': it parts groups of {GROUP} tokens", *span)
+                continue
+            if len(tokens) == GROUP * MAX_GROUPS:
+                fail(f"too long: a rule has at most {MAX_GROUPS} groups of {GROUP} tokens", *span)
+            kind, allowed = vocabulary(len(tokens))
+            if token not in allowed:
+                what = f"unknown {kind} '{token}' at token {len(tokens) + 1}"
+                fail(f"{what}; allowed: {' '.join(allowed)}", *span)
+            tokens.append(token)
+        if not tokens or len(tokens) % GROUP:
+            what = f"wrong length: {len(tokens)} tokens"
+            missing = GROUP - len(tokens) % GROUP
+            fail(f"{what}; a rule has 5, 10, 15 or 20, so {missing} are missing", len(text), 0)
+        return Rule(tuple(tokens))
+
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """The groups (op1, op2, u1, u2, b) in order."""
+        return [self.tokens[i : i + GROUP] for i in range(0, len(self.tokens), GROUP)]
+
+    def __str__(self) -> str:
+        return " | ".join(" ".join(group) for group in self.groups)
+
+    @cached_property
+    def live(self) -> frozenset[tuple[int, int]]:
+        """The places (group, side) that the update depends on; `left` makes its right side dead."""
+        live, todo = set(), [len(self.groups) - 1]
+        while todo:
+            k = todo.pop()
+            for side in (0,) if self.groups[k][4] == "left" else (0, 1):
+                live.add((k, side))
+                operand = self.groups[k][side]
+                if operand not in OPERANDS:
+                    todo.append(int(operand[1:]) - 1)
+        return frozenset(live)
+
+    @cached_property
+    def operands(self) -> tuple[str, ...]:
+        """The operands that the update reads, in table order."""
+        used = {self.groups[k][side] for k, side in self.live}
+        return tuple(token for token in OPERANDS if token in used)
+
+    @cached_property
+    def expression(self) -> Expression:
+        """The update as a tree, simplified by the rewrites that are exact bit for bit."""
+        # sign_g is the function sign of g, so sign(g) spelled either way is one expression.
+        bank = {token: token for token in OPERANDS} | {"sign_g": ("sign", "g"), "sign_m": ("sign", "m")}
+        for k, (op1, op2, u1, u2, b) in enumerate(self.groups):
+            x = _simplify_unary(u1, bank[op1], (k, 0))
+            y = _simplify_unary(u2, bank[op2], (k, 1))
+            bank[f"r{k + 1}"] = _simplify_binary(b, x, y)
+        return bank[f"r{len(self.groups)}"]
+
+    @cached_property
+    def _key_and_draws(self) -> tuple[str, list[tuple[int, int]]]:
+        draws: dict[tuple[int, int], int] = {}
+        return _prefix(_sort(self.expression), draws), list(draws)
+
+    def key(self) -> str:
+        """Return a name shared only by rules with the same update, bit for bit.
+
+        So a score may be reused for an equal key. Merged are dead operands, id, double negation,
+        1 * x, the order of + and *, signs pulled out of products, nested signs and clips. Random
+        draws count too: they belong to their place in this canonical form.
+        """
+        return self._key_and_draws[0]
+
+    @property
+    def draws(self) -> list[tuple[int, int]]:
+        """The live drops as places (group, side), in the order in which their masks are drawn."""
+        return self._key_and_draws[1]
+
+    def fingerprint(self) -> str:
+        """Return a hash shared by rules that behave alike within a relative tolerance of 1e-5.
+
+        The update is computed in float64 on warm moving averages, at gradient scales 1 to 1e-6, and
+        rounded to five significant digits, never absolutely. Good for counting rules and for not
+        trying one twice; a score is reused by `key` only.
+        """
+        generator = torch.Generator().manual_seed(0)
+        update = apply_rule(self, _probe(), generator=generator)
+        digits = " ".join(f"{x:.4e}" for x in update.tolist()).replace("-0.0000e+00", "0.0000e+00")
+        return hashlib.blake2b(digits.encode(), digest_size=8).hexdigest()
+
+    def infix(self) -> str:
+        """Return the simplified update for people, for example `exp(sign(g) * sign(m)) * g`."""
+        return _display(self.expression, "infix")
+
+    def latex(self) -> str:
+        r"""Return the simplified update in LaTeX; \delta is the optimizer's eps."""
+        return _display(self.expression, "latex")
+
+
+def vocabulary(position: int) -> tuple[str, list[str]]:
+    """Return what the language allows at a token position: its kind and the tokens."""
+    group, slot = divmod(position, GROUP)
+    if slot < 2:
+        return "operand", [*OPERANDS, *(f"r{k + 1}" for k in range(group))]
+    return ("unary function", [*UNARY]) if slot < 4 else ("binary function", [*BINARY])
+
+
+def apply_rule(
+    rule: Rule,
+    operands: dict[str, Tensor],
+    eps: float = 1e-8,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Compute a rule's update from its operands; this is the one definition of what a rule means.
+
+    Args:
+        operands: token -> tensor, at least those in `rule.operands`, all of one shape and dtype.
+        eps: delta in x / (y + delta), >= 0.
+        generator: source of the drops' masks, on the CPU; None takes torch's global one.
+    Returns:
+        The update before the learning rate, in the operands' shape and dtype. It is subtracted.
+    """
+    like = operands[rule.operands[0]]
+    keep = {}
+    for k, side in rule.draws:  # all masks first, so that equal keys see equal draws
+        draw = torch.rand(like.shape, generator=generator)
+        keep[k, side] = (draw >= DROP[rule.groups[k][2 + side]]).to(like.device)
+
+    bank = dict(operands)
+
+    def argument(k: int, side: int) -> Tensor | None:
+        if (k, side) not in rule.live:
+            return None
+        operand, unary = rule.groups[k][side], rule.groups[k][2 + side]
+        masks = (keep[k, side],) if unary in DROP else ()
+        return UNARY[unary].value(bank[operand], *masks)
+
+    for k, group in enumerate(rule.groups):
+        if (k, 0) in rule.live:
+            bank[f"r{k + 1}"] = BINARY[group[4]].value(argument(k, 0), argument(k, 1), eps)
+    return bank[f"r{len(rule.groups)}"]
+
+
+@lru_cache(maxsize=1)
+def _probe() -> dict[str, Tensor]:
+    """Return every operand, float64 [48], after 20 steps of noisy gradients at four scales."""
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([1.0, 1e-2, 1e-4, 1e-6], dtype=torch.float64).repeat_interleave(12)
+    w, mean = torch.randn(2, 48, generator=generator, dtype=torch.float64)
+    state: dict = {}
+    group = {"betas": (0.9, 0.999, 0.999), "eps": 1e-8, "total_steps": 100}
+    for _ in range(20):
+        noise = torch.randn(48, generator=generator, dtype=torch.float64)
+        step = ParameterStep(w, scale * (mean + noise), state, group, generator)
+        values = {token: operand.value(step) for token, operand in OPERANDS.items()}
+    return values
+
+
+# --- the optimizer --------------------------------------------------------------------------------
+
+
+class RuleOptimizer(torch.optim.Optimizer):
+    """Train with any rule: w <- w - lr * update(g, w, moving averages), section 3.2.
+
+    Only the operands that the rule uses are computed and stored. NaN and infinity go through to the
+    weights. `state_dict` holds the random generator too, so training resumes bit for bit.
+
+    Args:
+        params: parameters or parameter groups; a group may have its own rule, lr, betas, eps.
+        rule: a Rule or its string.
+        lr: learning rate, >= 0.
+        betas: decays of the moving averages of g, g^2 and g^3, each in [0, 1).
+        eps: delta in divisions, in Adam and in RMSProp, >= 0.
+        seed: of the random operands and drops.
+        total_steps: T of the decays ld, cd, rd; required by rules that use them.
+    Raises:
+        RuleError: the rule cannot be read.
+        ValueError: another argument is out of range, or a decay is used without total_steps.
+    """
+
+    def __init__(
+        self,
+        params,
+        rule: Rule | str,
+        lr: float,
+        betas: tuple[float, float, float] = (0.9, 0.999, 0.999),
+        eps: float = 1e-8,
+        seed: int = 0,
+        total_steps: int | None = None,
+    ):
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "total_steps": total_steps}
+        super().__init__(params, defaults | {"rule": str(rule)})
+        # Kept in `state`, where state_dict, pickle and deepcopy find it.
+        generator = torch.Generator().manual_seed(seed)
+        self.state["random"] = {"generator": generator.get_state()}
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Add a group of parameters, checking its rule and settings."""
+        group = self.defaults | param_group
+        rule, betas, total_steps = Rule.parse(str(group["rule"])), group["betas"], group["total_steps"]
+        if not 0 <= group["lr"] < math.inf:
+            raise ValueError(f"lr is {group['lr']}; it must be finite and at least 0")
+        if len(betas) != 3 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas is {betas}; it must be three numbers in [0, 1)")
+        if not 0 <= group["eps"] < math.inf:
+            raise ValueError(f"eps is {group['eps']}; it must be finite and at least 0")
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
+        if total_steps is None and DECAYS & set(rule.operands):
+            raise ValueError(f"the rule '{rule}' uses a decay, so it needs total_steps")
+        super().add_param_group({**param_group, "rule": str(rule)})
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load a saved state; it must come from the same rules.
+
+        Raises:
+            ValueError: the state belongs to another rule, whose averages would be missing here.
+        """
+        saved = [group.get("rule") for group in state_dict["param_groups"]]
+        rules = [group["rule"] for group in self.param_groups]
+        if saved != rules:
+            raise ValueError(f"the state is of rule {saved}, this optimizer runs {rules}")
+        super().load_state_dict(state_dict)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Take one step; parameters without gradient are left alone.
+
+        Args:
+            closure: recomputes and returns the loss, with gradients.
+        Returns:
+            The closure's loss, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        generator = torch.Generator()
+        generator.set_state(self.state["random"]["generator"].cpu())
+        for group in self.param_groups:
+            rule = Rule.parse(group["rule"])
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                if w.grad.is_sparse:
+                    raise RuntimeError("RuleOptimizer does not support sparse gradients")
+                step = ParameterStep(w, w.grad, self.state[w], group, generator)
+                operands = {token: OPERANDS[token].value(step) for token in rule.operands}
+                update = apply_rule(rule, operands, group["eps"], generator)
+                w.sub_(group["lr"] * update)
+        self.state["random"] = {"generator": generator.get_state()}
+        return loss
+
+
+# --- search spaces --------------------------------------------------------------------------------
+
+# A constraint is a function (token, prefix, groups) -> bool: may `token` follow `prefix`, the tokens
+# of the group so far, in group number `groups[0]` (from 0) of `groups[1]`? The controller gives
+# forbidden tokens a logit of minus infinity, section 3.3.
+
+
+def operands_differ(token: str, prefix: tuple[str, ...], groups: tuple[int, int]) -> bool:
+    """The left and right operand of a group differ."""
+    return len(prefix) != 1 or token != prefix[0]
+
+
+def no_final_addition(token: str, prefix: tuple[str, ...], groups: tuple[int, int]) -> bool:
+    """The last binary function is not addition."""
+    return len(prefix) != 4 or groups[0] != groups[1] - 1 or token != "add"
+
+
+def reuse_computed(token: str, prefix: tuple[str, ...], groups: tuple[int, int]) -> bool:
+    """Each group after the first takes a computed operand, r1, r2, ..., on at least one side."""
+    # UNSPECIFIED: one side or both; the paper says only that one must be reused.
+    return len(prefix) != 1 or groups[0] == 0 or not {token, prefix[0]} <= OPERANDS.keys()
+
+
+CONSTRAINTS = {
+    "operands-differ": operands_differ,
+    "no-final-addition": no_final_addition,
+    "reuse-computed": reuse_computed,
+}
+
+FULL = {
+    "operands": tuple(token for token in OPERANDS if token not in EXTRAS),
+    "unary": tuple(token for token in UNARY if token not in EXTRAS),
+    "binary": tuple(token for token in BINARY if token not in EXTRAS),
+}
+SUBSETS = {
+    "full": FULL,
+    # UNSPECIFIED: which subsets the paper's experiments took; this one drops near copies.
+    "compact": {
+        "operands": ("g", "g2", "m", "v", "sign_g", "sign_m", "1", "1e-3w", "adam", "rmsprop"),
+        "unary": ("id", "neg", "exp", "log", "clip1e-4", "drop0.3", "sign"),
+        "binary": FULL["binary"],
+    },
+    "arxiv": {"operands": tuple(OPERANDS), "unary": tuple(UNARY), "binary": tuple(BINARY)},
+}
+
+
+class SearchSpace:
+    """The legal strings of one length over chosen tokens: says what may come next.
+
+    Args:
+        iterations: groups in a rule, 1 to 4: strings of 5, 10, 15 or 20 tokens.
+        operands, unary, binary: tokens to choose from; computed operands join by themselves.
+        constraints: functions such as those in CONSTRAINTS, all of which must allow a token.
+    Raises:
+        ValueError: an unknown token, or constraints that leave some prefix without a continuation.
+    """
+
+    def __init__(
+        self,
+        iterations: int = 1,
+        operands: tuple[str, ...] = FULL["operands"],
+        unary: tuple[str, ...] = FULL["unary"],
+        binary: tuple[str, ...] = FULL["binary"],
+        constraints: tuple[Callable[..., bool], ...] = (),
+    ):
+        if not 1 <= iterations <= MAX_GROUPS:
+            raise ValueError(f"iterations is {iterations}; it must be 1 to {MAX_GROUPS}")
+        for chosen, table in ((operands, OPERANDS), (unary, UNARY), (binary, BINARY)):
+            unknown = [token for token in chosen if token not in table]
+            if unknown or not chosen or len(set(chosen)) < len(chosen):
+                raise ValueError(f"{list(chosen)}: expected distinct tokens out of {list(table)}")
+        self.iterations, self.constraints = iterations, tuple(constraints)
+        self.length = GROUP * iterations
+        computed = [tuple(f"r{k + 1}" for k in range(group)) for group in range(iterations)]
+        self._choices = [
+            slot for r in computed for slot in (operands + r, operands + r, unary, unary, binary)
+        ]
+        self._allowed = lru_cache(maxsize=None)(self._compute_allowed)
+        self._group_sizes = [self._count(group, ()) for group in range(iterations)]
+
+    def choices(self, position: int) -> tuple[str, ...]:
+        """Return the tokens that a position chooses from, legal or not after a given prefix."""
+        return self._choices[position]
+
+    def mask(self, prefix: tuple[str, ...]) -> Tensor:
+        """Return which of `choices(len(prefix))` may follow a legal prefix: bool [V], True = may."""
+        group, slot = divmod(len(prefix), GROUP)
+        return self._allowed(group, tuple(prefix[len(prefix) - slot :]))
+
+    def _compute_allowed(self, group: int, prefix: tuple[str, ...]) -> Tensor:
+        groups = (group, self.iterations)
+        choices = self.choices(group * GROUP + len(prefix))
+        return torch.tensor(
+            [all(c(token, prefix, groups) for c in self.constraints) for token in choices]
+        )
+
+    def _count(self, group: int, prefix: tuple[str, ...]) -> int:
+        """Count the ways to finish a group; constraints see one group, so groups multiply."""
+        choices = self.choices(group * GROUP + len(prefix))
+        groups = (group, self.iterations)
+        legal = [t for t in choices if all(c(t, prefix, groups) for c in self.constraints)]
+        if not legal:
+            raise ValueError(f"the constraints leave nothing to follow '{' '.join(prefix)}'")
+        if len(prefix) == GROUP - 1:
+            return len(legal)
+        return sum(self._count(group, (*prefix, token)) for token in legal)
+
+    def size(self) -> int:
+        """Return the number of legal strings (many mean the same rule, see `Rule.fingerprint`)."""
+        return math.prod(self._group_sizes)
+
+    def contains(self, rule: Rule) -> bool:
+        """Return whether the rule is a legal string of this space."""
+        if len(rule.tokens) != self.length:
+            return False
+        for position, token in enumerate(rule.tokens):
+            choices = self.choices(position)
+            if token not in choices:
+                return False
+            if not self.mask(rule.tokens[:position])[choices.index(token)]:
+                return False
+        return True
+
+    def __iter__(self) -> Iterator[Rule]:
+        """Enumerate all legal rules, in table order."""
+
+        def extend(prefix: tuple[str, ...]) -> Iterator[Rule]:
+            if len(prefix) == self.length:
+                yield Rule(prefix)
+                return
+            for token, legal in zip(self.choices(len(prefix)), self.mask(prefix).tolist(), strict=True):
+                if legal:
+                    yield from extend((*prefix, token))
+
+        return extend(())
+
+    def sample(self, rng: random.Random) -> Rule:
+        """Draw a rule uniformly from all legal strings."""
+        while True:  # rejection keeps it uniform: choosing token by token would favour rare operands
+            rule = Rule(tuple(rng.choice(choices) for choices in self._choices))
+            if self.contains(rule):
+                return rule
