@@ -1,0 +1,159 @@
+"""Data sets as memory-mapped arrays, and the fixed validation split.
+
+    python data.py cifar10               # download and prepare once, into data/cifar10
+    python data.py fashion-mnist --data DIR
+
+A data set is a folder with four files, uint8: train_images.npy and test_images.npy [N, H, W, C],
+train_labels.npy and test_labels.npy [N]. A folder of this layout made elsewhere works as well. They
+are opened as memory maps, so all workers share one copy in memory. `fashion-mnist-sample`, 15,000
+pictures, ships with the project. Read next: child.py, which trains on them.
+"""
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torchvision
+
+from config import Parser
+
+HERE = Path(__file__).parent / "data"
+SAMPLE = "fashion-mnist-sample"
+DOWNLOADS = {"cifar10": torchvision.datasets.CIFAR10, "fashion-mnist": torchvision.datasets.FashionMNIST}
+NAMES = (*DOWNLOADS, SAMPLE)
+IMAGE_SHAPE = {"cifar10": (32, 32, 3), "fashion-mnist": (28, 28, 1), SAMPLE: (28, 28, 1)}
+NUM_IMAGES = {"cifar10": (50_000, 10_000), "fashion-mnist": (60_000, 10_000), SAMPLE: (15_000, 2_000)}
+NUM_CLASSES = 10
+NUM_VALIDATION = 5_000  # set apart for validation, however many of them a child looks at
+FILES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class DataError(ValueError):
+    """A data set is missing or damaged, or cannot be had; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set, memory-mapped: images uint8 [N, H, W, C], labels uint8 [N] in 0 ... 9."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of the training pool and of the 5,000 validation images.
+
+        The split is a constant of the data set: no seed or setting changes it.
+        """
+        order = np.random.default_rng(0).permutation(len(self.train_labels))
+        return order[NUM_VALIDATION:], order[:NUM_VALIDATION]
+
+
+def choose(name: str, root: Path) -> str:
+    """Turn "auto" into CIFAR-10 if it is on disk, else the embedded sample; never downloads."""
+    if name != "auto":
+        return name
+    return "cifar10" if (root / "cifar10").is_dir() else SAMPLE
+
+
+def load(name: str, root: Path) -> Dataset:
+    """Open a prepared data set.
+
+    Raises:
+        DataError: a file is missing, truncated or of the wrong shape.
+    """
+    arrays = {}
+    for file, count in zip(FILES, np.repeat(NUM_IMAGES[name], 2).tolist(), strict=True):
+        path = root / name / f"{file}.npy"
+        try:
+            array = np.load(path, mmap_mode="r")
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing; {_remedy(name, root)}") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path} is damaged ({error}); {_remedy(name, root)}") from None
+        shape = (count, *IMAGE_SHAPE[name]) if file.endswith("images") else (count,)
+        if array.shape != shape or array.dtype != np.uint8:
+            found = f"{array.dtype} {list(array.shape)}"
+            raise DataError(f"{path} holds {found}; expected uint8 {list(shape)}; {_remedy(name, root)}")
+        if file.endswith("labels") and array.max() >= NUM_CLASSES:
+            raise DataError(f"{path} holds labels above 9; {_remedy(name, root)}")
+        arrays[file] = array
+    return Dataset(name, **arrays)
+
+
+def _remedy(name: str, root: Path) -> str:
+    folder = root / name
+    if name == SAMPLE:
+        return f"remove {folder} and it is unpacked again"
+    return f"remove {folder} if it is there and run: python data.py {name} --data {root}"
+
+
+def prepare(name: str, root: Path) -> Path:
+    """Make the folder of a data set if it is not there, by unpacking or by downloading.
+
+    Call it in one process before workers start; checksums are torchvision's.
+
+    Raises:
+        DataError: the download failed or the folder cannot be written.
+    """
+    folder = root / name
+    if folder.is_dir():
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as temporary:
+            made = Path(temporary) / name
+            made.mkdir()
+            for file, array in _fetch(name, Path(temporary) / "download").items():
+                np.save(made / f"{file}.npy", array)
+            made.rename(folder)
+    except OSError as error:
+        if folder.is_dir():  # somebody else was faster
+            return folder
+        raise DataError(f"cannot prepare {folder}: {error.strerror or error}") from None
+    return folder
+
+
+def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
+    if name == SAMPLE:
+        with np.load(HERE / f"{SAMPLE}.npz") as arrays:
+            return {file: arrays[file] for file in FILES}
+    arrays = {}
+    for split in ("train", "test"):
+        try:
+            source = DOWNLOADS[name](str(temporary), train=split == "train", download=True)
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "reason", error)
+            raise DataError(
+                f"could not download {name} ({reason}); without network, copy a prepared folder "
+                f"{name}/ with {', '.join(f'{file}.npy' for file in FILES)} into the data folder"
+            ) from None
+        images = np.asarray(source.data, dtype=np.uint8)
+        arrays[f"{split}_images"] = images.reshape(len(images), *IMAGE_SHAPE[name])
+        arrays[f"{split}_labels"] = np.asarray(source.targets, dtype=np.uint8)
+    return arrays
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="data.py", description=__doc__)
+    parser.add_argument("name", choices=NAMES, help="the data set")
+    parser.add_argument("--data", type=Path, default=HERE, metavar="DIR", help="root of the data sets")
+    args = parser.parse_args(argv)
+    try:
+        folder = prepare(args.name, args.data)
+        data = load(args.name, args.data)
+    except DataError as error:
+        parser.error(str(error))
+    size = sum((folder / f"{file}.npy").stat().st_size for file in FILES) / 1e6
+    counts = f"{len(data.train_labels):,} training and {len(data.test_labels):,} test images"
+    print(f"{folder}: {counts}, {size:.0f} MB. Next: python search.py --dataset {args.name}", end="")
+    print(f" --data {args.data}" if args.data != HERE else "")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""A pool of worker processes behind the standard `concurrent.futures.Executor` interface.
+
+The paper's scheme, section 3.3: the controller pushes rules to a queue, workers take them one by one
+and send back what they measured. This file knows nothing of rules or of torch.
+
+    submit(fn, ...)                 one thread each                      one process each
+    ------------->  task queue  ->  thread 0  == task / answer pipe ==>  worker 0
+      <- Future                 ->  thread 1  == task / answer pipe ==>  worker 1
+                                ->  ...
+
+Each worker has a pipe of its own (its task queue and its result queue), so one that is killed can
+spoil nobody else's. Its thread takes the next task, sends it, and waits for the answer or for the
+death of the process, whichever comes first; then it settles the Future. A task whose worker died is
+tried once more in a fresh process. Workers leave when their pipe closes or their parent dies.
+Read next: child.py, the function that the workers run, and search.py, which fills the queue.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from typing import NamedTuple
+
+
+class TaskError(RuntimeError):
+    """The task raised in the worker; the message is the worker's traceback."""
+
+
+class WorkerDied(RuntimeError):
+    """The worker died of the task, twice; the message names the signal or exit code."""
+
+
+class TimeLimit(RuntimeError):
+    """The task used more CPU seconds than it may."""
+
+
+class Task(NamedTuple):
+    future: Future
+    call: bytes  # pickled (fn, args, kwargs)
+
+
+# --- in the worker --------------------------------------------------------------------------------
+
+
+def _leave_with_parent() -> None:
+    wait([parent_process().sentinel])
+    os._exit(1)  # also in the middle of a task: nobody waits for its answer
+
+
+def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None, initargs: tuple) -> None:
+    """Answer tasks until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+    while True:
+        try:
+            call = pipe.recv_bytes()
+        except EOFError:
+            return
+        # CPU time, not wall time, so that a busy machine changes nothing. The kernel kills at the
+        # limit (SIGPROF), even inside a C function that never returns.
+        signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
+        try:
+            fn, args, kwargs = pickle.loads(call)
+            answer = pickle.dumps((True, fn(*args, **kwargs)))
+        except Exception:
+            answer = pickle.dumps((False, traceback.format_exc()))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        pipe.send_bytes(answer)
+
+
+# --- in the parent --------------------------------------------------------------------------------
+
+
+class WorkerPool(Executor):
+    """Run tasks on `num_workers` processes; each starts when its first task comes.
+
+    Args:
+        num_workers: processes, >= 1.
+        cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
+        initializer, initargs: called once in each new worker.
+        preload: names of modules that all workers share in memory (heavy imports).
+    """
+
+    def __init__(
+        self,
+        num_workers: int,
+        cpu_limit_s: float = 0.0,
+        initializer: Callable | None = None,
+        initargs: tuple = (),
+        preload: tuple[str, ...] = (),
+    ):
+        # A server process that has imported `preload` forks the workers: they share its memory, and
+        # inherit none of the parent's threads, locks or open files.
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._setup = (cpu_limit_s, initializer, initargs)
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._processes: dict[int, object] = {}
+        self._lock = threading.Lock()
+        self._closed = self._killed = False
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), daemon=True)
+            for number in range(num_workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
+        """Queue fn(*args, **kwargs) for the next free worker; arguments and result are pickled.
+
+        The Future's exception is TaskError, WorkerDied or TimeLimit.
+        """
+        task = Task(Future(), pickle.dumps((fn, args, kwargs)))
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("cannot submit a task after shutdown")
+            self._tasks.put(task)
+        return task.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the workers leave after the queued tasks, or with `cancel_futures` after this one."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                if cancel_futures:
+                    self._cancel_queued()
+                for _ in self._threads:
+                    self._tasks.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def kill_workers(self) -> None:
+        """Stop at once: cancel queued tasks and kill the running ones."""
+        self._killed = True
+        self.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._cancel_queued()
+            for _ in self._threads:
+                self._tasks.put(None)
+            for process in self._processes.values():
+                process.kill()
+        for thread in self._threads:
+            thread.join()
+
+    def _cancel_queued(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                task = self._tasks.get_nowait()
+                if task is not None:
+                    task.future.cancel()
+
+    def _start(self, number: int):
+        """Start worker `number`; return its process and our end of its pipe."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(theirs, *self._setup), name=f"worker-{number}", daemon=True
+        )
+        with self._lock:
+            if self._killed:
+                raise WorkerDied("the pool was stopped")
+            process.start()
+            self._processes[number] = process
+        theirs.close()  # or we would not see the end of the pipe when the worker dies
+        return process, ours
+
+    def _serve(self, number: int) -> None:
+        """Be worker `number`'s thread: hand it one task after another, restart it when it dies."""
+        process = pipe = None
+        while (task := self._tasks.get()) is not None:
+            if not task.future.set_running_or_notify_cancel():
+                continue
+            for attempt in (1, 2):
+                try:
+                    if process is None:
+                        process, pipe = self._start(number)
+                    success, value = self._exchange(process, pipe, task.call)
+                except (WorkerDied, TimeLimit) as error:
+                    process = None
+                    if attempt == 2 or self._killed or isinstance(error, TimeLimit):
+                        task.future.set_exception(error)
+                        break
+                except Exception as error:  # an answer that cannot be read is the task's failure
+                    task.future.set_exception(TaskError(f"unreadable answer: {error!r}"))
+                    break
+                else:
+                    if success:
+                        task.future.set_result(value)
+                    else:
+                        task.future.set_exception(TaskError(value))
+                    break
+        if process is not None:
+            pipe.close()
+            process.join()
+
+    @staticmethod
+    def _exchange(process, pipe: Connection, call: bytes) -> tuple[bool, object]:
+        """Send a task and return the worker's answer, or raise if it dies first."""
+        try:
+            pipe.send_bytes(call)
+            wait([pipe, process.sentinel])
+            if pipe.poll():
+                return pickle.loads(pipe.recv_bytes())
+        except (EOFError, OSError):
+            pass  # the pipe broke because the worker died
+        process.join()
+        pipe.close()
+        if process.exitcode == -signal.SIGPROF:
+            raise TimeLimit("the task used up its CPU seconds")
+        code = process.exitcode
+        reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        raise WorkerDied(f"the worker ended {reason}")

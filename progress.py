@@ -1,0 +1,45 @@
+"""A progress line: rewritten in place on a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+LOG_EVERY_S = 30.0
+
+
+class Progress:
+    """Show what is going on, on standard error and in a log file.
+
+    Args:
+        log: file that gets every line, or None.
+        stream: where people look; a terminal gets one line that is rewritten.
+    """
+
+    def __init__(self, log: Path | None = None, stream: TextIO = sys.stderr):
+        self.log, self.stream, self.terminal = log, stream, stream.isatty()
+        self.last_s, self.width = time.monotonic(), 0
+
+    def update(self, line: str) -> None:
+        """Show the current state; a log gets it at most every 30 seconds."""
+        if self.terminal:
+            self.stream.write("\r" + line.ljust(self.width))
+            self.stream.flush()
+            self.width = len(line)
+        if time.monotonic() - self.last_s > LOG_EVERY_S:
+            self.last_s = time.monotonic()
+            self._write(line, show=not self.terminal)
+
+    def say(self, text: str = "") -> None:
+        """Print lines that stay."""
+        if self.terminal and self.width:
+            self.stream.write("\r" + " " * self.width + "\r")
+            self.width = 0
+        self._write(text, show=True)
+
+    def _write(self, text: str, show: bool) -> None:
+        if show:
+            print(text, file=self.stream, flush=True)
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")

@@ -1,0 +1,244 @@
+"""Run folders: what a script was asked to do and what came out, as text that outlives the program.
+
+A folder appears whole, with its config, and is never overwritten. Records are appended and flushed
+line by line, so killing a run loses at most the work in flight; whole files are replaced in one
+step. One process at a time may write to a folder.
+
+    config.json         the settings that determine the history
+    meta.json           command, versions, processor, start, end
+    records.jsonl       a line a finished rule, in the order of their ids
+    updates.jsonl       a line a controller update
+    baselines.jsonl     a line a human optimizer, scored by the same child
+    hall_of_fame.csv    the best distinct rules so far
+    log.txt             what the terminal showed
+
+Read next: search.py, which fills a folder, and plots/, which reads them.
+"""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import torch
+
+FORMAT = 1  # of the folder; a reader refuses others instead of guessing
+RUNS = Path("runs")
+
+
+class RunError(ValueError):
+    """A run folder cannot be created, read or written."""
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Read a .jsonl file, of a finished run or one in progress; a torn last line is left out.
+
+    Raises:
+        RunError: a line before the last is not JSON.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    complete = lines[:-1]  # what follows the last newline is nothing, or a line being written
+    try:
+        return [json.loads(line) for line in complete]
+    except ValueError:
+        bad = next(i for i, line in enumerate(complete, 1) if not _is_json(line))
+        raise RunError(f"{path}: line {bad} is damaged") from None
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def read_config(folder: Path) -> dict:
+    """Read a run's config as a plain dict.
+
+    Raises:
+        RunError: the folder is no run, or one of another format.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise RunError(f"{folder} is not a run folder: no readable config.json and meta.json") from None
+    if meta.get("format") != FORMAT:
+        raise RunError(f"{folder} has format {meta.get('format')}; this version reads {FORMAT}")
+    return config
+
+
+def best_distinct(records: list[dict], most: int | None = None) -> list[dict]:
+    """Return the records of the best rules that trained to the end, one a key, best first."""
+    best: dict[str, dict] = {}
+    for record in records:
+        if record["status"] == "ok":
+            best.setdefault(record["key"], record)
+    ranked = sorted(best.values(), key=lambda record: (-record["reward"], record["id"]))
+    return ranked[:most]
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def default_folder(script: str, name: str, seed: int) -> Path:
+    """Return runs/<date>-<script>-<name>-s<seed>, a folder that does not exist yet."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{script}-{name}-s{seed}"
+    number, folder = 1, RUNS / stem
+    while folder.exists():
+        number += 1
+        folder = RUNS / f"{stem}-{number}"
+    return folder
+
+
+def environment(threads: int) -> dict:
+    """Return what a result may depend on beside the config: versions, processor, threads, command."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    with contextlib.suppress(OSError):
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit or None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "system": platform.platform(),
+        "processor": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _json(value) -> str:
+    """Encode as one line of JSON; non-finite numbers become null, since JSON has none."""
+
+    def finite(x):
+        if isinstance(x, float) and not math.isfinite(x):
+            return None
+        if isinstance(x, dict):
+            return {k: finite(v) for k, v in x.items()}
+        return [finite(v) for v in x] if isinstance(x, list | tuple) else x
+
+    return json.dumps(finite(value), allow_nan=False, ensure_ascii=False)
+
+
+class Run:
+    """A run folder open for writing, locked against other writers until it is closed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files: dict[str, io.TextIOWrapper] = {}
+        self._lock = (folder / "lock").open("a")  # not inherited by workers
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise RunError(f"{folder} is in use by another process") from None
+
+    @staticmethod
+    def create(folder: Path, config: dict, meta: dict) -> "Run":
+        """Make a run folder: beside its place, with its config, then renamed into it.
+
+        Raises:
+            RunError: the folder exists or cannot be made.
+        """
+        if folder.exists() or folder.is_symlink():
+            raise RunError(
+                f"{folder} exists already; nothing was changed (use --resume, or another --out)"
+            )
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+        try:
+            partial.mkdir(parents=True)
+            start = {"format": FORMAT, "start": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "end": None}
+            (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+            (partial / "meta.json").write_text(json.dumps({**start, **meta}, indent=1) + "\n", "utf-8")
+            run = Run(partial)
+            partial.rename(folder)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise RunError(f"cannot create {folder}: {error.strerror}") from None
+        run.folder = folder
+        return run
+
+    @staticmethod
+    def reopen(folder: Path) -> "Run":
+        """Open an existing run to go on with it; torn last lines are cut off.
+
+        Raises:
+            RunError: no run, or one that another process is writing.
+        """
+        read_config(folder)
+        try:
+            run = Run(folder)
+            for path in folder.glob("*.jsonl"):
+                whole = path.read_bytes().rfind(b"\n") + 1
+                os.truncate(path, whole)
+        except OSError as error:
+            raise RunError(f"cannot write to {folder}: {error.strerror}") from None
+        return run
+
+    def append(self, name: str, row: dict) -> None:
+        """Append one line to a .jsonl file and flush it."""
+        if name not in self._files:
+            self._files[name] = (self.folder / name).open("a", encoding="utf-8")
+        self._files[name].write(_json(row) + "\n")
+        self._files[name].flush()
+
+    def replace(self, name: str, text: str) -> None:
+        """Replace a whole file in one step, so that a reader never sees half of it."""
+        partial = self.folder / f".{name}.partial"
+        partial.write_text(text, "utf-8")
+        os.replace(partial, self.folder / name)
+
+    def write_table(self, name: str, rows: list[dict]) -> None:
+        """Replace a .csv file by these rows."""
+        text = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        self.replace(name, text.getvalue())
+
+    def finish(self, **extra) -> None:
+        """Write the end time, and what else belongs there, into meta.json."""
+        meta = json.loads((self.folder / "meta.json").read_text("utf-8"))
+        meta |= {"end": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **extra}
+        self.replace("meta.json", json.dumps(meta, indent=1) + "\n")
+
+    def close(self) -> None:
+        """Close the files and let go of the lock."""
+        for file in self._files.values():
+            file.close()
+        self._lock.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
