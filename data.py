@@ -141,7 +141,9 @@ def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="data.py", description=__doc__)
     parser.add_argument("name", choices=NAMES, help="the data set")
-    parser.add_argument("--data", type=Path, default=HERE, metavar="DIR", help="root of the data sets")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="root of the data sets"
+    )
     args = parser.parse_args(argv)
     try:
         folder = prepare(args.name, args.data)
@@ -151,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     size = sum((folder / f"{file}.npy").stat().st_size for file in FILES) / 1e6
     counts = f"{len(data.train_labels):,} training and {len(data.test_labels):,} test images"
     print(f"{folder}: {counts}, {size:.0f} MB. Next: python search.py --dataset {args.name}", end="")
-    print(f" --data {args.data}" if args.data != HERE else "")
+    print(f" --data {args.data}" if args.data != Path("data") else "")
     return 0
 
 

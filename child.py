@@ -1,0 +1,265 @@
+"""The child: a small ConvNet trained with one rule; its held-out accuracy is the rule's score.
+
+Neural Optimizer Search, section 4.1. A worker that receives a rule sweeps the learning rate, 10^-5 to
+10^1, training one epoch of 10,000 images with each; the best rate goes on to 5 epochs and the
+accuracy on 5,000 held-out images is the reward. `evaluate_rule` does that; it is what workers run.
+A score depends on (rule, config, seed) alone, never on the worker or the machine's load.
+Read next: controller.py, which learns from the scores.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import current_process
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from config import setting
+from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_VALIDATION, DataError, load
+from dsl import RuleOptimizer
+
+
+@dataclass(frozen=True)
+class ChildConfig:
+    """What a score depends on beside the rule and the seed."""
+
+    dataset: str = setting(
+        "auto", "pictures; auto is CIFAR-10 if on disk, else the sample", choices=("auto", *NAMES)
+    )
+    data: str = setting("data", "folder that holds the data sets")
+    # UNSPECIFIED: how the ConvNet shrinks its maps: max-pooling, or stride 2 at a quarter of the cost.
+    downsample: str = setting("pool", "how each block halves its maps", choices=("pool", "stride"))
+    filters: int = setting(32, "filters in each convolution", low=1)
+    # UNSPECIFIED: whether an epoch of the long run is 10,000 images, as in the sweep, or all of them.
+    epoch_size: int = setting(10_000, "training images in an epoch, in sweep and long run", low=1)
+    epochs: int = setting(5, "epochs at the best learning rate, the sweep's one included", low=1)
+    batch_size: int = setting(100, "images in a minibatch", low=1)
+    num_validation: int = setting(
+        NUM_VALIDATION, "held-out images that give the reward", low=1, high=NUM_VALIDATION
+    )
+    lr_exponents: tuple[int, ...] = setting(
+        (-5, -4, -3, -2, -1, 0, 1), "learning rates of the sweep, powers of ten", low=-10, high=10
+    )
+    precision: str = setting(
+        "auto",
+        "arithmetic; auto is bfloat16 where the processor has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
+
+@dataclass(frozen=True)
+class ChildResult:
+    """What a worker sends back: plain numbers.
+
+    status is "ok" or "diverged"; accuracy (of the last epoch, 0 to 1) and lr are None if diverged;
+    sweep is a list of (lr, accuracy or None); curve the accuracy after each epoch at the best rate.
+    """
+
+    status: str
+    accuracy: float | None
+    lr: float | None
+    sweep: list[tuple[float, float | None]]
+    curve: list[float | None]
+    start_s: float  # Unix time
+    wall_s: float
+    cpu_s: float
+    worker: str
+
+
+class ConvNet(nn.Module):
+    """Two 3x3 convolutions with batch norm and ReLU, each halving its maps, and a linear head.
+
+    # UNSPECIFIED: padding, pooling and head. Pooling comes before batch norm: a third cheaper than
+    # after it and no worse.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], filters: int, downsample: str):
+        super().__init__()
+        height, width, channels = image_shape
+        stride = 2 if downsample == "stride" else 1
+        self.pool = nn.MaxPool2d(2) if downsample == "pool" else nn.Identity()
+        # No bias: the batch norm that follows would subtract it.
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(filters)
+        self.head = nn.Linear(filters * (height // 4) * (width // 4), NUM_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [N, C, H, W] (channels-last in memory) to logits [N, 10]."""
+        x = F.relu(self.norm1(self.pool(self.conv1(x))))  # [N, filters, H/2, W/2]
+        x = F.relu(self.norm2(self.pool(self.conv2(x))))  # [N, filters, H/4, W/4]
+        return self.head(x.permute(0, 2, 3, 1).flatten(1))  # in memory order, so nothing is copied
+
+
+def flatten_parameters(net: nn.Module) -> nn.Parameter:
+    """Move all parameters into one vector, of which they and their gradients become views.
+
+    The rule then runs once a step instead of once a tensor; rules are element-wise, so it is the same.
+
+    Returns:
+        The vector, float32 [P], with a zero gradient that backward adds to.
+    """
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [p.numel() for p in net.parameters()]
+    pieces = zip(net.parameters(), flat.data.split(sizes), flat.grad.split(sizes), strict=True)
+    for p, values, gradient in pieces:
+        p.data, p.grad = values.view_as(p), gradient.view_as(p)
+    return flat
+
+
+class Pictures:
+    """The images that a child sees: training subset and validation subset of one data set.
+
+    Images stay uint8 in the memory map that all workers share; a batch is normalised as it is read.
+    """
+
+    def __init__(self, config: ChildConfig):
+        self.data = load(config.dataset, Path(config.data))
+        pool, held_out = self.data.split()
+        if config.epoch_size > len(pool):
+            raise DataError(
+                f"{config.dataset} has {len(pool):,} training images beside its "
+                f"{NUM_VALIDATION:,} held-out ones; --epoch-size {config.epoch_size} is too many"
+            )
+        if config.epoch_size < config.batch_size:
+            raise DataError(f"--epoch-size must be at least --batch-size, {config.batch_size}")
+        self.training, self.validation = pool[: config.epoch_size], held_out[: config.num_validation]
+        # The mean and spread of each channel, from the training subset alone, exactly.
+        images = self.data.train_images[np.sort(self.training)]
+        values = np.arange(256)
+        counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
+        mean = np.array([np.average(values, weights=n) for n in counts])
+        square = np.array([np.average(values**2, weights=n) for n in counts])
+        # One value a pixel, [H, W, C]: twice as fast as broadcasting along the three channels.
+        shape = images.shape[1:]
+        self.mean = torch.tensor(np.broadcast_to(mean, shape), dtype=torch.float32)
+        std = np.sqrt(square - mean**2)
+        self.scale = torch.tensor(np.broadcast_to(1 / std, shape), dtype=torch.float32)
+
+    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return images, float32 [B, C, H, W], channels-last in memory, and labels, int64 [B]."""
+        images = torch.from_numpy(self.data.train_images[indices])  # uint8 [B, H, W, C]
+        images = images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(self.data.train_labels[indices]).long()
+
+
+@lru_cache(maxsize=2)
+def open_pictures(config: ChildConfig) -> Pictures:
+    """Return the pictures of a config, opened once a process.
+
+    Raises:
+        DataError: the data set is damaged, or smaller than the config asks for.
+    """
+    return Pictures(config)
+
+
+def resolve_precision(precision: str) -> str:
+    """Turn "auto" into bfloat16 where the processor multiplies it natively, else float32."""
+    if precision != "auto":
+        return precision
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+
+
+class Training:
+    """One ConvNet in training with one rule and one learning rate."""
+
+    def __init__(self, rule: str, lr: float, config: ChildConfig, seed: int):
+        self.config, self.seed, self.lr = config, seed, lr
+        self.pictures = open_pictures(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # same start for all rates and all rules
+            image_shape = IMAGE_SHAPE[config.dataset]
+            self.net = ConvNet(image_shape, config.filters, config.downsample)
+        self.weights = flatten_parameters(self.net)
+        # The decays' horizon is the long run's, in the sweep too. A last partial batch is left out.
+        self.steps = config.epoch_size // config.batch_size
+        total_steps = config.epochs * self.steps
+        # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
+        self.optimizer = RuleOptimizer([self.weights], rule, lr, seed=seed, total_steps=total_steps)
+        self.curve: list[float | None] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            return self.net(images).float()
+
+    def epoch(self) -> float | None:
+        """Train one more epoch; return (and note) validation accuracy, None if it diverged.
+
+        A run has diverged when a weight is not finite; a loss alone can recover.
+        """
+        # The same order for every rule and rate; another one each epoch.
+        order = np.random.default_rng([self.seed, len(self.curve)]).permutation(self.pictures.training)
+        self.net.train()
+        for step in range(self.steps):
+            batch = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
+            images, labels = self.pictures.batch(batch)
+            self.weights.grad.zero_()
+            F.cross_entropy(self.forward(images), labels).backward()
+            self.optimizer.step()
+            # The sum is a cheap first look; it alone may overflow.
+            weights = self.weights.detach()
+            if not weights.sum().isfinite() and not weights.isfinite().all():
+                self.curve.append(None)
+                return None
+        self.curve.append(self.accuracy())
+        return self.curve[-1]
+
+    @torch.no_grad()
+    def accuracy(self) -> float:
+        """Return the share of validation images that are classified correctly, 0 to 1."""
+        self.net.eval()
+        correct = 0
+        for indices in np.array_split(
+            self.pictures.validation, max(1, self.config.num_validation // 500)
+        ):
+            images, labels = self.pictures.batch(indices)
+            correct += int((self.forward(images).argmax(1) == labels).sum())
+        return correct / self.config.num_validation
+
+
+def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
+    """Score a rule: sweep the learning rate, train on at the best one, section 4.1.
+
+    Args:
+        rule: its string.
+        config: with data set and precision resolved.
+        seed: of initial weights, order of the data and random operands.
+    """
+    start_s, cpu_s = time.time(), time.process_time()
+    best: Training | None = None
+    sweep: list[tuple[float, float | None]] = []
+    for exponent in sorted(config.lr_exponents):
+        training = Training(rule, 10.0**exponent, config, seed)
+        accuracy = training.epoch()
+        sweep.append((training.lr, accuracy))
+        # A tie goes to the smaller rate. The best one is kept as it is and simply goes on.
+        if accuracy is not None and (best is None or accuracy > best.curve[0]):
+            best = training
+    while best is not None and best.curve[-1] is not None and len(best.curve) < config.epochs:
+        best.epoch()
+
+    accuracy = best.curve[-1] if best is not None else None
+    return ChildResult(
+        status="diverged" if accuracy is None else "ok",
+        accuracy=accuracy,
+        lr=None if accuracy is None else best.lr,
+        sweep=sweep,
+        curve=best.curve if best is not None else [],
+        start_s=start_s,
+        wall_s=time.time() - start_s,
+        cpu_s=time.process_time() - cpu_s,
+        worker=current_process().name,
+    )
+
+
+def start_worker() -> None:
+    """Prepare a worker process: one thread each, or a hundred workers would fight for the cores."""
+    torch.set_num_threads(1)
