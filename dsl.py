@@ -161,12 +161,12 @@ UNARY: dict[str, Function] = {
 }
 
 BINARY: dict[str, Function] = {
-    "add":  Function("{} + {}",           "{} + {}",               lambda x, y, eps: x + y),
-    "sub":  Function("{} - {}",           "{} - {}",               lambda x, y, eps: x - y),
-    "mul":  Function("{} * {}",           r"{} \cdot {}",          lambda x, y, eps: x * y),
-    "div":  Function("{} / ({} + eps)",   r"\frac{{{}}}{{{} + \delta}}", lambda x, y, eps: x / (y + eps)),
-    "left": Function("{}",                "{}",                    lambda x, y, eps: x),
-    "pow":  Function("{}^{}",             "{}^{{{}}}",             lambda x, y, eps: x ** y),
+    "add":  Function("{} + {}",         "{} + {}",                     lambda x, y, eps: x + y),
+    "sub":  Function("{} - {}",         "{} - {}",                     lambda x, y, eps: x - y),
+    "mul":  Function("{} * {}",         r"{} \cdot {}",                lambda x, y, eps: x * y),
+    "div":  Function("{} / ({} + eps)", r"\frac{{{}}}{{{} + \delta}}", lambda x, y, eps: x / (y + eps)),
+    "left": Function("{}",              "{}",                          lambda x, y, eps: x),
+    "pow":  Function("{}^{}",           "{}^{{{}}}",                   lambda x, y, eps: x ** y),
 }
 # fmt: on
 

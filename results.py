@@ -69,20 +69,33 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
+def read_meta(folder: Path) -> dict:
+    """Read a run's meta.json.
+
+    Raises:
+        RunError: the folder is no run, or one of another format.
+    """
+    meta = _read_json(folder, "meta.json")
+    if meta.get("format") != FORMAT:
+        raise RunError(f"{folder} has format {meta.get('format')}; this version reads {FORMAT}")
+    return meta
+
+
 def read_config(folder: Path) -> dict:
     """Read a run's config as a plain dict.
 
     Raises:
         RunError: the folder is no run, or one of another format.
     """
+    read_meta(folder)
+    return _read_json(folder, "config.json")
+
+
+def _read_json(folder: Path, name: str) -> dict:
     try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        return json.loads((folder / name).read_text("utf-8"))
     except (OSError, ValueError):
-        raise RunError(f"{folder} is not a run folder: no readable config.json and meta.json") from None
-    if meta.get("format") != FORMAT:
-        raise RunError(f"{folder} has format {meta.get('format')}; this version reads {FORMAT}")
-    return config
+        raise RunError(f"{folder} is not a run folder: no readable {name}") from None
 
 
 def best_distinct(records: list[dict], most: int | None = None) -> list[dict]:

@@ -1,0 +1,42 @@
+# make search                                        set up, then search: minutes on two cores
+# make search ARGS="--workers 8 --seed 3"            flags of search.py
+# make test                                          set up, then all tests
+# make figures                                       a small search, its random twin, every figure
+# make search TORCH_INDEX=https://download.pytorch.org/whl/cpu      PyTorch's smaller CPU wheels
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+ARGS ?=
+FIGURES ?= runs/figures
+
+.PHONY: search test lint figures clean
+
+search: .venv/ready
+	.venv/bin/python search.py --preset laptop $(ARGS)
+
+test: .venv/ready
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+figures: .venv/ready
+	.venv/bin/python search.py --preset smoke --samples 200 --out $(FIGURES)/trpo
+	.venv/bin/python search.py --preset smoke --samples 200 --algorithm random --out $(FIGURES)/random
+	.venv/bin/python -m plots.learning_curve $(FIGURES)/trpo $(FIGURES)/random -o $(FIGURES)/learning_curve.png
+	.venv/bin/python -m plots.entropy $(FIGURES)/trpo -o $(FIGURES)/entropy.png
+	.venv/bin/python -m plots.hall_of_fame $(FIGURES)/trpo -o $(FIGURES)/hall_of_fame.png
+	.venv/bin/python -m plots.timeline $(FIGURES)/trpo -o $(FIGURES)/timeline.png
+	.venv/bin/python rosenbrock.py --out $(FIGURES)/rosenbrock
+
+.venv/ready: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "needs Python 3.10 or newer; name one: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),.venv/bin/pip install --quiet --index-url $(TORCH_INDEX) $$(grep ^torch requirements.txt))
+	.venv/bin/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis .ruff_cache

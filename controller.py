@@ -1,0 +1,330 @@
+"""The controller: an LSTM that writes rules, and three ways to learn from their scores.
+
+Neural Optimizer Search, sections 3.3 and 4.1. The policy writes a rule token by token, each from a
+softmax over what the search space allows. A batch of scored rules then improves it with REINFORCE
+(one gradient step), PPO (a few clipped ones) or TRPO (the largest step that keeps the policy close).
+All three raise the same surrogate, the mean of ratio * advantage, so they read as a ladder.
+
+    ask(n) -> rules        tell(rules, rewards) -> diagnostics
+
+Nothing to run here; search.py drives it. Read next: baselines.py, which asks and tells alike.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from config import setting
+from dsl import Rule, SearchSpace
+
+# Shapes: B sampled rules, T tokens a rule, V choices (of the widest position; the rest is masked),
+# H hidden and embedding size, P controller parameters.
+HIDDEN = 150
+INIT_RANGE = 0.08
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """How the controller learns."""
+
+    entropy_coeff: float = setting(
+        0.0015, "weight of the entropy bonus, per nat of the whole string", low=0
+    )
+    # UNSPECIFIED: the baseline's decay.
+    baseline_decay: float = setting(0.95, "decay of the moving average of rewards", low=0, high=1)
+    # UNSPECIFIED: the trust region's radius and the rest of TRPO's settings.
+    max_kl: float = setting(0.01, "trpo: largest mean KL divergence of one update, nats", low=1e-8)
+    cg_iters: int = setting(5, "trpo: conjugate gradient iterations", low=1)
+    cg_damping: float = setting(0.1, "trpo: added to the Fisher matrix's diagonal", low=0)
+    backtrack_iters: int = setting(10, "trpo: line search trials", low=1)
+    backtrack_coeff: float = setting(
+        0.8, "trpo: each trial's step over the one before", low=0.01, high=0.99
+    )
+    controller_lr: float = setting(1e-5, "ppo, reinforce: learning rate of Adam", low=0)
+    ppo_clip: float = setting(0.2, "ppo: clip range of the ratio", low=0)
+    ppo_epochs: int = setting(4, "ppo: gradient steps on each batch", low=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rules as sampled: tokens int64 [B, T], masks bool [B, T, V] (True = allowed), and the
+    log-probability of each rule under the policy that sampled it, float [B]."""
+
+    tokens: Tensor
+    masks: Tensor
+    log_prob: Tensor
+
+
+# --- the masked distribution ----------------------------------------------------------------------
+
+
+def masked_log_softmax(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return log-probabilities with forbidden logits at minus infinity, section 3.3.
+
+    Args:
+        logits: float [..., V].
+        masks: bool [..., V], True = allowed, at least one in each row.
+    Returns:
+        float [..., V], minus infinity where forbidden.
+    """
+    return torch.log_softmax(logits.masked_fill(~masks, -torch.inf), dim=-1)
+
+
+def expectation(log_probs: Tensor, values: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean of `values` under the distribution, over the last axis: [..., V] -> [...].
+
+    Forbidden entries are put to zero before the product: 0 * inf would be NaN, and so would its
+    gradient, even if it were masked afterwards.
+    """
+    return (log_probs.exp() * values.masked_fill(~masks, 0.0)).sum(-1)
+
+
+def entropy(log_probs: Tensor, masks: Tensor) -> Tensor:
+    """Return the entropy in nats, [..., V] -> [...]."""
+    return -expectation(log_probs, log_probs, masks)
+
+
+def mean_kl(old_log_probs: Tensor, new_log_probs: Tensor, masks: Tensor) -> Tensor:
+    """Return KL(old || new), summed over T and averaged over B: [B, T, V] twice -> scalar."""
+    difference = old_log_probs.masked_fill(~masks, 0.0) - new_log_probs.masked_fill(~masks, 0.0)
+    return expectation(old_log_probs, difference, masks).sum(-1).mean()
+
+
+# --- the policy -----------------------------------------------------------------------------------
+
+
+class Policy(nn.Module):
+    """A single-layer LSTM; each position has its own embedding of the previous choice and softmax."""
+
+    def __init__(self, space: SearchSpace):
+        super().__init__()
+        self.space = space
+        T = space.length
+        V = max(len(space.choices(position)) for position in range(T))
+        self.start = nn.Parameter(torch.empty(HIDDEN))
+        # UNSPECIFIED: the embeddings' size and whether positions share them.
+        self.embedding = nn.Parameter(torch.empty(T - 1, V, HIDDEN))
+        self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
+        self.head_weight = nn.Parameter(torch.empty(T, HIDDEN, V))
+        self.head_bias = nn.Parameter(torch.empty(T, V))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -INIT_RANGE, INIT_RANGE)
+
+    def log_probs(self, tokens: Tensor, masks: Tensor) -> Tensor:
+        """Return the log-probability of every choice after each prefix of the given rules.
+
+        Args:
+            tokens: int64 [B, T].
+            masks: bool [B, T, V].
+        Returns:
+            float [B, T, V], minus infinity where forbidden.
+        """
+        B, T = tokens.shape
+        previous = self.embedding[torch.arange(T - 1), tokens[:, :-1]]  # [B, T - 1, H]
+        inputs = torch.cat([self.start.expand(B, 1, HIDDEN), previous], dim=1)  # [B, T, H]
+        hidden, _ = self.lstm(inputs)
+        return masked_log_softmax(self._logits(hidden, slice(0, T)), masks)
+
+    def _logits(self, hidden: Tensor, positions: slice) -> Tensor:
+        """Map hidden states [B, t, H] at t positions to logits [B, t, V], each by its own head."""
+        logits = torch.einsum("bth,thv->btv", hidden, self.head_weight[positions])
+        return logits + self.head_bias[positions]
+
+    @torch.no_grad()
+    def sample(self, B: int, generator: torch.Generator) -> tuple[list[Rule], Batch]:
+        """Draw B rules token by token; forbidden tokens have probability zero."""
+        T, V = self.head_bias.shape
+        prefixes: list[tuple[str, ...]] = [()] * B
+        tokens = torch.zeros(B, T, dtype=torch.int64)
+        masks = torch.zeros(B, T, V, dtype=torch.bool)
+        log_prob = torch.zeros(B)
+        inputs, state = self.start.expand(B, 1, HIDDEN), None
+        for t in range(T):
+            choices = self.space.choices(t)
+            for b in range(B):
+                masks[b, t, : len(choices)] = self.space.mask(prefixes[b])
+            hidden, state = self.lstm(inputs, state)
+            logits = self._logits(hidden, slice(t, t + 1))[:, 0]  # [B, V]
+            log_probs = masked_log_softmax(logits, masks[:, t])
+            drawn = torch.multinomial(log_probs.exp(), 1, generator=generator)  # [B, 1]
+            tokens[:, t] = drawn[:, 0]
+            log_prob += log_probs.gather(1, drawn)[:, 0]
+            prefixes = [
+                (*prefix, choices[i]) for prefix, i in zip(prefixes, tokens[:, t].tolist(), strict=True)
+            ]
+            if t < T - 1:
+                inputs = self.embedding[t, tokens[:, t]].unsqueeze(1)  # [B, 1, H]
+        return [Rule(prefix) for prefix in prefixes], Batch(tokens, masks, log_prob)
+
+
+# --- the surrogate that all three algorithms raise -----------------------------------------------
+
+
+def log_prob_of(log_probs: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probability of whole rules: [B, T, V] and [B, T] -> [B]."""
+    return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+
+def surrogate(
+    policy: Policy, batch: Batch, advantages: Tensor, config: ControllerConfig, clip: float = 0.0
+):
+    """Return mean(ratio * advantage) + entropy_coeff * entropy, a scalar to raise.
+
+    The ratio is pi(rule) / pi_sampling(rule), so rules sampled some updates ago count right; where it
+    is 1 the gradient is REINFORCE's, mean(advantage * grad log pi). With `clip` it is PPO's minimum
+    of the clipped and unclipped term (Schulman et al. 2017, equation 7).
+    """
+    log_probs = policy.log_probs(batch.tokens, batch.masks)
+    ratio = (log_prob_of(log_probs, batch.tokens) - batch.log_prob).exp()  # [B]
+    gain = ratio * advantages
+    if clip:
+        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    return gain.mean() + config.entropy_coeff * entropy(log_probs, batch.masks).sum(-1).mean()
+
+
+# --- TRPO -----------------------------------------------------------------------------------------
+
+
+def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iters: int) -> Tensor:
+    """Solve A x = b for a symmetric positive A known by its products (Hestenes and Stiefel 1952).
+
+    Args:
+        product: v -> A v, float [P] -> [P].
+        b: float [P].
+        iters: iterations; ends sooner when the residual is gone.
+    """
+    x, residual = torch.zeros_like(b), b.clone()
+    direction, norm = residual.clone(), residual @ residual
+    for _ in range(iters):
+        if norm <= 1e-10 * (b @ b):
+            break
+        image = product(direction)
+        alpha = norm / (direction @ image)
+        x += alpha * direction
+        residual -= alpha * image
+        new_norm = residual @ residual
+        direction = residual + (new_norm / norm) * direction
+        norm = new_norm
+    return x
+
+
+def fisher_product(policy: Policy, batch: Batch, damping: float) -> Callable[[Tensor], Tensor]:
+    """Return v -> (F + damping * I) v, F the Hessian of the mean KL at the current policy.
+
+    TRPO, Schulman et al. 2015, appendix C: differentiate the KL twice instead of forming F. The KL is
+    to a detached copy of the policy, or its derivatives would cancel.
+    """
+    parameters = list(policy.parameters())
+    log_probs = policy.log_probs(batch.tokens, batch.masks)
+    kl = mean_kl(log_probs.detach(), log_probs, batch.masks)
+    gradient = parameters_to_vector(torch.autograd.grad(kl, parameters, create_graph=True))
+
+    def product(v: Tensor) -> Tensor:
+        image = torch.autograd.grad(gradient @ v, parameters, retain_graph=True)
+        return torch.cat([part.reshape(-1) for part in image]) + damping * v
+
+    return product
+
+
+def trpo_step(policy: Policy, batch: Batch, advantages: Tensor, config: ControllerConfig) -> dict:
+    """Raise the surrogate within mean KL <= max_kl; if no trial does, leave the policy as it was.
+
+    The step is sqrt(2 max_kl / x'Fx) x with F x = gradient, then a backtracking line search that
+    checks both the KL and the surrogate (Schulman et al. 2015, appendix C).
+    """
+    parameters = list(policy.parameters())
+    start = parameters_to_vector(parameters).detach()
+    before = surrogate(policy, batch, advantages, config)
+    gradient = parameters_to_vector(torch.autograd.grad(before, parameters)).detach()
+    report = {"kl": 0.0, "surrogate_gain": 0.0, "line_search_steps": 0, "accepted": False}
+
+    product = fisher_product(policy, batch, config.cg_damping)
+    direction = conjugate_gradient(product, gradient, config.cg_iters)
+    curvature = direction @ product(direction)
+    if not curvature > 0:  # a zero gradient: nothing to learn from this batch
+        return report
+    step = (2 * config.max_kl / curvature).sqrt() * direction
+
+    with torch.no_grad():
+        old_log_probs = policy.log_probs(batch.tokens, batch.masks)
+        for trial in range(config.backtrack_iters):
+            vector_to_parameters(start + config.backtrack_coeff**trial * step, parameters)
+            gain = surrogate(policy, batch, advantages, config) - before
+            kl = mean_kl(old_log_probs, policy.log_probs(batch.tokens, batch.masks), batch.masks)
+            report["line_search_steps"] = trial + 1
+            if kl <= config.max_kl and gain > 0:
+                return report | {"kl": float(kl), "surrogate_gain": float(gain), "accepted": True}
+        vector_to_parameters(start, parameters)
+    return report
+
+
+# --- the controller -------------------------------------------------------------------------------
+
+
+class Controller:
+    """Ask it for rules, tell it their rewards; batches may be told later, but in the order asked."""
+
+    def __init__(self, space: SearchSpace, algorithm: str, config: ControllerConfig, seed: int):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.policy = Policy(space)
+        self.algorithm, self.config = algorithm, config
+        self.generator = torch.Generator().manual_seed(seed)
+        self.adam = torch.optim.Adam(self.policy.parameters(), lr=config.controller_lr)
+        self.baseline: float | None = None
+        self._asked: deque[tuple[list[Rule], Batch]] = deque()
+
+    def ask(self, n: int) -> list[Rule]:
+        """Sample n rules and remember how likely they were."""
+        rules, batch = self.policy.sample(n, self.generator)
+        self._asked.append((rules, batch))
+        return rules
+
+    def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
+        """Learn from the oldest batch that was asked for.
+
+        Args:
+            rules: that batch, as `ask` returned it.
+            rewards: one a rule, float.
+        Returns:
+            Diagnostics of the update, plain numbers (README lists them).
+        """
+        asked, batch = self._asked.popleft()
+        assert asked == rules, "batches must be told in the order in which they were asked"
+        reward = torch.tensor(rewards, dtype=torch.float32)
+        if self.baseline is None:
+            self.baseline = float(reward.mean())
+        baseline, advantages = self.baseline, reward - self.baseline
+        decay = self.config.baseline_decay
+        self.baseline = decay * baseline + (1 - decay) * float(reward.mean())
+
+        with torch.no_grad():
+            old_log_probs = self.policy.log_probs(batch.tokens, batch.masks)
+        if self.algorithm == "trpo":
+            report = trpo_step(self.policy, batch, advantages, self.config)
+        else:
+            report = self._adam_steps(batch, advantages, old_log_probs)
+        position_entropy = entropy(old_log_probs, batch.masks).mean(0).tolist()
+        return {"baseline": baseline, "entropy": position_entropy, **report}
+
+    def _adam_steps(self, batch: Batch, advantages: Tensor, old_log_probs: Tensor) -> dict:
+        """Take REINFORCE's one gradient step, or PPO's few clipped ones."""
+        ppo = self.algorithm == "ppo"
+        clip = self.config.ppo_clip if ppo else 0.0
+        values = []
+        for _ in range(self.config.ppo_epochs if ppo else 1):
+            self.adam.zero_grad()
+            value = surrogate(self.policy, batch, advantages, self.config, clip)
+            values.append(value.item())
+            (-value).backward()
+            self.adam.step()
+        with torch.no_grad():
+            gain = surrogate(self.policy, batch, advantages, self.config, clip) - values[0]
+            log_probs = self.policy.log_probs(batch.tokens, batch.masks)
+        kl = mean_kl(old_log_probs, log_probs, batch.masks)
+        report = {"kl": float(kl), "surrogate_gain": float(gain)}
+        return report | {"line_search_steps": 0, "accepted": True}

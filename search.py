@@ -1,0 +1,436 @@
+"""Neural Optimizer Search: the controller writes rules, the workers score them, it learns from that.
+
+Bello et al., ICML 2017, section 3.3 and Figure 4.
+
+    python search.py --preset laptop              # minutes on two cores
+    python search.py --workers 100                # the paper's setting
+    python search.py --algorithm random           # what the controller must beat
+    python search.py --resume runs/...            # go on after Ctrl-C, a crash or a power cut
+
+Batches of 5 rules go through the workers' queue. Batch k is sampled after update k - 1 - lag, so
+`lag + 1` batches are in flight; update k waits for all of batch k. The history thus depends on
+(config, seed, lag) alone, not on how many workers there are or which of them is faster.
+Read next: results.py for what a run leaves behind, plots/ for its figures.
+"""
+
+import os
+import sys
+import textwrap
+import time
+from collections import deque
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NotDone
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+import data
+import results
+from baselines import Evolution, EvolutionConfig, RandomSearch
+from child import ChildConfig, ChildResult, evaluate_rule, open_pictures, resolve_precision, start_worker
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from controller import Controller, ControllerConfig
+from dsl import CONSTRAINTS, MAX_GROUPS, SUBSETS, Rule, SearchSpace
+from plots import learning_curve
+from pool import TimeLimit, WorkerDied, WorkerPool
+from progress import Progress
+from rules import HUMAN, NAMED_RULES
+
+ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution")
+RECENT = 100  # rules over which the progress line and the diagnostics look back
+
+
+@dataclass(frozen=True)
+class Config(ChildConfig, EvolutionConfig, ControllerConfig):
+    """All that determines a run's history; defaults are the paper's setting."""
+
+    algorithm: str = setting("trpo", "what proposes rules", choices=ALGORITHMS)
+    samples: int = setting(10_000, "rules to sample", low=1)
+    rules_per_batch: int = setting(5, "rules in one batch of the controller", low=1)
+    # UNSPECIFIED: how stale the controller's batches were; 20 is about what 100 workers make.
+    lag: int = setting(20, "updates between sampling a batch and learning from it, beyond one", low=0)
+    iterations: int = setting(2, "groups of five tokens in a rule", low=1, high=MAX_GROUPS)
+    subset: str = setting("compact", "operands and functions to choose from", choices=SUBSETS)
+    constraints: tuple[str, ...] = setting(tuple(CONSTRAINTS), "rules of legality", choices=CONSTRAINTS)
+    seed: int = setting(0, "of the controller: which rules are sampled", low=0)
+    child_seed: int = setting(0, "of every child: weights, order of images, random operands", low=0)
+    # UNSPECIFIED: the reward of a rule that diverged.
+    failure_reward: float = setting(0.0, "reward of a rule that diverged or failed", low=-1, high=1)
+    cpu_limit_s: float = setting(600.0, "CPU seconds that one rule may use; 0 is no limit", low=0)
+
+
+LAPTOP = {
+    "samples": 500,
+    "lag": 1,
+    "iterations": 1,
+    "subset": "full",
+    "constraints": ("operands-differ", "no-final-addition"),
+    "max_kl": 0.03,
+    "entropy_coeff": 0.02,
+    "downsample": "stride",
+    "filters": 16,
+    "epoch_size": 1_000,
+    "num_validation": 2_000,
+}
+SMOKE = {
+    **LAPTOP,
+    "samples": 40,
+    "subset": "compact",
+    "dataset": data.SAMPLE,
+    "filters": 8,
+    "num_validation": 1_000,
+}
+PRESETS = {"paper": {}, "laptop": LAPTOP, "smoke": SMOKE}
+WORKERS = {"smoke": 2}  # other presets: all cores
+
+
+# --- one rule's way through the queue -------------------------------------------------------------
+
+
+class Pending(NamedTuple):
+    """A rule that was sampled and whose score is on its way."""
+
+    id: int
+    batch: int
+    rule: Rule
+    cached_from: int | None  # id of the earlier equal rule whose score this one shares
+    outcome: Future
+
+
+def describe(future: Future, failure_reward: float, wait_s: float | None = None) -> dict:
+    """Return what a record says about a score: status, reward, numbers and times.
+
+    Raises:
+        NotDone: it is not there after `wait_s` seconds.
+    """
+    failed = {"reward": failure_reward, "lr": None, "sweep": [], "curve": []}
+    failed |= {"error": None, "start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
+    error = future.exception(wait_s)
+    if error is not None:
+        kinds = {TimeLimit: "timeout", WorkerDied: "crashed"}
+        status = kinds.get(type(error), "error")
+        return {"status": status, **failed, "error": str(error).strip().splitlines()[-1]}
+    result = future.result()
+    if isinstance(result, dict):  # replayed from the records of an interrupted run
+        return {name: result[name] for name in ("status", *failed)}
+    assert isinstance(result, ChildResult)
+    measured = asdict(result)
+    accuracy = measured.pop("accuracy")
+    return {**failed, **measured, "reward": failure_reward if accuracy is None else accuracy}
+
+
+def settled(value: dict) -> Future:
+    """Return a future that is done already."""
+    future: Future = Future()
+    future.set_result(value)
+    return future
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+
+def make_space(config: Config) -> SearchSpace:
+    """Return the search space of a config."""
+    chosen = [CONSTRAINTS[name] for name in config.constraints]
+    return SearchSpace(config.iterations, **SUBSETS[config.subset], constraints=chosen)
+
+
+def make_proposer(config: Config, space: SearchSpace) -> Controller | RandomSearch | Evolution:
+    """Return what proposes rules: ask(n) -> rules, tell(rules, rewards) -> diagnostics."""
+    if config.algorithm == "random":
+        return RandomSearch(space, config.seed)
+    if config.algorithm == "evolution":
+        return Evolution(space, config, config.seed)
+    return Controller(space, config.algorithm, config, config.seed)
+
+
+def child_config(config: Config) -> ChildConfig:
+    """Return the part of the config that a worker needs."""
+    return ChildConfig(**{field.name: getattr(config, field.name) for field in fields(ChildConfig)})
+
+
+class Search:
+    """The paper's loop on one run folder.
+
+    What is in the records already is replayed instead of trained, so an interrupted search goes on
+    to the same result.
+    """
+
+    def __init__(self, config: Config, executor: Executor, run: results.Run, progress: Progress):
+        self.config, self.executor, self.run, self.progress = config, executor, run, progress
+        self.child_config = child_config(config)
+        self.space = make_space(config)
+        self.proposer = make_proposer(config, self.space)
+        self.recorded = results.read_lines(run.folder / "records.jsonl")
+        self.num_updates = len(results.read_lines(run.folder / "updates.jsonl"))
+        self.records: list[dict] = []
+        self.asked = 0
+        self.scores: dict[str, tuple[int, Future]] = {}  # key -> id of its first rule, its score
+        self.start_s = self.table_s = time.monotonic()
+
+    def run_to_end(self) -> None:
+        """Score the human optimizers, then sample, score and learn until all samples are done."""
+        humans = self.push_humans()
+        in_flight: deque[list[Pending]] = deque()
+        for batch in range(self.config.lag + 1):
+            in_flight.append(self.push_batch(batch))
+        self.collect_humans(humans)
+        update = 0
+        while in_flight and (batch := in_flight.popleft()):
+            rewards = [self.collect(pending) for pending in batch]
+            diagnostics = self.proposer.tell([pending.rule for pending in batch], rewards)
+            self.note_update(update, batch, rewards, diagnostics)
+            in_flight.append(self.push_batch(update + self.config.lag + 1))
+            update += 1
+        self.write_hall_of_fame()
+
+    def push_batch(self, number: int) -> list[Pending]:
+        """Sample the next batch and push it to the workers' queue; empty when all are sampled."""
+        size = min(self.config.rules_per_batch, self.config.samples - self.asked)
+        if size == 0:
+            return []
+        rules = self.proposer.ask(size)
+        first, self.asked = self.asked, self.asked + size
+        return [self.push(first + i, number, rule) for i, rule in enumerate(rules)]
+
+    def push(self, id: int, batch: int, rule: Rule) -> Pending:
+        """Queue one rule for training, unless an equal one was sampled before."""
+        if id < len(self.recorded) and self.recorded[id]["rule"] != str(rule):
+            raise results.RunError(
+                f"{self.run.folder}: record {id} is '{self.recorded[id]['rule']}', but replaying gives "
+                f"'{rule}'; the code, torch or the processor has changed, so this run cannot go on"
+            )
+        key = rule.key()
+        if key in self.scores:
+            return Pending(id, batch, rule, *self.scores[key])
+        if id < len(self.recorded):
+            future = settled(self.recorded[id])
+        else:
+            seed = self.config.child_seed
+            future = self.executor.submit(evaluate_rule, str(rule), self.child_config, seed)
+        self.scores[key] = (id, future)
+        return Pending(id, batch, rule, None, future)
+
+    def collect(self, pending: Pending) -> float:
+        """Wait for a rule's score, write its record and return its reward."""
+        while True:
+            try:
+                outcome = describe(pending.outcome, self.config.failure_reward, wait_s=1.0)
+                break
+            except NotDone:
+                self.show_progress()
+        if pending.cached_from is not None:
+            outcome |= {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
+        rule = pending.rule
+        record = {"id": pending.id, "batch": pending.batch, "rule": str(rule), "infix": rule.infix()}
+        record |= {"key": rule.key(), "seed": self.config.child_seed}
+        record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from, **outcome}
+        self.records.append(record)
+        if pending.id >= len(self.recorded):
+            self.run.append("records.jsonl", record)
+        self.show_progress()
+        return record["reward"]
+
+    def note_update(self, number: int, batch: list[Pending], rewards: list[float], more: dict) -> None:
+        """Write one line of updates.jsonl, and the hall of fame if it is a second old."""
+        if time.monotonic() - self.table_s > 1:
+            self.write_hall_of_fame()
+        if number < self.num_updates:
+            return
+        recent = self.records[-RECENT:]
+        line = {
+            "update": number,
+            "samples": len(self.records),
+            "reward_mean": sum(rewards) / len(rewards),
+            "reward_max": max(rewards),
+            "distinct_keys": len({record["key"] for record in recent}) / len(recent),
+            "invalid": sum(not self.space.contains(pending.rule) for pending in batch) / len(batch),
+        }
+        self.run.append("updates.jsonl", {**line, **more})
+
+    def write_hall_of_fame(self) -> None:
+        """Replace hall_of_fame.csv by the best distinct rules so far."""
+        rows = [
+            {"rank": rank, **{name: record[name] for name in ("reward", "lr", "id", "infix", "rule")}}
+            for rank, record in enumerate(results.best_distinct(self.records, 100), 1)
+        ]
+        self.run.write_table("hall_of_fame.csv", rows)
+        self.table_s = time.monotonic()
+
+    def push_humans(self) -> dict[str, Future]:
+        """Queue SGD, Momentum, RMSProp and Adam, to be scored just like any rule."""
+        done = {line["name"]: line for line in results.read_lines(self.run.folder / "baselines.jsonl")}
+        return {
+            name: settled(done[name])
+            if name in done
+            else self.executor.submit(
+                evaluate_rule, str(NAMED_RULES[name].rule), self.child_config, self.config.child_seed
+            )
+            for name in HUMAN
+        }
+
+    def collect_humans(self, humans: dict[str, Future]) -> None:
+        """Write baselines.jsonl."""
+        for name, future in humans.items():
+            while not future.done():
+                self.progress.update(f"scoring {', '.join(humans)} for comparison")
+                time.sleep(0.05)
+            if not (future.exception() is None and isinstance(future.result(), dict)):
+                line = {"name": name, "rule": str(NAMED_RULES[name].rule)}
+                line |= describe(future, self.config.failure_reward)
+                self.run.append("baselines.jsonl", line)
+
+    def show_progress(self) -> None:
+        """Show rules done, speed, reward, duplicates, failures and time left."""
+        done, new = len(self.records), len(self.records) - len(self.recorded)
+        if new <= 0:
+            return self.progress.update(f"replaying {done}/{len(self.recorded)} recorded rules")
+        elapsed = time.monotonic() - self.start_s
+        recent = [record["reward"] for record in self.records[-RECENT:]]
+        best = max(record["reward"] for record in self.records)
+        duplicates = sum(record["cached_from"] is not None for record in self.records)
+        failed = sum(record["status"] != "ok" for record in self.records)
+        left = timedelta(seconds=round(elapsed / new * (self.config.samples - done)))
+        return self.progress.update(
+            f"{done}/{self.config.samples} rules  {3600 * new / elapsed:,.0f}/h  "
+            f"mean {sum(recent) / len(recent):.3f}  best {best:.3f}  "
+            f"duplicates {duplicates}  diverged {failed}  left {left}"
+        )
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def summary(folder: Path, most: int = 10) -> str:
+    """Return the hall of fame beside the human optimizers as an aligned table."""
+    records = results.read_lines(folder / "records.jsonl")
+    rows = [
+        (r["reward"], r["lr"], f"#{r['id']}", r["infix"]) for r in results.best_distinct(records, most)
+    ]
+    for line in results.read_lines(folder / "baselines.jsonl"):
+        rows.append((line["reward"], line["lr"], "human", line["name"].upper()))
+    rows.sort(key=lambda row: -row[0])
+    lines = [
+        f"{reward:8.4f}  {'-' if lr is None else f'{lr:g}':>6}  {who:>6}  {what}"
+        for reward, lr, who, what in rows
+    ]
+    return "\n".join([f"{'accuracy':>8}  {'lr':>6}  {'id':>6}  update", *lines])
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="search.py", description=__doc__)
+    parser.add_argument("--preset", choices=PRESETS, help="named settings (default: paper)")
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with a run; takes only --workers"
+    )
+    add_settings(parser, Config)
+    return parser
+
+
+def configure(args) -> Config:
+    """Return the resolved config; everything that can be wrong is found here, before anything is made.
+
+    Raises:
+        ValueError: what is wrong and what is allowed.
+    """
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    if args.resume is not None:
+        given = {name for name, value in vars(args).items() if value is not None} - {"resume", "workers"}
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+            raise ConfigError(f"--resume takes only --workers beside it, not {flags}")
+        config = from_dict(Config, results.read_config(args.resume))
+    else:
+        config = resolve(Config, args, PRESETS[args.preset or "paper"])
+        dataset = data.choose(config.dataset, Path(config.data))
+        if config.dataset != dataset == data.SAMPLE:
+            print(
+                "WARNING: CIFAR-10 is not on disk; the embedded Fashion-MNIST sample takes its place.\n"
+                "         For the paper's data run first: python data.py cifar10",
+                file=sys.stderr,
+            )
+        config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
+    make_space(config)
+    data.prepare(config.dataset, Path(config.data))
+    open_pictures(child_config(config))
+    return config
+
+
+def open_run(args, config: Config) -> results.Run | None:
+    """Return the run folder, made or reopened; None if the run is complete already.
+
+    Raises:
+        results.RunError: it cannot be made, or another process writes to it.
+    """
+    environment = results.environment(threads=torch.get_num_threads())
+    if args.resume is None:
+        name = f"{args.preset or 'paper'}-{config.algorithm}"
+        folder = args.out or results.default_folder("search", name, config.seed)
+        return results.Run.create(folder, asdict(config), environment)
+    if len(results.read_lines(args.resume / "records.jsonl")) >= config.samples:
+        return None
+    run = results.Run.reopen(args.resume)
+    before = results.read_meta(run.folder)
+    changed = [
+        name for name in ("processor", "capability", "torch") if before[name] != environment[name]
+    ]
+    if changed:
+        print(
+            f"WARNING: another {', '.join(changed)} than at the start: scores may differ",
+            file=sys.stderr,
+        )
+    return run
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
+    try:
+        config = configure(args)
+        run = open_run(args, config)
+    except ValueError as error:
+        parser.error(str(error))
+    if run is None:
+        print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
+        return 0
+
+    workers = args.workers or WORKERS.get(args.preset) or os.cpu_count()
+    resume = f"python search.py --resume {run.folder}"
+    with run:
+        progress = Progress(run.folder / "log.txt")
+        pool = WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=("torch",))
+        try:
+            search = Search(config, pool, run, progress)
+            settings = "  ".join(f"{name}={value}" for name, value in asdict(config).items())
+            progress.say(textwrap.fill(settings, 100))
+            progress.say(
+                f"{run.folder}: {workers} workers, {search.space.size():,} strings to choose from"
+            )
+            search.run_to_end()
+            if isinstance(search.proposer, Controller):
+                torch.save(search.proposer.policy.state_dict(), run.folder / "controller.pt")
+            run.finish()
+        except KeyboardInterrupt:
+            progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
+            return 130
+        except (results.RunError, OSError) as error:
+            progress.say(f"search.py: error: {error}. What was finished is kept; go on with: {resume}")
+            return 1
+        finally:
+            pool.kill_workers()
+    picture, _ = learning_curve.draw([run.folder], run.folder / "learning_curve.png")
+    print(f"\n{summary(run.folder)}\n")
+    print(f"{run.folder} holds the run; its learning curve is {picture}")
+    print("Next: python rules.py show 'RULE' explains a rule of its hall_of_fame.csv")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
