@@ -42,7 +42,11 @@ class ChildConfig:
         NUM_VALIDATION, "held-out images that give the reward", low=1, high=NUM_VALIDATION
     )
     lr_exponents: tuple[int, ...] = setting(
-        (-5, -4, -3, -2, -1, 0, 1), "learning rates of the sweep, powers of ten", low=-10, high=10
+        (-5, -4, -3, -2, -1, 0, 1),
+        "learning rates of the sweep, powers of ten",
+        low=-10,
+        high=10,
+        least=1,
     )
     precision: str = setting(
         "auto",

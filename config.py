@@ -17,15 +17,16 @@ class ConfigError(ValueError):
     """A setting has a wrong value; the message names it and what is allowed."""
 
 
-def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf):
+def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf, least=0):
     """Declare a dataclass field that is also a flag.
 
     Args:
         help: what it is, with its unit.
         choices: allowed values (of each element, if the field is a tuple), if limited to a list.
         low, high: allowed range, bounds included.
+        least: elements that a tuple must have.
     """
-    metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high}
+    metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high, "least": least}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -40,8 +41,12 @@ def check(config) -> None:
         value, allowed = getattr(config, field.name), field.metadata
         many = typing.get_origin(hints[field.name]) is tuple
         kind = typing.get_args(hints[field.name])[0] if many else hints[field.name]
+        flag = f"--{field.name.replace('_', '-')}"
+        if many and len(value) < allowed["least"]:
+            raise ConfigError(
+                f"{flag} has {len(value)} elements; it must have at least {allowed['least']}"
+            )
         for item in value if many else (value,):
-            flag = f"--{field.name.replace('_', '-')}"
             if type(item) is not kind and not (kind is float and type(item) is int):
                 raise ConfigError(f"{flag} is {item!r}; it must be of type {kind.__name__}")
             if allowed["choices"] and item not in allowed["choices"]:

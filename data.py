@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torchvision
 
 from config import Parser
 
 HERE = Path(__file__).parent / "data"
 SAMPLE = "fashion-mnist-sample"
-DOWNLOADS = {"cifar10": torchvision.datasets.CIFAR10, "fashion-mnist": torchvision.datasets.FashionMNIST}
+DOWNLOADS = {"cifar10": "CIFAR10", "fashion-mnist": "FashionMNIST"}  # names in torchvision.datasets
 NAMES = (*DOWNLOADS, SAMPLE)
 IMAGE_SHAPE = {"cifar10": (32, 32, 3), "fashion-mnist": (28, 28, 1), SAMPLE: (28, 28, 1)}
 NUM_IMAGES = {"cifar10": (50_000, 10_000), "fashion-mnist": (60_000, 10_000), SAMPLE: (15_000, 2_000)}
@@ -122,10 +121,14 @@ def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
     if name == SAMPLE:
         with np.load(HERE / f"{SAMPLE}.npz") as arrays:
             return {file: arrays[file] for file in FILES}
+    from torchvision import datasets  # seconds to import, so not in every worker
+
     arrays = {}
     for split in ("train", "test"):
         try:
-            source = DOWNLOADS[name](str(temporary), train=split == "train", download=True)
+            source = getattr(datasets, DOWNLOADS[name])(
+                str(temporary), train=split == "train", download=True
+            )
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
             raise DataError(

@@ -24,7 +24,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
@@ -56,7 +56,6 @@ def _leave_with_parent() -> None:
 
 def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None, initargs: tuple) -> None:
     """Answer tasks until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
@@ -102,6 +101,10 @@ class WorkerPool(Executor):
         # inherit none of the parent's threads, locks or open files.
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
+        # Started while Ctrl-C is ignored, it and all workers ignore it from their first moment on.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        forkserver.ensure_running()
+        signal.signal(signal.SIGINT, handler)
         self._setup = (cpu_limit_s, initializer, initargs)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._processes: dict[int, object] = {}

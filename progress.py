@@ -13,11 +13,12 @@ class Progress:
 
     Args:
         log: file that gets every line, or None.
-        stream: where people look; a terminal gets one line that is rewritten.
+        stream: where people look, standard error if None; a terminal gets one line, rewritten.
     """
 
-    def __init__(self, log: Path | None = None, stream: TextIO = sys.stderr):
-        self.log, self.stream, self.terminal = log, stream, stream.isatty()
+    def __init__(self, log: Path | None = None, stream: TextIO | None = None):
+        self.log, self.stream = log, stream or sys.stderr
+        self.terminal = self.stream.isatty()
         self.last_s, self.width = time.monotonic(), 0
 
     def update(self, line: str) -> None:

@@ -34,7 +34,6 @@ from child import ChildConfig, ChildResult, evaluate_rule, open_pictures, resolv
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, SUBSETS, Rule, SearchSpace
-from plots import learning_curve
 from pool import TimeLimit, WorkerDied, WorkerPool
 from progress import Progress
 from rules import HUMAN, NAMED_RULES
@@ -267,20 +266,26 @@ class Search:
             name: settled(done[name])
             if name in done
             else self.executor.submit(
-                evaluate_rule, str(NAMED_RULES[name].rule), self.child_config, self.config.child_seed
+                evaluate_rule, NAMED_RULES[name].rule, self.child_config, self.config.child_seed
             )
             for name in HUMAN
         }
 
     def collect_humans(self, humans: dict[str, Future]) -> None:
-        """Write baselines.jsonl."""
+        """Write baselines.jsonl.
+
+        Raises:
+            RunError: the child fails on them, so something is wrong with the setting.
+        """
         for name, future in humans.items():
             while not future.done():
                 self.progress.update(f"scoring {', '.join(humans)} for comparison")
                 time.sleep(0.05)
             if not (future.exception() is None and isinstance(future.result(), dict)):
-                line = {"name": name, "rule": str(NAMED_RULES[name].rule)}
+                line = {"name": name, "rule": NAMED_RULES[name].rule}
                 line |= describe(future, self.config.failure_reward)
+                if line["status"] in ("error", "crashed"):  # so would every rule after it
+                    raise results.RunError(f"the child cannot even train with {name}: {line['error']}")
                 self.run.append("baselines.jsonl", line)
 
     def show_progress(self) -> None:
@@ -405,7 +410,7 @@ def main(argv: list[str] | None = None) -> int:
     resume = f"python search.py --resume {run.folder}"
     with run:
         progress = Progress(run.folder / "log.txt")
-        pool = WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=("torch",))
+        pool = WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=("child",))
         try:
             search = Search(config, pool, run, progress)
             settings = "  ".join(f"{name}={value}" for name, value in asdict(config).items())
@@ -425,6 +430,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         finally:
             pool.kill_workers()
+    from plots import learning_curve  # late: workers import this file too, and need no matplotlib
+
     picture, _ = learning_curve.draw([run.folder], run.folder / "learning_curve.png")
     print(f"\n{summary(run.folder)}\n")
     print(f"{run.folder} holds the run; its learning curve is {picture}")
