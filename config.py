@@ -42,6 +42,8 @@ def check(config) -> None:
         many = typing.get_origin(hints[field.name]) is tuple
         kind = typing.get_args(hints[field.name])[0] if many else hints[field.name]
         flag = f"--{field.name.replace('_', '-')}"
+        if many and type(value) is not tuple:
+            raise ConfigError(f"{flag} is {value!r}; it must be a list of {kind.__name__}")
         if many and len(value) < allowed["least"]:
             raise ConfigError(
                 f"{flag} has {len(value)} elements; it must have at least {allowed['least']}"
@@ -52,7 +54,9 @@ def check(config) -> None:
             if allowed["choices"] and item not in allowed["choices"]:
                 names = ", ".join(map(str, allowed["choices"]))
                 raise ConfigError(f"{flag} is {item!r}; it must be one of {names}")
-            if kind in (int, float) and not (allowed["low"] <= item <= allowed["high"]):
+            if kind in (int, float) and not (
+                math.isfinite(item) and allowed["low"] <= item <= allowed["high"]
+            ):
                 bounds = [f"at least {allowed['low']}"] * (allowed["low"] > -math.inf)
                 bounds += [f"at most {allowed['high']}"] * (allowed["high"] < math.inf)
                 raise ConfigError(f"{flag} is {item}; it must be {' and '.join(bounds) or 'finite'}")

@@ -183,7 +183,7 @@ class Run:
         """
         if folder.exists() or folder.is_symlink():
             raise RunError(
-                f"{folder} exists already; nothing was changed (use --resume, or another --out)"
+                f"{folder} exists already; nothing was changed, choose another --out"
             )
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:

@@ -45,19 +45,20 @@ TUNED = "Adam, tuned eps"
 class Config:
     iterations: int = setting(4_000, "steps of a run (paper, recalled)", low=1, high=10**5)
     # UNSPECIFIED: the four rates, and the start; ours is the function's customary one.
-    rates: tuple[float, ...] = setting((1e-4, 1e-3, 1e-2, 1e-1), "learning rates", low=1e-12, high=1e6)
+    rates: tuple[float, ...] = setting(
+        (1e-4, 1e-3, 1e-2, 1e-1), "learning rates", low=1e-12, high=1e6, least=1
+    )
     start_x: float = setting(-1.2, "x of the start", low=-100, high=100)
     start_y: float = setting(1.0, "y of the start", low=-100, high=100)
     adam_eps: tuple[float, ...] = setting(
-        (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8), "values of eps that Adam is tuned over", low=0, high=1
+        (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
+        "values of eps that Adam is tuned over",
+        low=0,
+        high=1,
+        least=1,
     )
     momentum: float = setting(0.9, "decay of Momentum", low=0, high=1)
     seed: int = setting(0, "of random rules, the same in every run", low=0, high=2**63 - 1)
-
-    def __post_init__(self):
-        for flag, values in (("--rates", self.rates), ("--adam-eps", self.adam_eps)):
-            if not values:
-                raise ConfigError(f"{flag} is empty; it must have at least one value")
 
 
 class Contestant(NamedTuple):

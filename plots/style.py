@@ -1,18 +1,33 @@
-"""What all figures share: colours, fonts, and saving as PNG and SVG."""
+"""What all figures share: colours, fonts, labels beside an axis, and saving as PNG and SVG."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # figures go to files; no screen is needed
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # One colour a thing, the same in every figure; a palette that colour-blind readers can tell apart
 # (Okabe and Ito 2008).
 CONTROLLER, RANDOM, DIVERGED = "#0072B2", "#8C8C8C", "#D55E00"
 HUMAN = {"sgd": "#E69F00", "momentum": "#CC79A7", "rmsprop": "#009E73", "adam": "#56B4E9"}
+HUMAN_NAMES = {"sgd": "SGD", "momentum": "Momentum", "rmsprop": "RMSProp", "adam": "Adam"}
 FOUND = ["#0072B2", "#D55E00", "#332288", "#882255", "#117733", "#000000"]
+ALGORITHM = {
+    "trpo": CONTROLLER,
+    "ppo": "#332288",
+    "reinforce": "#882255",
+    "evolution": "#117733",
+    "random": RANDOM,
+}
+SPARE = ["#AA4499", "#999933", "#000000"]  # for an algorithm's second, third and fourth settings
+TOKENS = {"op1": "#332288", "op2": "#88CCEE", "u1": "#117733", "u2": "#999933", "b": "#CC6677"}
+DARK, FAINT = "#333333", "#777777"  # text, and text that may be overlooked
+DASHED = (0, (4, 1.5))  # what people made, and limits
 
 plt.rcParams.update(
     {
@@ -37,6 +52,71 @@ plt.rcParams.update(
         "svg.hashsalt": "0",  # the same figure, the same bytes
     }
 )
+
+
+def spread(places: list[float], gap: float, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Return where to put labels: as near to their places as a gap between all of them allows.
+
+    Least squares: labels that touch move as one block to the mean of where they would be.
+
+    Args:
+        places: in any order.
+        low, high: what no label leaves, as long as they fit between.
+    """
+    order = np.argsort(places, kind="stable")
+    steps = gap * np.arange(len(order))
+    blocks: list[list[float]] = []
+    for wish in np.asarray(places, dtype=float)[order] - steps:
+        blocks.append([wish])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    settled = np.array([np.mean(block) for block in blocks for _ in block])
+    result = np.empty(len(order))
+    result[order] = np.clip(settled, low, max(low, high - gap * (len(order) - 1))) + steps
+    return result
+
+
+def label_right(axes: plt.Axes, labels: list[tuple[float, str, str]], size: float = 9) -> None:
+    """Write labels (y, text, colour) beside the axes, each with a line from its y; none overlap.
+
+    The limits of y must be final. A label whose y is NaN is left out.
+    """
+    labels = [label for label in labels if np.isfinite(label[0])]
+    axes.figure.draw_without_rendering()  # settles the layout, so that the height is known
+    points = axes.get_window_extent().height * 72 / axes.figure.dpi
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = [to_axes.transform((0, y))[1] for y, _, _ in labels]
+    places = spread(heights, 1.25 * size / points)
+    line = {"arrowstyle": "-", "lw": 1.2, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
+    for (_, text, color), height, place in zip(labels, heights, places, strict=True):
+        at = {"xy": (1, height), "xytext": (20, points * (place - height)), "xycoords": "axes fraction"}
+        look = {"color": DARK, "fontsize": size, "va": "center", "annotation_clip": False}
+        axes.annotate(
+            text, **at, **look, textcoords="offset points", arrowprops={**line, "color": color}
+        )
+
+
+def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> None:
+    """Write the title of an axes and under it a legend; each column is a list of (key, text)."""
+    rows = max(map(len, columns))
+    blank = (Line2D([], [], ls=""), "")
+    keys = [entry for column in columns for entry in (column + [blank] * rows)[:rows]]
+    place = {
+        "loc": "lower left",
+        "bbox_to_anchor": (-0.01, 1),
+        "borderaxespad": 0.1,
+        "ncols": len(columns),
+    }
+    look = {"fontsize": 9, "handletextpad": 0.5, "columnspacing": 1.5}
+    axes.legend(*zip(*keys, strict=True), **place, **look).set_in_layout(False)
+    axes.set_title(title, pad=6 + 14 * rows)
+
+
+def frame(figure: Figure, title: str, caption: str) -> None:
+    """Write the title above everything and small print below, broken into lines that fit."""
+    width, left = figure.get_figwidth(), {"x": 0.01, "ha": "left"}
+    figure.suptitle(textwrap.fill(title, int(width * 11)), **left, fontsize=10.8, weight="bold")
+    figure.supxlabel(textwrap.fill(caption, int(width * 17.5)), **left, fontsize=8, color=FAINT)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

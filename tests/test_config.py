@@ -1,0 +1,195 @@
+"""Tests of config.py: what a flag, a preset and a default give, and how wrong values are refused."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from config import ConfigError, Parser, add_settings, check, from_dict, resolve, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    steps: int = setting(10, "training steps", low=1, high=100)
+    lr: float = setting(0.5, "learning rate; 100% is 1.0", low=0.0)
+    shift: float = setting(0.0, "any number")
+    optimizer: str = setting("adam", "update rule", choices=("adam", "sgd"))
+    run_name: str = setting("", "name of the run")
+    sizes: tuple[int, ...] = setting((3, 4), "layer sizes", low=1, high=9, least=1)
+    rates: tuple[float, ...] = setting((), "learning rates to try", low=0.0)
+    tags: tuple[str, ...] = setting(("a",), "labels", choices=("a", "b", "c"))
+    use_cache: bool = setting(True, "reuse results")
+
+
+PRESET = {"steps": 20, "lr": 0.25, "sizes": (5,), "use_cache": False}
+
+
+def run(*argv, preset=None):
+    """Read flags as every script does."""
+    parser = Parser(prog="script.py")
+    add_settings(parser, Config)
+    args = parser.parse_args(argv)
+    try:
+        return resolve(Config, args, preset)
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+def test_defaults_stand_when_nothing_is_given():
+    assert run() == Config()
+
+
+def test_flag_overrides_preset_and_preset_overrides_default():
+    config = run("--steps", "30", "--sizes=1,2", preset=PRESET)
+    assert config == Config(steps=30, lr=0.25, sizes=(1, 2), use_cache=False)
+
+
+def test_flag_wins_over_the_preset_even_if_it_repeats_the_default():
+    config = run("--steps", "10", "--lr", "0.5", "--sizes", "3,4", "--use-cache", preset=PRESET)
+    assert config == Config()
+
+
+@pytest.mark.parametrize(
+    "argv, field, value",
+    [
+        (["--steps", "1"], "steps", 1),
+        (["--steps=100"], "steps", 100),
+        (["--lr", "1e-4"], "lr", 0.0001),
+        (["--lr", "0"], "lr", 0.0),
+        (["--lr", "2"], "lr", 2.0),
+        (["--shift", "-1.5"], "shift", -1.5),
+        (["--optimizer", "sgd"], "optimizer", "sgd"),
+        (["--run-name", "two words"], "run_name", "two words"),
+        (["--run-name="], "run_name", ""),
+        (["--sizes", "7"], "sizes", (7,)),
+        (["--sizes", "1,2,3"], "sizes", (1, 2, 3)),
+        (["--tags="], "tags", ()),
+        (["--rates", "1e-3,1"], "rates", (0.001, 1.0)),
+        (["--tags", "c,a"], "tags", ("c", "a")),
+        (["--use-cache"], "use_cache", True),
+        (["--no-use-cache"], "use_cache", False),
+        (["--steps", "3", "--steps", "4"], "steps", 4),
+    ],
+)
+def test_flag_sets_its_field_only(argv, field, value):
+    config = run(*argv)
+    assert config == dataclasses.replace(Config(), **{field: value})
+    assert type(getattr(config, field)) is type(value)
+
+
+WRONG = [  # flags, and what the message must hold
+    (["--step", "5"], "--step"),  # no abbreviations
+    (["--foo"], "--foo"),
+    (["--run_name", "x"], "--run_name"),
+    (["stray"], "stray"),
+    (["--steps"], "--steps"),
+    (["--steps", "many"], "many"),
+    (["--steps", "1.5"], "1.5"),
+    (["--steps", ""], "--steps"),
+    (["--steps", "0"], "at least 1"),
+    (["--steps", "101"], "at most 100"),
+    (["--steps", "-3"], "-3"),
+    (["--lr", "fast"], "fast"),
+    (["--lr", "-0.1"], "at least 0"),
+    (["--lr", "nan"], "nan"),
+    (["--shift", "nan"], "nan"),
+    (["--rates", "0.1,nan"], "nan"),
+    (["--rates", "0.1,-1"], "-1"),
+    (["--optimizer", "rmsprop"], "adam, sgd"),
+    (["--optimizer", ""], "adam, sgd"),
+    (["--sizes", "1,x"], "1,x"),
+    (["--sizes", "1;2"], "1;2"),
+    (["--sizes", "1,10"], "at most 9"),
+    (["--sizes="], "at least 1"),
+    (["--tags", "a,d"], "a, b, c"),
+    (["--use-cache=maybe"], "maybe"),
+    (["--no-steps"], "--no-steps"),
+]
+
+
+@pytest.mark.parametrize("argv, words", WRONG, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_wrong_flag_is_one_line_on_stderr_and_exit_code_2(argv, words, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(*argv)
+    out, err = capsys.readouterr()
+    assert exit_info.value.code == 2
+    assert out == ""
+    assert err.startswith("script.py: error: ") and err.endswith("\n") and len(err.splitlines()) == 1
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"foo": 1}, "foo"),
+        ({"steps": "10"}, "--steps"),
+        ({"steps": 1.0}, "--steps"),
+        ({"steps": True}, "--steps"),
+        ({"steps": None}, "--steps"),
+        ({"steps": [1]}, "--steps"),
+        ({"steps": 0}, "at least 1"),
+        ({"lr": math.nan}, "--lr"),
+        ({"lr": "0.1"}, "--lr"),
+        ({"shift": math.nan}, "--shift"),
+        ({"use_cache": 1}, "--use-cache"),
+        ({"use_cache": "no"}, "--use-cache"),
+        ({"run_name": 3}, "--run-name"),
+        ({"optimizer": "rmsprop"}, "adam, sgd"),
+        ({"sizes": [1, "2"]}, "--sizes"),
+        ({"sizes": [0]}, "--sizes"),
+        ({"sizes": 3}, "--sizes"),
+        ({"sizes": []}, "at least 1"),
+        ({"tags": "ab"}, "--tags"),
+        ({"tags": ["d"]}, "a, b, c"),
+    ],
+    ids=str,
+)
+def test_wrong_value_from_a_file_is_a_one_line_config_error(values, words):
+    with pytest.raises(ConfigError) as caught:
+        from_dict(Config, values)
+    assert isinstance(caught.value, ValueError)
+    assert words in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_wrong_preset_is_refused_as_a_wrong_flag_is(capsys):
+    for preset in ({"foo": 1}, {"steps": 0}):
+        with pytest.raises(SystemExit):
+            run(preset=preset)
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_check_refuses_a_config_made_by_hand():
+    check(Config())
+    with pytest.raises(ConfigError, match="--steps is 0"):
+        check(Config(steps=0))
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("--sizes=1,2", "--tags=", "--lr=1e-30", "--no-use-cache", "--rates=1")]
+)
+def test_config_survives_json(argv):
+    config = run(*argv)
+    assert from_dict(Config, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_missing_settings_of_a_file_take_their_defaults():
+    assert from_dict(Config, {"steps": 3, "lr": 1}) == Config(steps=3, lr=1.0)
+
+
+def test_help_shows_every_flag_with_its_text_choices_and_default(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert exit_info.value.code == 0
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name.replace('_', '-')}" in text
+        assert field.metadata["help"] in text
+    for shown in (
+        "(default: 10)",
+        "one of adam, sgd (default: adam)",
+        "(default: 3,4)",
+        "--no-use-cache",
+    ):
+        assert shown in text
+    assert text.count("(default: True)") == 1 and "SUPPRESS" not in text

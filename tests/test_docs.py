@@ -1,0 +1,111 @@
+"""The documents keep their word: flags exist, links lead somewhere, code runs, layers hold."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import search
+from config import Parser
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md")]
+README = (ROOT / "README.md").read_text("utf-8")
+
+# A file imports only from layers above its own; the scripts come last and nothing imports them. That
+# search.py draws its own learning curve is why plots stand before it.
+LAYERS = [
+    {"config", "dsl", "pool", "progress", "results"},
+    {"data", "rules"},
+    {"child", "controller", "baselines"},
+    {"plots"},
+    {"search", "rosenbrock"},
+]
+
+
+def options(parser: Parser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_resolve(document):
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
+    for link in links:
+        if not link.startswith("http"):
+            path, _, anchor = link.partition("#")
+            target = (document.parent / path) if path else document
+            assert target.exists(), f"{document.name} links to {link}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.M)
+                anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+                assert anchor in anchors, f"{document.name} links to {link}"
+
+
+def test_flags_of_the_documents_exist():
+    known = options(search.make_parser())
+    for document in DOCUMENTS:
+        for line in document.read_text("utf-8").splitlines():
+            if (
+                "search.py" in line
+                or "make search" in line
+                or line.strip().startswith(("-", "3.", "4.", "5."))
+            ):
+                flags = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line))
+                assert flags <= known | {"--rule", "--data"}, f"{document.name}: {line}"
+
+
+def test_settings_have_help_and_units_in_reach():
+    text = search.make_parser().format_help()
+    for option in options(search.make_parser()) - {"-h"}:
+        assert option in text
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_python_examples_run(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_worked_string_means_what_the_readme_says():
+    from dsl import Rule
+
+    assert Rule.parse("m g2 id exp div").infix() == "m / (exp(g^2) + eps)"
+    assert (
+        Rule.parse("sign_g sign_m id id mul | r1 g exp id mul").infix() == "exp(sign(g) * sign(m)) * g"
+    )
+
+
+def test_reading_order_names_every_file_with_its_length():
+    rows = dict(re.findall(r"^\| \[([\w/]+\.py)\]\([\w/]+\.py\) \| (\d+) ", README, re.M))
+    files = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.py")]}
+    assert files <= rows.keys()
+    for name, lines in rows.items():
+        actual = len((ROOT / name).read_text("utf-8").splitlines())
+        assert abs(actual - int(lines)) <= 15, f"{name} has {actual} lines, README says {lines}"
+
+
+def test_imports_point_down_only():
+    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    files = [*ROOT.glob("*.py"), *(ROOT / "plots").glob("*.py")]
+    for path in files:
+        own = "plots" if path.parent.name == "plots" else path.stem
+        assert own in level, f"{path.name} has no layer"
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            for name in {name.split(".")[0] for name in names} & level.keys():
+                fine = level[name] < level[own] or name == own == "plots"
+                assert fine or (level[name] == level[own] == 0), f"{path.name} imports {name}"
+
+
+def test_every_open_choice_and_deviation_is_listed_in_results():
+    """Each marked comment in the code has a row in RESULTS.md that names its file."""
+    text = (ROOT / "RESULTS.md").read_text("utf-8")
+    for path in [*ROOT.glob("*.py"), *(ROOT / "plots").glob("*.py")]:
+        for word in ("DEVIATION", "UNSPECIFIED"):
+            marks = len(re.findall(rf"# {word}:", path.read_text("utf-8")))
+            rows = len(re.findall(rf"^\| {word.lower()} \| {re.escape(path.name)} \|", text, re.M))
+            assert marks == rows, f"{path.name} has {marks} {word} marks, RESULTS.md lists {rows}"

@@ -1,0 +1,1119 @@
+"""Tests of dsl.py against numpy, torch.optim, closed forms and brute force.
+
+Every oracle is written here from the paper's statements, so that nothing is compared with itself.
+"""
+
+import copy
+import io
+import itertools
+import math
+import pickle
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dsl
+from dsl import (
+    BINARY,
+    CONSTRAINTS,
+    OPERANDS,
+    SUBSETS,
+    UNARY,
+    Rule,
+    RuleError,
+    RuleOptimizer,
+    SearchSpace,
+    apply_rule,
+)
+
+PAPER_OPERANDS = "g g2 g3 m v gamma sign_g sign_m 1 noise 1e-4w 1e-3w 1e-2w 1e-1w adam rmsprop".split()
+PAPER_UNARY = "id neg exp log clip1e-5 clip1e-4 clip1e-3 drop0.1 drop0.3 drop0.5 sign".split()
+PAPER_BINARY = "add sub mul div left".split()
+EXTRA_OPERANDS, EXTRA_UNARY, EXTRA_BINARY = "2 ld cd rd anoise".split(), ["sqrt"], ["pow"]
+ALL_TOKENS = PAPER_OPERANDS + EXTRA_OPERANDS, PAPER_UNARY + EXTRA_UNARY, PAPER_BINARY + EXTRA_BINARY
+POWERSIGN = "sign_g sign_m id id mul | r1 g exp id mul"
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.5, -1e-40, 1e-40, 1e-20, -1e20, 3e38, math.inf, -math.inf, math.nan]
+
+# What each token means, in plain numpy.
+NUMPY_UNARY = {
+    "id": lambda x: x,
+    "neg": lambda x: -x,
+    "exp": np.exp,
+    "log": lambda x: np.log(np.abs(x)),
+    "clip1e-5": lambda x: np.clip(x, -0.00001, 0.00001),
+    "clip1e-4": lambda x: np.clip(x, -0.0001, 0.0001),
+    "clip1e-3": lambda x: np.clip(x, -0.001, 0.001),
+    "sign": np.sign,
+    "sqrt": lambda x: np.sqrt(np.abs(x)),
+}
+NUMPY_BINARY = {
+    "add": lambda x, y, eps: x + y,
+    "sub": lambda x, y, eps: x - y,
+    "mul": lambda x, y, eps: x * y,
+    "div": lambda x, y, eps: x / (y + eps),
+    "left": lambda x, y, eps: x,
+    "pow": lambda x, y, eps: x**y,
+}
+
+
+def random_rule(rng, depth, operands=ALL_TOKENS[0], unary=ALL_TOKENS[1], binary=ALL_TOKENS[2]):
+    tokens = []
+    for k in range(depth):
+        # Half of the later operands are computed ones, so that groups depend on each other.
+        for _ in range(2):
+            computed = k and rng.random() < 0.5
+            tokens.append(f"r{rng.randrange(k) + 1}" if computed else rng.choice(operands))
+        tokens += [rng.choice(unary), rng.choice(unary), rng.choice(binary)]
+    return Rule(tuple(tokens))
+
+
+@st.composite
+def token_lists(draw):
+    tokens = []
+    for k in range(draw(st.integers(1, 4))):
+        operand = st.sampled_from(ALL_TOKENS[0] + [f"r{i + 1}" for i in range(k)])
+        kinds = (operand, operand, *map(st.sampled_from, (ALL_TOKENS[1], ALL_TOKENS[1], ALL_TOKENS[2])))
+        tokens += [draw(kind) for kind in kinds]
+    return tokens
+
+
+def bits(x):
+    """Integer view of a tensor with all NaNs made one, so that signs of zero are compared too."""
+    x = torch.where(x.isnan(), torch.full_like(x, math.nan), x).contiguous()
+    return x.view({torch.float32: torch.int32, torch.float64: torch.int64}[x.dtype])
+
+
+def random_operands(dtype=torch.float64, seed=0, n=32):
+    """Every operand at moderate size; those that are functions of others agree with them."""
+    rng = np.random.default_rng(seed)
+    x = {token: rng.normal(size=n) for token in ALL_TOKENS[0]}
+    x |= {f"1e-{k}w": 10**-k * x["1e-4w"] for k in (4, 3, 2, 1)}
+    x |= {"g2": x["g"] ** 2, "g3": x["g"] ** 3, "1": np.ones(n), "2": np.full(n, 2.0)}
+    x |= {"v": x["v"] ** 2, "sign_g": np.sign(x["g"]), "sign_m": np.sign(x["m"])}
+    return {token: torch.tensor(value, dtype=dtype) for token, value in x.items()}
+
+
+def special_operands(dtype=torch.float32):
+    """Operands over all pairs of special values, and some ordinary ones; g2, g3, signs consistent."""
+    g, m = torch.tensor(list(itertools.product(SPECIAL, SPECIAL)), dtype=dtype).T.contiguous()
+    x = random_operands(dtype, n=2 * len(g))
+    x["g"][: len(g)], x["m"][: len(g)] = g, m
+    for token, seed in (("v", 1), ("gamma", 2), ("adam", 3), ("noise", 4), ("1e-4w", 5)):
+        x[token][: len(g)] = g[torch.randperm(len(g), generator=torch.Generator().manual_seed(seed))]
+    x |= {"g2": x["g"] * x["g"], "g3": x["g"] * x["g"] * x["g"]}
+    return x | {f"sign_{t}": torch.from_numpy(np.sign(x[t].numpy())) for t in ("g", "m")}
+
+
+def compute(rule, operands, seed=0, **kw):
+    rule = rule if isinstance(rule, Rule) else Rule.parse(rule)
+    return apply_rule(rule, operands, generator=torch.Generator().manual_seed(seed), **kw)
+
+
+def same_key(a, b):
+    return Rule.parse(a).key() == Rule.parse(b).key()
+
+
+def same_fingerprint(a, b):
+    return Rule.parse(a).fingerprint() == Rule.parse(b).fingerprint()
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_tables_hold_the_papers_tokens_in_order_and_extras_only_in_arxiv():
+    paper = PAPER_OPERANDS, PAPER_UNARY, PAPER_BINARY
+    assert [len(tokens) for tokens in paper] == [16, 11, 5]
+    assert [list(tokens) for tokens in SUBSETS["full"].values()] == [*paper]
+    for table, tokens, chosen in zip(
+        (OPERANDS, UNARY, BINARY), ALL_TOKENS, SUBSETS["arxiv"].values(), strict=True
+    ):
+        assert sorted(table) == sorted(tokens) == sorted(chosen)
+
+
+def test_compact_subset_is_the_documented_one():
+    assert {kind: " ".join(tokens) for kind, tokens in SUBSETS["compact"].items()} == {
+        "operands": "g g2 m v sign_g sign_m 1 1e-3w adam rmsprop",
+        "unary": "id neg exp log clip1e-4 drop0.3 sign",
+        "binary": "add sub mul div left",
+    }
+
+
+def test_size_of_the_full_space_is_the_product_of_choices():
+    sizes = [SearchSpace(depth, **SUBSETS["full"]).size() for depth in (1, 2, 3)]
+    one, two, three = ((16 + k) ** 2 * 11**2 * 5 for k in range(3))
+    assert sizes == [154_880, one * two, one * two * three]
+    assert [f"{size:.1e}" for size in sizes[1:]] == ["2.7e+10", "5.3e+15"]
+
+
+# --- operands -------------------------------------------------------------------------------------
+
+
+def average(history, beta):
+    """A bias-corrected moving average is the mean with weights beta^age."""
+    weights = [beta**age for age in reversed(range(len(history)))]
+    return np.average(history, axis=0, weights=weights)
+
+
+def numpy_operand(token, w, history, betas, eps, done):
+    """One operand from the weights and all gradients so far; `done` is t / T."""
+    g, one = history[-1], np.ones_like(w)
+    m, v, gamma = (average(history**power, beta) for power, beta in zip((1, 2, 3), betas, strict=True))
+    if token.endswith("w"):
+        return w * float(token[:-1])
+    return {
+        **{"g": g, "g2": g**2, "g3": g**3, "m": m, "v": v, "gamma": gamma},
+        **{"sign_g": np.sign(g), "sign_m": np.sign(m), "1": one, "2": 2 * one},
+        **{"adam": m / (np.sqrt(v) + eps), "rmsprop": g / (np.sqrt(v) + eps)},
+        "ld": one * (1 - done),
+        "cd": one * (1 + np.cos(np.pi * done)) / 2,
+        "rd": one * (1 + np.cos(np.pi * done / 2)) / 2,
+    }[token]
+
+
+@pytest.mark.parametrize("betas, eps", [((0.9, 0.999, 0.999), 1e-8), ((0.5, 0.0, 0.8), 0.1)])
+@pytest.mark.parametrize("token", [t for t in ALL_TOKENS[0] if "noise" not in t])
+def test_operand_equals_numpy_at_every_step(token, betas, eps):
+    history = np.random.default_rng(0).normal(size=(12, 3, 4))
+    w = torch.from_numpy(history[0].copy()).requires_grad_()
+    given = {} if eps == 1e-8 else {"betas": betas, "eps": eps}  # the first case is the default
+    optimizer = RuleOptimizer([w], f"{token} g id id left", lr=0.1, total_steps=8, **given)
+    for t in range(12):
+        # Steps 8 to 11 lie beyond T, where the decays stay at their end.
+        before = w.detach().numpy().copy()
+        expected = numpy_operand(token, before, history[: t + 1], betas, eps, min(t / 8, 1))
+        w.grad = torch.from_numpy(history[t].copy())
+        optimizer.step()
+        # float64 roundings of numbers of size one, divided by lr
+        np.testing.assert_allclose((before - w.detach().numpy()) / 0.1, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "token, std", [("noise", lambda t: 0.01), ("anoise", lambda t: math.sqrt(1 / (1 + t) ** 0.55))]
+)
+def test_noise_is_normal_with_the_stated_spread_and_fresh_each_step(token, std):
+    n = 100_000
+    w = torch.zeros(n, dtype=torch.float64, requires_grad=True)
+    optimizer = RuleOptimizer([w], f"{token} g id id left", lr=1.0)
+    draws = []
+    for t in range(4):
+        before, w.grad = w.detach().clone(), torch.zeros_like(w)
+        optimizer.step()
+        draws.append((before - w.detach()).numpy() / std(t))
+    # Standard errors: mean 1/sqrt(n), std 1/sqrt(2n), kurtosis sqrt(24/n), correlation 1/sqrt(n).
+    for x in draws:
+        assert abs(x.mean()) < 5 / math.sqrt(n)
+        assert abs(x.std() - 1) < 5 / math.sqrt(2 * n)
+        assert abs((x**4).mean() - 3) < 0.15
+    assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 5 / math.sqrt(n)
+
+
+# --- functions ------------------------------------------------------------------------------------
+
+
+def assert_close_and_same_signs(result, expected):
+    assert result.numpy().dtype == expected.dtype
+    # exp, log and pow may differ in the last bits between libraries
+    np.testing.assert_allclose(result.numpy(), expected, rtol=10 * np.finfo(expected.dtype).eps)
+    number = ~np.isnan(expected)
+    assert (np.signbit(result.numpy()) == np.signbit(expected))[number].all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("u", NUMPY_UNARY)
+def test_unary_equals_numpy_on_special_values(u, dtype):
+    x = np.array([*SPECIAL, *(c * s for c in (0.999e-5, 1.001e-4, 2e-3) for s in (1, -1))], dtype)
+    if dtype is np.float64:
+        x = np.append(x, [5e-324, -1e-310, 1.7e308, 709.0])
+    with np.errstate(all="ignore"):
+        expected = NUMPY_UNARY[u](x)
+    assert_close_and_same_signs(compute(f"g g {u} id left", {"g": torch.from_numpy(x)}), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("b", NUMPY_BINARY)
+@pytest.mark.parametrize("eps", [1e-8, 0.0, 1.0])
+def test_binary_equals_numpy_on_special_values(b, dtype, eps):
+    x, y = np.array(list(itertools.product(SPECIAL, SPECIAL + [-1e-8])), dtype).T.copy()
+    result = compute(f"g m id id {b}", {"g": torch.from_numpy(x), "m": torch.from_numpy(y)}, eps=eps)
+    with np.errstate(all="ignore"):
+        expected = NUMPY_BINARY[b](x, y, eps)
+    assert_close_and_same_signs(result, expected)
+
+
+def test_sign_of_nan_is_nan_everywhere():
+    w, nan = torch.zeros(3, requires_grad=True), torch.tensor([math.nan, 1.0, -1.0])
+    for rule in ("sign_g g id id left", "g g sign id left", "sign_m g id id left"):
+        optimizer = RuleOptimizer([w], rule, lr=1.0)
+        w.data.zero_()
+        w.grad = nan.clone()
+        optimizer.step()
+        assert w[0].isnan() and w[1:].tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("token, p", [("drop0.1", 0.1), ("drop0.3", 0.3), ("drop0.5", 0.5)])
+def test_drop_zeroes_with_its_probability_and_never_rescales(token, p):
+    n = 40_000
+    x = torch.linspace(-3, 3, n)
+    dropped = compute(f"g g {token} id left", {"g": x})
+    kept = dropped != 0
+    assert abs((~kept).double().mean().item() - p) < 5 * math.sqrt(p * (1 - p) / n)
+    assert torch.equal(dropped[kept], x[kept])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+def test_drop_puts_positive_zero_whatever_was_there(value):
+    x = torch.full((1000,), value)
+    dropped = compute("g g drop0.5 id left", {"g": x})
+    is_zero = bits(dropped) == 0
+    assert 400 < is_zero.sum() < 600
+    assert torch.equal(bits(dropped[~is_zero]), bits(x[~is_zero]))
+
+
+def test_two_drops_draw_independently_and_a_reused_result_keeps_its_draw():
+    operands = {"g": torch.ones(40_000)}
+    twice = compute("g g drop0.5 drop0.5 add", operands)
+    reused = compute("g g drop0.5 id left | r1 r1 id id add", operands)
+    assert reused.unique().tolist() == [0, 2]
+    shares = [(twice == kept).double().mean().item() for kept in (0, 1, 2)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.0125)  # five standard errors
+
+
+# --- whole rules ----------------------------------------------------------------------------------
+
+
+def numpy_update(rule, operands, eps=1e-8):
+    """Read the tokens left to right; every group is computed, dead or not."""
+    bank = {token: value.numpy() for token, value in operands.items()}
+    for k in range(len(rule.tokens) // 5):
+        op1, op2, u1, u2, b = rule.tokens[5 * k : 5 * k + 5]
+        bank[f"r{k + 1}"] = NUMPY_BINARY[b](NUMPY_UNARY[u1](bank[op1]), NUMPY_UNARY[u2](bank[op2]), eps)
+    return bank[f"r{k + 1}"]
+
+
+def test_apply_rule_equals_a_plain_interpreter_on_random_rules():
+    rng, operands = random.Random(0), random_operands()
+    for _ in range(2000):
+        rule = random_rule(rng, rng.randint(1, 4), unary=list(NUMPY_UNARY))
+        with np.errstate(all="ignore"):
+            expected = numpy_update(rule, operands)
+        # exp and pow differ in the last bit between libraries; nesting and cancellation enlarge it
+        update = apply_rule(rule, operands).numpy()
+        np.testing.assert_allclose(update, expected, rtol=1e-6, atol=1e-12, err_msg=str(rule))
+
+
+def test_only_operands_that_the_update_reads_are_needed():
+    rule = Rule.parse("m v id id add | g adam id id left | r2 r1 id id left")
+    assert rule.operands == ("g",)
+    x = torch.randn(3)
+    assert torch.equal(apply_rule(rule, {"g": x}), x)
+
+
+# --- reading and printing -------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(token_lists(), st.data())
+def test_parse_and_print_are_inverse_for_any_spacing(tokens, data):
+    space = st.text(" \t\n\r\f\v\x1c\x85\u2003\u2028", min_size=1, max_size=3)
+    text = data.draw(st.sampled_from(["", " ", "\n"]))
+    for i, token in enumerate(tokens):
+        bar = "|" if i and i % 5 == 0 and data.draw(st.booleans()) else ""
+        text += bar + token + data.draw(space)
+    rule = Rule.parse(text)
+    assert list(rule.tokens) == tokens
+    groups = [" ".join(tokens[i : i + 5]) for i in range(0, len(tokens), 5)]
+    assert str(rule) == " | ".join(groups)
+    assert Rule.parse(str(rule)) == rule and hash(Rule.parse(str(rule))) == hash(rule)
+
+
+G = "g m id id add"  # any group
+WRONG = [  # text with «» around what the caret must be under, and words that the message must hold
+    ("g «foo» id id mul", ["unknown operand 'foo' at token 2", "rmsprop"]),
+    ("g m «iid» id mul", ["unknown unary function 'iid' at token 3", "clip1e-5", "sqrt"]),
+    ("g m id id «plus»", ["unknown binary function 'plus' at token 5", "add", "left"]),
+    ("«r1» m id id add", ["unknown operand 'r1' at token 1"]),
+    ("m «r2» id id add", ["unknown operand 'r2' at token 2"]),
+    (f"{G} | r1 «r2» id id add", ["unknown operand 'r2' at token 7", "adam", "r1"]),
+    (f"{G} | «r01» r1 id id add", ["unknown operand 'r01' at token 6"]),
+    ("«id» m g id add", ["unknown operand 'id' at token 1"]),
+    ("«G» m id id add", ["unknown operand 'G' at token 1"]),
+    ("g m id «|» id add", ["misplaced '|'", "5"]),
+    (f"«|» {G}", ["misplaced '|'"]),
+    (f"{G} {G} | {G} {G} «g»", ["too long", "at most 4 groups of 5"]),
+    ("g m id id«»", ["wrong length: 4 tokens", "1"]),
+    (f"{G} | r1 m«»", ["wrong length: 7 tokens", "3"]),
+    ("«»", ["wrong length: 0 tokens", "5, 10, 15 or 20"]),
+    (f"  {G}\n r1 «oops» id id add", ["'oops' at token 7"]),
+    (f"{G}\r\n r1 «oops» id id add", ["'oops' at token 7"]),
+    (f"{G}\t|\tr1 «oops» id id add", ["'oops' at token 7"]),
+]
+
+
+@pytest.mark.parametrize("text, words", WRONG)
+def test_error_names_the_token_and_points_a_caret_at_it(text, words):
+    before, marked = re.match("(.*)«(.*)»", text, re.DOTALL).groups()
+    with pytest.raises(RuleError) as caught:
+        Rule.parse(re.sub("[«»]", "", text))
+    message, line, caret = str(caught.value).split("\n")
+    assert isinstance(caught.value, ValueError)
+    assert all(word in message for word in words)
+    line, caret = line.expandtabs(), caret.expandtabs()  # as a terminal shows them
+    start = caret.index("^")
+    assert caret.strip() == "^" * max(1, len(marked))
+    assert line[start : start + len(marked)] == marked
+    assert line[:start].split() == before.split()
+
+
+@pytest.mark.parametrize("position, table", [(0, OPERANDS), (3, UNARY), (4, BINARY), (6, OPERANDS)])
+def test_error_lists_exactly_what_was_allowed(position, table):
+    tokens = f"{G} {G}".split()
+    tokens[position] = "?"
+    with pytest.raises(RuleError) as caught:
+        Rule.parse(" ".join(tokens))
+    allowed = str(caught.value).split("\n")[0].split("allowed: ")[1].split()
+    assert allowed == [*table] + ["r1"] * (position >= 5)
+
+
+FRAGMENTS = [*itertools.chain(*ALL_TOKENS), "r1", "r9", "|", G, f"{G} | {G}"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=9).map(" ".join))
+def test_any_text_is_a_rule_or_a_rule_error(text):
+    try:
+        rule = Rule.parse(text)
+    except RuleError as error:
+        assert str(error).split("\n")[-1].strip("^ ") == ""
+    else:
+        assert Rule.parse(str(rule)) == rule
+        assert list(rule.tokens) == text.replace("|", " ").split()
+
+
+# --- faces for people -----------------------------------------------------------------------------
+
+
+def infix_to_python(text):
+    for old, new in (("log|", "log("), ("sqrt|", "sqrt("), ("|", ")"), ("^", "**")):
+        text = text.replace(old, new)
+    return text
+
+
+def latex_to_python(text):
+    for old, new in (
+        (r"\\log\\left\|", "log("),
+        (r"\\left[|(]", "("),
+        (r"\\right[|)]", ")"),
+        (r"10\^\{(-\d)\} w", r"1e\1*w"),
+        (r"10\^\{(-\d)\}", r"1e\1"),
+        (r"\\(?:operatorname|mathrm)\{(\w+)\}", r"\1"),
+        (r"\\hat ?\\?(\w+)", r"\1"),
+        (r"\\epsilon_t", "anoise"),
+        (r"\\epsilon", "noise"),
+        (r"\\delta", "eps"),
+        (r"\\cdot", "*"),
+    ):
+        text = re.sub(old, new, text)
+    commands = {
+        r"\\frac{}{}": r"((\1)/(\2))",
+        r"\\sqrt{}": r"sqrt(\1)",
+        r"(?<!\w)e\^{}": r"exp(\1)",
+        r"\^{}": r"**(\1)",
+    }
+    patterns = {command.replace("{}", r"\{([^{}]*)\}"): new for command, new in commands.items()}
+    while "{" in text:  # innermost braces first, e^{} before ^{}
+        pattern = next((p for p in patterns if re.search(p, text)), None)
+        assert pattern, f"unbalanced braces or an unknown command in {text}"
+        text = re.sub(pattern, patterns[pattern], text)
+    return text.replace("^", "**")
+
+
+@pytest.mark.parametrize("face, to_python", [("infix", infix_to_python), ("latex", latex_to_python)])
+def test_printed_rule_evaluates_to_the_update(face, to_python):
+    rng, operands = random.Random(1), random_operands()
+    names = {token: value.numpy() for token, value in operands.items()}
+    names |= {"w": 1e4 * names["1e-4w"], "Adam": names["adam"], "RMSProp": names["rmsprop"], "eps": 1e-8}
+    functions = {"exp": np.exp, "clip": lambda x, c: np.clip(x, -c, c)}
+    functions |= {"log": NUMPY_UNARY["log"], "sign": np.sign, "sqrt": NUMPY_UNARY["sqrt"]}
+    for i in range(3000):
+        rule = random_rule(rng, 1 + i % 3, unary=list(NUMPY_UNARY))
+        code = to_python(getattr(rule, face)())
+        # 1 and 2 as arrays, so that 1 / 0 is inf as in torch
+        code = re.sub(r"(?<![\w.])(?<!1e-)([12])(?![\w.])", r"np.float64(\1)", code)
+        with np.errstate(all="ignore"):
+            value = np.broadcast_to(eval(code, {"np": np, **functions, **names}), 32)
+        # a + (b - c) is printed without brackets, hence rounding
+        update = apply_rule(rule, operands).numpy()
+        np.testing.assert_allclose(value, update, rtol=1e-6, atol=1e-9, err_msg=f"{rule}: {code}")
+
+
+@pytest.mark.parametrize(
+    "rule, infix, latex",
+    [
+        (POWERSIGN, "exp(sign(g) * sign(m)) * g", None),
+        ("m v id exp mul", "m * exp(v)", r"\hat m \cdot e^{\hat v}"),
+        ("rmsprop m clip1e-5 drop0.3 add", "clip(RMSProp, 1e-5) + drop(m, 0.3)", None),
+        ("g v id sqrt div", "g / (sqrt|v| + eps)", r"\frac{g}{\sqrt{\left|\hat v\right|} + \delta}"),
+        ("1e-4w g id neg sub", "1e-4*w + g", "10^{-4} w + g"),
+        ("g g exp id left | r1 m id id pow", "exp(g)^m", r"\left(e^{g}\right)^{\hat m}"),
+        ("g v id id div | r1 m id id pow", None, r"\left(\frac{g}{\hat v + \delta}\right)^{\hat m}"),
+    ],
+)
+def test_printed_form_of_known_rules(rule, infix, latex):
+    assert infix is None or Rule.parse(rule).infix() == infix
+    assert latex is None or Rule.parse(rule).latex() == latex
+
+
+def test_latex_is_accepted_by_a_latex_parser():
+    mathtext = pytest.importorskip("matplotlib.mathtext")
+    parser, rng = mathtext.MathTextParser("path"), random.Random(2)
+    refused = []
+    for i in range(150):
+        latex = random_rule(rng, 1 + i % 3).latex()
+        try:
+            parser.parse(f"${latex}$")
+        except ValueError as error:
+            refused.append((latex, str(error).splitlines()[-1]))
+    assert not refused
+
+
+# --- key: equal keys, equal bits ------------------------------------------------------------------
+
+
+def assert_equal_keys_mean_equal_bits(rules, operands, least_merged):
+    seen, merged = {}, 0
+    for rule in rules:
+        update = bits(compute(rule, operands))
+        first, first_update = seen.setdefault(rule.key(), (rule, update))
+        merged += first is not rule
+        assert torch.equal(update, first_update), f"one key, two updates: {first} and {rule}"
+    assert merged >= least_merged  # else the test above compares nothing
+
+
+def test_equal_keys_mean_equal_bits_for_all_depth_one_rules_of_the_operands_that_merge():
+    # Only g, g2, g3, 1 and the signs appear in identities; v stands for the other operands.
+    tokens = ("g", "g2", "g3", "v", "1", "sign_g"), tuple(UNARY), tuple(BINARY)
+    assert_equal_keys_mean_equal_bits(SearchSpace(1, *tokens), special_operands(), 10_000)
+
+
+@pytest.mark.slow
+def test_equal_keys_mean_equal_bits_for_all_depth_one_rules():
+    assert_equal_keys_mean_equal_bits(SearchSpace(1), special_operands(), 50_000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_equal_keys_mean_equal_bits_for_random_deep_rules(depth, dtype):
+    rng, small = (
+        random.Random(depth),
+        (["g", "g2", "1", "sign_g", "m"], ["id", "neg", "sign", "drop0.5"]),
+    )
+    rules = [random_rule(rng, depth, *small, ["add", "sub", "mul", "left"]) for _ in range(2000)]
+    clips = [
+        random_rule(rng, depth, ["g", "1"], ["neg", "clip1e-4", "clip1e-3", "log", "sqrt"])
+        for _ in rules
+    ]
+    assert_equal_keys_mean_equal_bits(rules + clips, special_operands(dtype), 200)
+
+
+def test_equal_keys_give_equal_training_with_random_operands():
+    rng, seen, merged = random.Random(5), {}, 0
+    gradients = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    tokens = ["noise", "anoise", "g", "1"], ["id", "neg", "drop0.3"], ["add", "mul", "left"]
+    for i in range(600):
+        rule = random_rule(rng, 1 + i % 2, *tokens)
+        w = torch.ones(7, requires_grad=True)
+        optimizer = RuleOptimizer([w], rule, lr=0.1, seed=3)
+        for gradient in gradients:
+            w.grad = gradient.clone()
+            optimizer.step()
+        first = seen.setdefault(rule.key(), (rule, w))
+        merged += first[0] is not rule
+        assert torch.equal(first[1], w), f"{first[0]} and {rule}"
+    assert merged > 100
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ("g m id id add", "m g id id add"),
+        ("g m exp log mul", "m g log exp mul"),
+        ("g m exp id left", "g adam exp drop0.5 left"),
+        ("g m id id left", "v v id id add | g m id id left"),
+        ("g m exp id left", "g 1 exp id mul"),
+        ("g m exp id left", "1 g sign exp mul"),
+        ("g m neg id left | r1 m neg id left", "g m id id left"),
+        ("g m neg neg mul", "g m id id mul"),
+        ("g m neg id mul", "g m id neg mul"),
+        ("g m id neg add", "g m id id sub"),
+        ("g m neg neg sub", "m g id id sub"),
+        ("g m id neg sub", "m g id id add"),
+        ("g m neg id div", "g m id id div | r1 g neg id left"),
+        ("g g id id mul", "g2 m id id left"),
+        ("g g2 id id mul", "g3 m id id left"),
+        ("g m neg id left | r1 m log id left", "g m log id left"),
+        ("g m neg id left | r1 m sqrt id left", "g m sqrt id left"),
+        ("g m neg id left | r1 m clip1e-4 id left", "g m clip1e-4 id left | r1 m neg id left"),
+        ("g m sign id left", "sign_g m id id left"),
+        ("sign_m m sign id left", "m m sign id left"),
+        ("g m clip1e-4 id left | r1 m clip1e-3 id left", "g m clip1e-4 id left"),
+        ("g m clip1e-4 id left | r1 m sign id left", "sign_g m id id left"),
+        ("g m drop0.3 id left", "m g drop0.5 id left | g 1 drop0.3 id mul"),
+        ("g m drop0.3 id add", "m g id drop0.3 add"),
+    ],
+)
+def test_key_merges(a, b):
+    assert same_key(a, b)
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ("g m id id left", "g 1e-4w id id add"),
+        ("g m id id sub", "m g id id sub"),
+        ("g m id id div", "m g id id div"),
+        ("g m id id left", "g 1 id id div"),
+        ("g m neg id left", "g m id id left"),
+        ("g m clip1e-5 id left", "g m clip1e-4 id left"),
+        ("g m drop0.1 id left", "g m drop0.3 id left"),
+        ("g m drop0.1 id left", "g m id id left"),
+        ("g g drop0.5 drop0.5 add", "g g drop0.5 id left | r1 r1 id id add"),
+        ("g g drop0.5 drop0.5 sub", "g g drop0.5 id left | r1 r1 id id sub"),
+        ("g g id drop0.5 mul", "g g drop0.5 drop0.5 mul"),
+        ("g g sign id mul", "g g sign id left"),
+        ("g g2 id id mul", "g2 g2 id id mul"),
+        ("g2 g2 id id mul", "g g3 id id mul"),  # equal on paper, not in the last bit
+        ("g m id id add | r1 v id id add", "m v id id add | r1 g id id add"),
+        ("noise m id id left", "anoise m id id left"),
+        ("g m id id pow", "m g id id pow"),
+    ],
+)
+def test_key_keeps_apart(a, b):
+    assert not same_key(a, b)
+
+
+def test_swapping_the_sides_of_a_sum_or_product_keeps_the_key():
+    rng = random.Random(6)
+    for i in range(1000):
+        rule = random_rule(rng, 1 + i % 2, binary=["add", "mul"])
+        *front, op1, op2, u1, u2, b = rule.tokens
+        assert Rule((*front, op2, op1, u2, u1, b)).key() == rule.key()
+
+
+# --- fingerprint: alike within a relative tolerance -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        *((f"{token} 1 id id div", f"{token} 1 id id left") for token in PAPER_OPERANDS),
+        ("sign_g sign_g id id mul | r1 g id id mul", "g g id id left"),
+        ("g g log id left | r1 r1 exp id left", "g sign_g id id mul"),
+        ("g m id id add | r1 m id id sub", "g g id id left"),
+        ("g g id id add", "g 2 id id mul"),
+        ("g2 g2 id id mul", "g g3 id id mul"),
+        ("g g log log add", "g2 g log id left"),
+        ("1e-4w g clip1e-3 id left", "1e-4w g id id left"),
+        ("sign_g g clip1e-3 id left", "1 sign_g clip1e-3 id mul"),
+        ("g v id sqrt div", "rmsprop g id id left"),
+        ("m v id sqrt div", "adam g id id left"),
+        ("g g id id sub", "m m id id sub"),
+        ("g m id id mul | r1 v id id mul", "m v id id mul | r1 g id id mul"),
+    ],
+)
+def test_fingerprint_merges_what_is_equal_on_paper(a, b):
+    assert same_fingerprint(a, b)
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ("g g id id left", "g 1e-4w id id add"),
+        ("g g id id left", "g g neg id left"),
+        ("g g id id left", "g g id id add"),
+        ("g g id id left", "1 g clip1e-4 id left | r1 g exp id mul"),  # g and 1.0001 * g
+        ("g g clip1e-5 id left", "g g clip1e-4 id left"),
+        ("g g clip1e-4 id left", "g g clip1e-3 id left"),
+        ("g g drop0.1 id left", "g g drop0.3 id left"),
+        ("g g drop0.1 id left", "g g id id left"),
+        ("g g drop0.5 drop0.5 add", "g g drop0.5 id left | r1 r1 id id add"),
+        # an absolute tolerance would merge these
+        ("g3 g3 id id mul", "v g3 id id mul"),
+        ("g3 g3 id id mul", "g2 g3 id id mul"),
+        ("g3 g3 id id mul | r1 1e-4w id id mul", "g3 g3 id id mul | r1 1e-3w id id mul"),
+        ("gamma v id id mul | r1 r1 id id mul", "gamma v id id mul | r1 r1 neg id mul"),
+        ("adam g id id left", "rmsprop g id id left"),
+        ("sign_g g id id left", "sign_m g id id left"),
+        ("ld g id id mul", "cd g id id mul"),
+        ("cd g id id mul", "rd g id id mul"),
+        ("noise g id id add", "anoise g id id add"),
+        ("g m id id sub", "m g id id sub"),
+    ],
+)
+def test_fingerprint_keeps_apart(a, b):
+    assert not same_fingerprint(a, b)
+
+
+def test_equal_keys_have_equal_fingerprints():
+    rng, seen = random.Random(7), {}
+    for i in range(3000):
+        rule = random_rule(rng, 1 + i % 3, ["g", "g2", "1", "m", "noise"])
+        assert seen.setdefault(rule.key(), rule.fingerprint()) == rule.fingerprint(), str(rule)
+    assert len(seen) < 2900
+
+
+def test_fingerprint_leaves_the_global_generator_alone_and_does_not_depend_on_it():
+    rule = Rule.parse("noise g drop0.5 id add")
+    torch.manual_seed(1)
+    first = rule.fingerprint()
+    dsl._probe.cache_clear()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert rule.fingerprint() == first
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# --- the optimizer against torch.optim ------------------------------------------------------------
+
+SHAPES = [(4, 3), (5,), ()]
+
+
+def parameters(dtype=torch.float32, seed=0, shapes=SHAPES):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(s, generator=generator, dtype=dtype).requires_grad_() for s in shapes]
+
+
+def gradients(params, steps, seed=1):
+    """Fixed random gradients, some elements zero: one list of tensors a step."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(w):
+        keep = torch.rand(w.shape, generator=generator) > 0.1
+        return torch.randn(w.shape, generator=generator, dtype=w.dtype) * keep
+
+    return [[draw(w) for w in params] for _ in range(steps)]
+
+
+def train(optimizer, grads, scheduler=None):
+    """Step through the gradients and return all weights as one vector."""
+    weights = [w for group in optimizer.param_groups for w in group["params"]]
+    for step in grads:
+        for w, grad in zip(weights, step, strict=True):
+            w.grad = None if grad is None else grad.clone()
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+    return torch.cat([w.detach().flatten() for w in weights])
+
+
+def momentum(params, lr):
+    """The corrected average of g is SGD's momentum buffer times 0.1 / (1 - 0.9^t)."""
+    optimizer = torch.optim.SGD(params, lr, momentum=0.9, dampening=0)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.1 / (1 - 0.9 ** (t + 1)))
+
+
+TWINS = {
+    "g g id id left": lambda params, lr: (torch.optim.SGD(params, lr), None),
+    "m g id id left": momentum,
+    "adam g id id left": lambda params, lr: (torch.optim.Adam(params, lr), None),
+    "rmsprop g id id left": lambda params, lr: (torch.optim.Adam(params, lr, betas=(0.0, 0.999)), None),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("lr", [1e-2, 10.0])
+@pytest.mark.parametrize("steps", [1, 10, 50])
+@pytest.mark.parametrize("rule", TWINS)
+def test_rule_equals_its_torch_optimizer(rule, steps, lr, dtype):
+    params, start = parameters(dtype), parameters(dtype)
+    optimizer, scheduler = TWINS[rule](parameters(dtype), lr)
+    theirs = train(optimizer, gradients(params, steps), scheduler)
+    ours = train(RuleOptimizer(params, rule, lr), gradients(params, steps))
+    # Weights of size one and 50 steps of size up to 3 lr are rounded once a step.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=50 * torch.finfo(dtype).eps * max(1, 3 * lr))
+    assert not any(torch.equal(w, w0) for w, w0 in zip(params, start, strict=True))
+
+
+def test_powersign_equals_its_closed_form():
+    (w,) = parameters(torch.float64, shapes=[(6,)])
+    expected, grads = w.detach().numpy().copy(), gradients([w], 20)
+    train(RuleOptimizer([w], POWERSIGN, lr=0.1), grads)
+    history = np.array([g.numpy() for (g,) in grads])
+    for t, g in enumerate(history):
+        expected -= 0.1 * g * np.exp(np.sign(g) * np.sign(average(history[: t + 1], 0.9)))
+    np.testing.assert_allclose(w.detach().numpy(), expected, rtol=0, atol=1e-14)  # float64 rounding
+
+
+@pytest.mark.parametrize("kind", ["StepLR", "OneCycleLR"])
+def test_lr_schedulers_act_as_on_torch_adam(kind):
+    def schedule(optimizer):
+        if kind == "StepLR":
+            return torch.optim.lr_scheduler.StepLR(optimizer, 3, gamma=0.5)
+        # moves beta1 as well as lr
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=21)
+
+    ours = RuleOptimizer(parameters(torch.float64), "adam g id id left", lr=0.05)
+    theirs = torch.optim.Adam(parameters(torch.float64), lr=0.05)
+    grads = gradients(parameters(torch.float64), 20)
+    ours, theirs = (train(o, grads, schedule(o)) for o in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)  # float64 rounding
+
+
+def test_closure_runs_once_with_gradients_enabled_and_its_loss_is_returned():
+    w, calls, target = torch.zeros(2, requires_grad=True), [], torch.tensor([1.0, -2.0])
+    optimizer = RuleOptimizer([w], "g g id id left", lr=0.25)
+
+    def closure():
+        calls.append(1)
+        optimizer.zero_grad()
+        loss = ((w - target) ** 2).sum()
+        loss.backward()
+        return loss
+
+    # w moves half of the way to the target each step: the loss is divided by four.
+    assert [optimizer.step(closure).item() for _ in range(4)] == [5, 5 / 4, 5 / 16, 5 / 64]
+    assert len(calls) == 4 and torch.equal(w, target * 15 / 16)
+    assert optimizer.step() is None
+
+
+def test_eps_is_the_delta_of_divisions():
+    params = parameters(torch.float64)
+    theirs = train(torch.optim.SGD(parameters(torch.float64), 0.1 / 1.5), gradients(params, 5))
+    ours = train(RuleOptimizer(params, "g 1 id id div", lr=0.1, eps=0.5), gradients(params, 5))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)  # float64 rounding
+
+
+def test_groups_have_their_own_lr_rule_betas_and_eps():
+    options = [
+        {"lr": 0.1, "rule": "g g id id left"},
+        {"lr": 0.2, "rule": Rule.parse("adam g id id left"), "betas": (0.5, 0.9, 0.9), "eps": 1e-3},
+        {"rule": "ld g id id mul", "total_steps": 10},
+        {},
+    ]
+    default = {"rule": "m g id id left", "lr": 0.05}
+    groups = [{"params": parameters(seed=i), **own} for i, own in enumerate(options)]
+    together = RuleOptimizer(groups[:3], **default)
+    together.add_param_group(groups[3])
+    grads = gradients([w for group in groups for w in group["params"]], 10)
+    weights = train(together, grads).split(18)
+    for i, own in enumerate(options):
+        alone = RuleOptimizer(parameters(seed=i), **default | own)
+        assert torch.equal(weights[i], train(alone, [step[3 * i : 3 * i + 3] for step in grads]))
+    assert len({group["rule"] for group in together.param_groups}) == 4
+
+
+# --- the optimizer by itself ----------------------------------------------------------------------
+
+RANDOM_RULE = "noise g drop0.3 id mul | r1 adam id drop0.1 add"
+
+
+def test_gradients_are_never_changed():
+    rng, params = random.Random(8), parameters()
+    for _ in range(200):
+        optimizer = RuleOptimizer(params, random_rule(rng, rng.randint(1, 3)), lr=0.0, total_steps=5)
+        for step in gradients(params, 2):
+            for w, grad in zip(params, step, strict=True):
+                w.grad = grad.clone()
+            held = [w.grad for w in params]
+            optimizer.step()
+            assert all(w.grad is h for w, h in zip(params, held, strict=True))
+            assert all(torch.equal(bits(h), bits(g)) for h, g in zip(held, step, strict=True))
+
+
+def test_parameter_without_gradient_is_left_alone_and_counts_no_step():
+    w, unused = parameters(shapes=[(3,), (3,)])
+    before, grads = unused.detach().clone(), gradients([w], 4)
+    optimizer = RuleOptimizer([w, unused], "adam g id id left", lr=0.1)
+    train(optimizer, [[g, None] for (g,) in grads[:3]])
+    assert torch.equal(unused, before) and unused not in optimizer.state
+    train(optimizer, [[None, g] for (g,) in grads[3:]])
+    # Its first step is Adam's first step, lr * sign(g); eps moves it by 1e-8 / |g|.
+    torch.testing.assert_close(before - unused, 0.1 * grads[3][0].sign(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rule, kept",
+    [
+        ("g g id id left", set()),
+        ("1 noise id drop0.5 mul", set()),
+        ("g m id exp left", set()),
+        ("m v id id add | g 1 id id mul", set()),
+        (POWERSIGN, {"m"}),
+        ("rmsprop g id id left", {"v"}),
+        ("adam g id id left", {"m", "v"}),
+        ("gamma g id id left", {"gamma"}),
+        ("g gamma id log sub | r1 v id id div", {"gamma", "v"}),
+    ],
+)
+def test_only_averages_that_the_update_reads_are_stored(rule, kept):
+    params = parameters()
+    optimizer = RuleOptimizer(params, rule, lr=0.1)
+    train(optimizer, gradients(params, 2))
+    assert all(set(optimizer.state[w]) - {"step"} == kept for w in params)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "rule", ["g g id id left", "m g id id left", "adam g id id left", "g m sign id mul"]
+)
+def test_non_finite_gradient_reaches_its_weight_and_no_other(rule, bad):
+    w = torch.ones(3, requires_grad=True)
+    weights = train(RuleOptimizer([w], rule, lr=0.1), [[torch.tensor([1.0, bad, 1.0])]])
+    assert weights.isfinite().tolist() == [True, False, True]
+
+
+def via_state_dict(params, optimizer):
+    params, saved = [w.detach().clone().requires_grad_() for w in params], optimizer.state_dict()
+    fresh = RuleOptimizer(params, RANDOM_RULE, lr=7.0, seed=99)
+    fresh.load_state_dict(copy.deepcopy(saved))
+    return params, fresh
+
+
+def via_torch_save(params, optimizer):
+    file = io.BytesIO()
+    torch.save([[w.detach() for w in params], optimizer.state_dict()], file)
+    file.seek(0)
+    params, saved = torch.load(file, weights_only=True)
+    fresh = RuleOptimizer([w.requires_grad_() for w in params], RANDOM_RULE, lr=7.0, seed=99)
+    fresh.load_state_dict(saved)
+    return params, fresh
+
+
+WAYS = {
+    "state_dict": via_state_dict,
+    "torch.save": via_torch_save,
+    "pickle": lambda params, optimizer: pickle.loads(pickle.dumps((params, optimizer))),
+    "deepcopy": lambda params, optimizer: copy.deepcopy((params, optimizer)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_training_resumes_bit_for_bit_with_random_operands(way):
+    params = parameters()
+    grads, optimizer = gradients(params, 10), RuleOptimizer(params, RANDOM_RULE, lr=0.1, seed=4)
+    train(optimizer, grads[:5])
+    resumed, copied = WAYS[way](params, optimizer)
+    expected = train(optimizer, grads[5:])
+    assert torch.equal(train(copied, grads[5:]), expected)
+    assert all(torch.equal(w, r) and w is not r for w, r in zip(params, resumed, strict=True))
+
+
+def test_loading_neither_aliases_nor_changes_the_saved_state():
+    params = parameters()
+    grads, first = gradients(params, 6), RuleOptimizer(params, RANDOM_RULE, lr=0.1)
+    train(first, grads[:3])
+    saved = copy.deepcopy(first.state_dict())
+    untouched = copy.deepcopy(saved)
+    results = []
+    for _ in range(2):
+        second = RuleOptimizer(parameters(seed=5), RANDOM_RULE, lr=0.1)
+        second.load_state_dict(saved)
+        results.append(train(second, grads[3:]))
+    assert torch.equal(*results)
+    assert saved["param_groups"] == untouched["param_groups"]
+    torch.testing.assert_close(saved["state"], untouched["state"], rtol=0, atol=0)
+
+
+def test_state_of_another_rule_or_optimizer_is_refused():
+    params = parameters()
+    optimizer = RuleOptimizer(params, POWERSIGN, lr=0.1)
+    for other in (RuleOptimizer(params, "adam g id id left", lr=0.1), torch.optim.Adam(params, 0.1)):
+        with pytest.raises(ValueError, match="rule"):
+            optimizer.load_state_dict(other.state_dict())
+    optimizer.load_state_dict(RuleOptimizer(params, POWERSIGN.replace("|", " "), lr=0.1).state_dict())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"lr": lr} for lr in (-0.1, math.nan, math.inf)),
+        *({"eps": eps} for eps in (-1e-8, math.nan, math.inf)),
+        *({"betas": betas} for betas in ((0.9, 0.9), (0.9, 1, 0.9), (-0.1, 0.9, 0.9), (0, 0, math.nan))),
+        *({"rule": f"{decay} g id id mul"} for decay in ("ld", "cd", "rd")),
+        {"rule": "1 2 id id add | r1 cd id id mul"},
+        {"total_steps": 0},
+        {"rule": "g foo id id mul"},
+        {"rule": ""},
+    ],
+    ids=str,
+)
+def test_wrong_setting_is_a_value_error_in_the_constructor_and_in_a_group(wrong):
+    good = {"rule": "g g id id left", "lr": 0.1}
+    with pytest.raises(ValueError):
+        RuleOptimizer(parameters(), **good | wrong)
+    optimizer = RuleOptimizer(parameters(), **good)
+    with pytest.raises(ValueError):
+        optimizer.add_param_group({"params": parameters(), **wrong})
+
+
+def test_decay_that_the_update_does_not_read_needs_no_total_steps():
+    RuleOptimizer(parameters(), "g ld id id left", lr=0.0, eps=0.0, betas=(0, 0, 0))
+
+
+@pytest.mark.parametrize("rule", ["noise g id id left", "g g drop0.5 id left", RANDOM_RULE])
+def test_seed_decides_the_draws_and_the_global_generator_does_not(rule):
+    def run(seed, global_seed):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        params = parameters(shapes=[(40,)])
+        weights = train(RuleOptimizer(params, rule, lr=0.1, seed=seed), gradients(params, 3))
+        assert torch.equal(torch.get_rng_state(), before)
+        return weights
+
+    assert torch.equal(run(0, 1), run(0, 2))
+    assert not torch.equal(run(0, 1), run(1, 1))
+
+
+def test_every_element_parameter_and_step_gets_its_own_draws():
+    params = [torch.zeros(50, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    zeros = [[torch.zeros_like(w) for w in params]]
+    optimizer = RuleOptimizer(params, "noise g id id left", lr=1.0)
+    first, both = train(optimizer, zeros), train(optimizer, zeros)
+    assert len(torch.cat([first, both - first]).unique()) == 2 * 3 * 50
+    optimizer = RuleOptimizer(
+        parameters(torch.float64, shapes=[(50,)] * 3), "1 g drop0.5 id left", lr=1.0
+    )
+    before = train(optimizer, [])
+    masks = (before - train(optimizer, zeros)).round().split(50)
+    assert not torch.equal(masks[0], masks[1]) and not torch.equal(masks[1], masks[2])
+
+
+@pytest.mark.parametrize("rule", [RANDOM_RULE, POWERSIGN, "v m sqrt exp mul"])
+def test_memory_layout_does_not_change_the_result(rule):
+    (plain,) = parameters(shapes=[(4, 3, 2, 2)])
+    layouts = [
+        plain.detach().clone(memory_format=torch.channels_last),
+        plain.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0),
+        torch.zeros(8, 3, 2, 2)[::2].copy_(plain.detach()),
+    ]
+    grads = gradients([plain], 5)
+    expected = train(RuleOptimizer([plain], rule, lr=0.1), grads)
+    for w in layouts:
+        w.requires_grad_()
+        assert not w.is_contiguous()
+        weights = train(RuleOptimizer([w], rule, lr=0.1), grads)
+        torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)  # exp and log may be vectorised
+
+
+def test_sparse_gradient_is_refused():
+    w = torch.zeros(3, requires_grad=True)
+    w.grad = torch.ones(3).to_sparse()
+    with pytest.raises(RuntimeError, match="sparse"):
+        RuleOptimizer([w], "g g id id left", lr=0.1).step()
+
+
+# --- search spaces against brute force ------------------------------------------------------------
+
+
+def allowed(tokens, names):
+    """Each constraint said once more, about a whole string."""
+    groups = [tokens[i : i + 5] for i in range(0, len(tokens), 5)]
+    computed = {"r1", "r2", "r3"}
+    return (
+        ("operands-differ" not in names or all(op1 != op2 for op1, op2, *_ in groups))
+        and ("no-final-addition" not in names or tokens[-1] != "add")
+        and ("reuse-computed" not in names or all(computed & set(group[:2]) for group in groups[1:]))
+    )
+
+
+def brute_force(depth, operands, unary, binary):
+    slots = []
+    for k in range(depth):
+        bank = (*operands, *(f"r{i + 1}" for i in range(k)))
+        slots += [bank, bank, unary, unary, binary]
+    return itertools.product(*slots)
+
+
+SMALL = [
+    (1, ("g", "m", "1"), ("id", "drop0.5"), ("add", "left")),
+    (1, ("rmsprop", "rd"), ("exp", "neg", "sqrt"), ("pow", "add", "sub")),
+    (2, ("g", "rmsprop"), ("id", "sign"), ("add", "mul")),
+    (2, ("m", "v", "1e-4w"), ("id",), ("div", "add", "left")),
+    (3, ("g", "m"), ("id",), ("add", "left")),
+]
+
+
+@pytest.mark.parametrize("names", [(), *((name,) for name in CONSTRAINTS), tuple(CONSTRAINTS)], ids=str)
+@pytest.mark.parametrize("small", SMALL, ids=lambda small: f"depth{small[0]}-{small[1][0]}")
+def test_space_equals_brute_force(small, names):
+    space = SearchSpace(*small, constraints=tuple(CONSTRAINTS[name] for name in names))
+    legal = [tokens for tokens in brute_force(*small) if allowed(tokens, names)]
+    assert [rule.tokens for rule in space] == legal
+    assert space.size() == len(legal)
+
+    # Mask of every prefix of a legal string: exactly the tokens that continue some legal string.
+    following = {}
+    for tokens in legal:
+        for i, token in enumerate(tokens):
+            following.setdefault(tokens[:i], set()).add(token)
+    for prefix, tokens in following.items():
+        choices, mask = space.choices(len(prefix)), space.mask(prefix)
+        assert mask.dtype == torch.bool and mask.shape == (len(choices),)
+        assert {token for token, may in zip(choices, mask.tolist(), strict=True) if may} == tokens
+
+    legal = set(legal)
+    for tokens in random.Random(0).sample(list(brute_force(*small)), 48):
+        assert space.contains(Rule(tokens)) == (tokens in legal)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_size_of_the_constrained_full_space_has_a_closed_form(depth):
+    # Different operands out of 16 + k, not both among the 16, and four functions in the last slot.
+    pairs = [16 * 15, *((16 + k) * (15 + k) - 16 * 15 for k in range(1, depth))]
+    expected = math.prod(pairs) * (11 * 11) ** depth * 5 ** (depth - 1) * 4
+    assert SearchSpace(depth, constraints=tuple(CONSTRAINTS.values())).size() == expected
+
+
+@pytest.mark.parametrize("text", [f"{G} | {G}", "g v id id add", "g m sqrt id add", "g m id id pow"])
+def test_string_of_another_length_or_vocabulary_is_not_contained(text):
+    space = SearchSpace(1, ("g", "m"))
+    assert space.contains(Rule.parse(G)) and not space.contains(Rule.parse(text))
+
+
+def test_sampling_is_legal_and_uniform():
+    space = SearchSpace(2, ("g", "m"), ("id",), ("add", "sub"), tuple(CONSTRAINTS.values()))
+    rng, draws = random.Random(0), 4000
+    counts = dict.fromkeys(space, 0)
+    for _ in range(draws):
+        counts[space.sample(rng)] += 1  # KeyError if it were illegal
+    expected = draws / len(counts)
+    chi2 = sum((count - expected) ** 2 / expected for count in counts.values())
+    freedom = len(counts) - 1
+    # Mean `freedom`, variance 2 * freedom: five standard deviations.
+    assert abs(chi2 - freedom) < 5 * math.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"iterations": 0},
+        {"iterations": 5},
+        {"operands": ("g", "foo")},
+        {"operands": ("g", "r1"), "iterations": 2},
+        {"operands": ()},
+        {"operands": ("g", "g")},
+        {"unary": ("id", "add")},
+        {"unary": ()},
+        {"binary": ("add", "id")},
+        {"binary": ()},
+        {"operands": ("g",), "constraints": (CONSTRAINTS["operands-differ"],)},
+        {"binary": ("add",), "constraints": (CONSTRAINTS["no-final-addition"],)},
+        {"iterations": 3, "binary": ("add",), "constraints": (CONSTRAINTS["no-final-addition"],)},
+        {"constraints": (lambda token, prefix, groups: prefix[:1] != ("adam",),)},
+    ],
+    ids=str,
+)
+def test_wrong_or_stuck_space_is_a_value_error(wrong):
+    with pytest.raises(ValueError):
+        SearchSpace(**wrong)
+
+
+def test_constraint_that_binds_only_elsewhere_does_not_stick():
+    reuse, addition = CONSTRAINTS["reuse-computed"], CONSTRAINTS["no-final-addition"]
+    assert SearchSpace(1, ("g",), ("id",), ("add",), (reuse,)).size() == 1
+    assert SearchSpace(2, ("g",), ("id",), ("add",), (reuse,)).size() == 3
+    assert SearchSpace(2, ("g",), ("id",), ("add", "left"), (addition,)).size() == 2 * 4

@@ -1,0 +1,296 @@
+"""Tests of rosenbrock.py: the function, the runs, who wins, the folder and the figure."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import plots.rosenbrock as figure
+import results
+import rosenbrock
+from rosenbrock import (
+    PICKED,
+    RULES,
+    TUNED,
+    Config,
+    best,
+    contestants,
+    descend,
+    gradient,
+    measure,
+    table,
+    thin,
+)
+from rules import NAMED_RULES
+
+START = (-1.2, 1.0)
+SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8"]
+RACED = ["powersign", "m-exp-v", "g m id drop0.3 add", "adam"]
+
+
+def path_of(make, iterations=50, start=START, **settings):
+    w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    return descend(make([w], **settings), w, iterations)
+
+
+def a_path(values):
+    """A path [N, 3] with these values of f."""
+    return np.stack([np.zeros(len(values)), np.zeros(len(values)), np.array(values, float)], axis=1)
+
+
+def record(value, lr=0.1, status="ok", **more):
+    return {"status": status, "final_value": value, "lr": lr, **more}
+
+
+# --- the function and one run ---------------------------------------------------------------------
+
+
+def test_minimum_is_zero_at_one_one():
+    assert rosenbrock.rosenbrock(1.0, 1.0) == 0 and gradient(1.0, 1.0) == (0, 0)
+    assert rosenbrock.rosenbrock(*START) == pytest.approx(24.2)  # the well-known value there
+
+
+def test_gradient_equals_autograd():
+    w = torch.randn(2, 500, dtype=torch.float64, requires_grad=True)
+    rosenbrock.rosenbrock(*w).sum().backward()
+    torch.testing.assert_close(torch.stack(gradient(*w.detach())), w.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_and_momentum_walk_as_a_numpy_loop_does(momentum):
+    point, velocity, wanted = np.array(START), np.zeros(2), []
+    for _ in range(201):
+        x, y = point
+        wanted.append((x, y, (1 - x) ** 2 + 100 * (y - x**2) ** 2))
+        slope = np.array([2 * (x - 1) - 400 * x * (y - x**2), 200 * (y - x**2)])
+        velocity = momentum * velocity + slope
+        point = point - 1e-3 * velocity
+    path = path_of(torch.optim.SGD, iterations=200, lr=1e-3, momentum=momentum)
+    np.testing.assert_allclose(path, wanted, rtol=1e-8)  # rounding grows a little over 200 steps
+
+
+def test_the_adam_rule_walks_as_torch_adam_does():
+    entries = {entry.name: entry for entry in contestants(Config(), ["adam"])}
+    ours, theirs = (path_of(entries[name].make, lr=0.01) for name in ("adam (rule)", "Adam"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-8)
+
+
+def test_a_diverging_run_ends_with_its_first_value_that_is_not_finite():
+    path = path_of(torch.optim.SGD, lr=1.0)
+    assert len(path) < 50 and not np.isfinite(path[-1, 2]) and np.isfinite(path[:-1, 2]).all()
+    assert measure(path)["status"] == "diverged"
+
+
+def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
+    path = a_path([24, 1e-3, 0.5, 1e-5, 1e-3])
+    path[-1, :2] = (4, 5)
+    measured = measure(path)
+    assert (measured["status"], measured["steps"], measured["final_value"]) == ("ok", 4, 1e-3)
+    assert (measured["distance"], measured["lowest_value"]) == (5, 1e-5)
+    assert measured["steps_below"] == {"1e-2": 1, "1e-4": 3, "1e-6": None, "1e-8": None}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 199, 201, 4000, 100_000])
+def test_thinned_path_keeps_its_beginning_and_its_end(steps):
+    path = np.random.default_rng(0).normal(size=(steps + 1, 3))
+    kept = thin(path)
+    iterations = kept["iteration"]
+    assert iterations[: min(steps, 200) + 1] == list(range(min(steps, 200) + 1))
+    assert iterations[-1] == steps and len(iterations) <= 802 and np.all(np.diff(iterations) > 0)
+    np.testing.assert_array_equal(np.stack([kept["x"], kept["y"], kept["value"]], 1), path[iterations])
+
+
+# --- who wins -------------------------------------------------------------------------------------
+
+
+def test_lowest_final_value_wins_and_a_tie_goes_to_the_smaller_rate():
+    records = [record(2.0), record(1.0, lr=0.1), record(1.0, lr=0.01), record(3.0)]
+    assert best(records) is records[2]
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, math.inf, None])
+def test_a_diverged_run_never_wins(value):
+    diverged = record(value, status="diverged")
+    assert best([diverged, record(1e300), diverged])["final_value"] == 1e300
+    assert best([diverged]) is None
+
+
+def test_table_ranks_by_final_value_and_hides_no_diverged_run():
+    config = Config(rates=(0.1, 0.2), adam_eps=(1e-3, 1e-8))
+    more = {"lowest_value": 0.0, "steps_below": {"1e-4": 1234}}
+    values = {
+        "B": [(0.1, 5.0), (0.2, math.nan)],
+        "lost": [(0.1, math.inf), (0.2, math.nan)],
+        "A": [(0.1, 4.0), (0.2, 3.0)],
+        TUNED: [(0.1, 9.0), (0.2, 8.0), (0.1, 7.0), (0.2, math.nan)],
+    }
+    records = [
+        record(
+            v, lr, "ok" if math.isfinite(v) else "diverged", name=name, eps=(1e-3, 1e-8)[i // 2], **more
+        )
+        for name, runs in values.items()
+        for i, (lr, v) in enumerate(runs)
+    ]
+    lines = table(config, records).splitlines()[3:]
+    rows = [re.split(r" {2,}", line) for line in lines]
+    assert [row[0] for row in rows if len(row) > 1] == (
+        ["optimizer", "A", "B", TUNED, "lost", "Adam, eps 0.001", "Adam, eps 1e-08"]
+    )
+    cells = {row[0]: row[1:] for row in rows}
+    assert cells["A"] == ["4.0e+00", "3.0e+00*", "0.0e+00", "1,234"]
+    assert cells["B"] == ["5.0e+00*", "diverged", "0.0e+00", "1,234"]
+    assert cells[TUNED][:2] == ["7.0e+00*", "8.0e+00"]  # the best eps at each rate
+    assert cells["Adam, eps 0.001"][:2] == ["9.0e+00", "8.0e+00*"]
+    assert cells["lost"] == ["diverged", "diverged", "-", "-"]
+    assert len({len(line) for line in lines}) == 1
+
+
+# --- the script -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory):
+    """A finished small race: its folder."""
+    folder = tmp_path_factory.mktemp("runs") / "race"
+    flags = [flag for rule in RACED for flag in ("--rule", rule)]
+    assert rosenbrock.main([*SMALL, *flags, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_every_optimizer_has_a_record_at_every_rate(raced):
+    records = results.read_lines(raced / "records.jsonl")
+    names = ["SGD", "Momentum", "RMSProp", "Adam", TUNED, TUNED]
+    names += ["powersign", "m-exp-v", "g + drop(m, 0.3)", "adam (rule)"]
+    assert [(r["name"], r["lr"]) for r in records] == [
+        (n, lr) for n in names for lr in (1e-3, 0.1, 10.0)
+    ]
+    assert [r["id"] for r in records] == list(range(len(records)))
+    assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
+    assert all((r["final_value"] is None) == (r["status"] == "diverged") for r in records)
+    assert all(r["status"] == "diverged" for r in records if r["name"] == "m-exp-v")
+    assert all(r["steps"] == 60 for r in records if r["status"] == "ok")
+
+
+def test_records_are_what_the_optimizers_do(raced):
+    theirs = {
+        "SGD": torch.optim.SGD,
+        "RMSProp": torch.optim.RMSprop,
+        "Adam": torch.optim.Adam,
+        "Momentum": lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9),
+    }
+    for row in results.read_lines(raced / "records.jsonl"):
+        if row["name"] in theirs and row["status"] == "ok":
+            path = path_of(theirs[row["name"]], iterations=60, lr=row["lr"])
+            assert row["final_value"] == path[-1, 2] and row["lowest_value"] == path[:, 2].min()
+
+
+def test_each_path_is_of_the_run_with_the_lowest_final_value(raced):
+    records = results.read_lines(raced / "records.jsonl")
+    paths = results.read_lines(raced / "paths.jsonl")
+    assert {p["name"] for p in paths} == {r["name"] for r in records} - {"m-exp-v"}
+    for p in paths:
+        finals = [r["final_value"] for r in records if r["name"] == p["name"] and r["status"] == "ok"]
+        assert p["final_value"] == min(finals) == p["value"][-1]
+        assert (p["x"][0], p["y"][0]) == START and p["iteration"] == list(range(61))
+
+
+def test_folder_tells_what_was_raced_and_what_came_out(raced):
+    config = json.loads((raced / "config.json").read_text())
+    assert (config["iterations"], config["rates"]) == (60, [1e-3, 0.1, 10.0])
+    assert config["rules"]["powersign"] == NAMED_RULES["powersign"].rule and len(config["rules"]) == 4
+    assert json.loads((raced / "meta.json").read_text())["end"]
+    log = (raced / "log.txt").read_text()
+    assert "with seed 0" in log and log.splitlines()[-1].startswith(f"Wrote {raced}: ")
+    for name in ("records.jsonl", "paths.jsonl", "rosenbrock.png", "rosenbrock.svg"):
+        assert name in log.splitlines()[-1] and (raced / name).stat().st_size > 0
+
+
+def test_random_rules_repeat_with_their_seed():
+    def final(seed, rule):
+        entry = contestants(Config(seed=seed), [rule])[-1]
+        return path_of(entry.make, lr=1e-3)[-1].tolist()
+
+    assert final(0, "g-plus-m") == final(0, "g-plus-m") != final(1, "g-plus-m")
+    assert final(0, "powersign") == final(1, "powersign")
+
+
+def test_what_is_said_of_the_sixteen_rules_holds():
+    reported = [name for name, named in NAMED_RULES.items() if named.source == "paper, recalled"]
+    runs = {}
+    for entry in contestants(Config(), reported)[-len(reported) :]:
+        runs[entry.name] = [path_of(entry.make, iterations=300, lr=lr) for lr in Config().rates]
+    lost = [name for name, paths in runs.items() if not any(np.isfinite(p[-1, 2]) for p in paths)]
+    stuck = [name for name, paths in runs.items() if all(abs(p[-1, 2] - 24.2) < 0.1 for p in paths)]
+    assert (len(reported), len(lost), len(stuck)) == (16, 3, 4)
+    said = " ".join(PICKED.split())
+    assert "of all 16" in said and "three diverged" in said and "four never left" in said
+
+
+def test_decays_end_with_the_run():
+    entry = contestants(Config(iterations=50), ["powersign-ld"])[-1]
+    assert entry.make([torch.ones(1, requires_grad=True)], lr=1.0).defaults["total_steps"] == 50
+
+
+def test_default_rules_are_at_least_three_and_repeats_count_once():
+    assert len(RULES) >= 3 and all(NAMED_RULES[name].source == "paper, recalled" for name in RULES)
+    assert (
+        len(contestants(Config(), ["signum", "Signum", "signsgd"])) == len(contestants(Config(), [])) + 2
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--iterations", "0"],
+        ["--iterations", "many"],
+        ["--rates", "0"],
+        ["--rates", "nan"],
+        ["--rates", ","],
+        ["--adam-eps", ","],
+        ["--start-x", "inf"],
+        ["--momentum", "1.1"],
+        ["--rule", "powersing"],
+        ["--rule", "g 1 id id"],
+        ["--steps", "5"],
+        ["extra"],
+    ],
+    ids=" ".join,
+)
+def test_bad_flags_are_one_message_with_code_2_and_leave_no_folder(flags, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        rosenbrock.main([*flags, "--out", str(tmp_path / "run")])
+    captured = capsys.readouterr()
+    assert stop.value.code == 2 and list(tmp_path.iterdir()) == [] and captured.out == ""
+    assert captured.err.startswith("rosenbrock.py: error: ") and captured.err.count("error") == 1
+
+
+def test_existing_folder_is_refused_and_left_alone(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(SystemExit) as stop:
+        rosenbrock.main([*SMALL, "--out", str(tmp_path)])
+    assert stop.value.code == 2 and "exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+# --- the figure -----------------------------------------------------------------------------------
+
+
+def test_figure_is_drawn_from_the_folder_alone(raced, tmp_path, capsys):
+    for name in ("config.json", "meta.json", "records.jsonl", "paths.jsonl"):
+        (tmp_path / name).write_bytes((raced / name).read_bytes())
+    assert figure.main([str(tmp_path), "-o", str(tmp_path / "again" / "figure.png")]) == 0
+    assert (tmp_path / "again" / "figure.png").stat().st_size > 10_000
+    again = (tmp_path / "again" / "figure.svg").read_text()
+    assert again == (raced / "rosenbrock.svg").read_text()
+    for words in ("SGD, 0.001", "powersign, 0.001", TUNED, "Diverged at every rate: m-exp-v"):
+        assert words in again
+
+
+def test_figure_of_no_run_is_one_message_and_exit_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        figure.main([str(tmp_path)])
+    assert stop.value.code == 2 and capsys.readouterr().err.count("error:") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,287 @@
+"""Tests of rules.py: every named rule against its formula in plain torch, and the command line."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch import exp, sign
+
+import rules
+from dsl import EXTRAS, Rule, RuleError
+from rules import HUMAN, NAMED_RULES, RECALLED, find, make_optimizer
+
+TOTAL = 20  # steps of a schedule
+LD, CD, RD = (
+    lambda t: 1 - t / TOTAL,
+    lambda t: (1 + math.cos(math.pi * t / TOTAL)) / 2,
+    lambda t: (1 + math.cos(math.pi * ((t / 2) % TOTAL) / TOTAL)) / 2,
+)
+
+
+def drop(x, p):
+    """Both outcomes of each element, kept and dropped; `p` is checked by counting."""
+    return torch.stack([x, torch.zeros_like(x)])
+
+
+# Written from the formulas, not from the token strings: name -> (what people read, the update).
+FORMULAS = {
+    "sgd": ("g", lambda s: s.g),
+    "momentum": ("m", lambda s: s.m),
+    "rmsprop": ("RMSProp", lambda s: s.g / (s.v.sqrt() + 1e-8)),
+    "adam": ("Adam", lambda s: s.adam),
+    "signsgd": ("sign(g)", lambda s: sign(s.g)),
+    "signum": ("sign(m)", lambda s: sign(s.m)),
+    "powersign": ("exp(sign(g) * sign(m)) * g", lambda s: math.e**s.agree * s.g),
+    "powersign-clip-g": (
+        "(exp(sign(g) * sign(m)) + clip(g, 1e-4)) * g",
+        lambda s: (exp(s.agree) + s.g.clip(-1e-4, 1e-4)) * s.g,
+    ),
+    "powersign-drop10": (
+        "drop(g, 0.1) * exp(sign(g) * sign(m))",
+        lambda s: drop(s.g, 0.1) * exp(s.agree),
+    ),
+    "powersign-drop30": (
+        "drop(g, 0.3) * exp(sign(g) * sign(m))",
+        lambda s: drop(s.g, 0.3) * exp(s.agree),
+    ),
+    "powersign-adam": ("Adam * exp(sign(g) * sign(m))", lambda s: s.adam * exp(s.agree)),
+    "adam-exp-m": ("Adam * exp(m)", lambda s: s.adam * exp(s.m)),
+    "m-exp-v": ("m * exp(v)", lambda s: s.m * exp(s.v)),
+    "clip-m-exp-v": ("clip(m, 1e-4) * exp(v)", lambda s: s.m.clip(-1e-4, 1e-4) * exp(s.v)),
+    "m-exp-g2": ("m * exp(g^2)", lambda s: s.m * exp(s.g**2)),
+    "m-over-exp-g2": (
+        "drop(m, 0.1) / (exp(g^2) + eps)",
+        lambda s: drop(s.m, 0.1) / (exp(s.g**2) + 1e-8),
+    ),
+    "m-exp-g3": ("drop(m, 0.1) * exp(g^3)", lambda s: drop(s.m, 0.1) * exp(s.g**3)),
+    "m-exp-w": ("drop(m, 0.3) * exp(1e-3*w)", lambda s: drop(s.m, 0.3) * exp(s.w / 1000)),
+    "rmsprop-plus-m": (
+        "clip(RMSProp, 1e-5) + drop(m, 0.3)",
+        lambda s: (s.g / s.v.sqrt()).clip(-1e-5, 1e-5) + drop(s.m, 0.3),
+    ),
+    "g-plus-m": ("g + drop(m, 0.3)", lambda s: s.g + drop(s.m, 0.3)),
+    "g-minus-clip-g2": ("g - clip(g^2, 1e-4)", lambda s: s.g - (s.g**2).clip(max=1e-4)),
+    "exp-difference": ("exp(g) - exp(m)", lambda s: exp(s.g) - exp(s.m)),
+    "powersign-ld": ("exp(ld * sign(g) * sign(m)) * g", lambda s: exp(LD(s.t) * s.agree) * s.g),
+    "powersign-cd": ("exp(cd * sign(g) * sign(m)) * g", lambda s: exp(CD(s.t) * s.agree) * s.g),
+    "powersign-rd": ("exp(rd * sign(g) * sign(m)) * g", lambda s: exp(RD(s.t) * s.agree) * s.g),
+    "addsign": ("(1 + sign(g) * sign(m)) * g", lambda s: (1 + s.agree) * s.g),
+    "addsign-ld": ("(1 + ld * sign(g) * sign(m)) * g", lambda s: (1 + LD(s.t) * s.agree) * s.g),
+    "addsign-cd": ("(1 + cd * sign(g) * sign(m)) * g", lambda s: (1 + CD(s.t) * s.agree) * s.g),
+    "addsign-rd": ("(1 + rd * sign(g) * sign(m)) * g", lambda s: (1 + RD(s.t) * s.agree) * s.g),
+}
+
+
+class Step:
+    """What a formula may use at step t (from 0): averages as explicit sums over all gradients."""
+
+    def __init__(self, w, gradients):
+        self.w, self.g, self.t = w, gradients[-1], len(gradients) - 1
+        self.m = self.average(gradients, 0.9)
+        self.v = self.average([g**2 for g in gradients], 0.999)
+        self.adam = self.m / (self.v.sqrt() + 1e-8)
+        self.agree = sign(self.g) * sign(self.m)
+
+    @staticmethod
+    def average(values, beta):
+        weights = [beta**age for age in range(len(values))][::-1]
+        return sum(a * x for a, x in zip(weights, values, strict=True)) / sum(weights)
+
+
+def gradients(steps, size, scale=0.3):
+    generator = torch.Generator().manual_seed(1)
+    return [scale * torch.randn(size, generator=generator, dtype=torch.float64) for _ in range(steps)]
+
+
+# --- the library ----------------------------------------------------------------------------------
+
+
+def test_every_named_rule_has_a_formula_here():
+    assert FORMULAS.keys() == NAMED_RULES.keys()
+
+
+def test_the_paper_reports_sixteen_rules_all_of_its_own_language():
+    reported = [name for name, named in NAMED_RULES.items() if named.source == RECALLED]
+    assert len(reported) == 16
+    for name in reported:
+        assert EXTRAS.isdisjoint(find(name).tokens)
+
+
+@pytest.mark.parametrize("name", NAMED_RULES)
+def test_names_are_kebab_case_and_rules_read_back(name):
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+    assert str(Rule.parse(NAMED_RULES[name].rule)) == NAMED_RULES[name].rule
+    assert NAMED_RULES[name].source in rules.SOURCES
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_infix_is_the_formula_listed(name):
+    assert find(name).infix() == FORMULAS[name][0]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_trajectory_follows_the_formula(name):
+    w = torch.linspace(-2, 2, 3000, dtype=torch.float64, requires_grad=True)
+    optimizer, lr, dropped, seen = make_optimizer(name, [w], 0.01, total_steps=TOTAL), 0.01, 0, []
+    for g in gradients(8, w.shape):
+        seen.append(g)
+        before = w.detach().clone()
+        wanted = before - lr * FORMULAS[name][1](Step(before, seen))
+        w.grad = g.clone()
+        optimizer.step()
+        if wanted.dim() == 1:
+            torch.testing.assert_close(w.detach(), wanted, rtol=1e-10, atol=1e-13)  # float64 rounding
+        else:
+            near = (w.detach() - wanted).abs() <= 1e-13 + 1e-10 * wanted.abs()
+            assert near.any(dim=0).all()
+            dropped += (near[1] & ~near[0]).sum().item()
+    chances = re.findall(r"drop\(., (0\.\d)\)", FORMULAS[name][0])
+    chance = float(chances[0]) if chances else 0.0
+    spread = math.sqrt(chance * (1 - chance) / (8 * 3000))
+    assert abs(dropped / (8 * 3000) - chance) <= 5 * spread
+
+
+def test_no_two_named_rules_act_alike():
+    marks = [find(name).fingerprint() for name in NAMED_RULES]
+    assert len(set(marks)) == len(marks)
+
+
+TORCH = {
+    "sgd": lambda w: torch.optim.SGD(w, 0.05),
+    "rmsprop": lambda w: torch.optim.Adam(w, 0.05, betas=(0.0, 0.999)),
+    "adam": lambda w: torch.optim.Adam(w, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_human_rules_equal_torch_optimizers(name):
+    ours = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    theirs = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    optimizers = make_optimizer(name, [ours], 0.05), TORCH[name]([theirs])
+    for g in gradients(10, 50):
+        ours.grad, theirs.grad = g.clone(), g.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_momentum_equals_torch_with_dampening_and_bias_correction():
+    ours = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    theirs = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    optimizer = make_optimizer("momentum", [ours], 0.05)
+    reference = torch.optim.SGD([theirs], 0.05, momentum=0.9, dampening=0.9)
+    theirs.grad = torch.zeros_like(theirs)  # torch does not dampen its first step: make that one empty
+    reference.step()
+    for t, g in enumerate(gradients(10, 50), 1):
+        ours.grad, theirs.grad = g.clone(), g.clone()
+        reference.param_groups[0]["lr"] = 0.05 / (1 - 0.9**t)
+        optimizer.step()
+        reference.step()
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_the_four_baselines_are_named_rules():
+    assert HUMAN == ("sgd", "momentum", "rmsprop", "adam")
+    assert all(NAMED_RULES[name].source == rules.HAND for name in HUMAN)
+
+
+# --- finding rules --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["adam", " Adam ", "adam 1 id id mul", "adam  1 id\nid mul", find("adam")]
+)
+def test_find_takes_names_strings_and_rules(text):
+    assert find(text) == Rule.parse("adam 1 id id mul")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("powersing", "powersign"),
+        ("", "rules.py list"),
+        ("zzz", "rules.py list"),
+        ("g 1 id", "2 are missing"),
+        ("g 1 id id plus", "unknown binary function 'plus'"),
+        ("g g0 id id mul", "\n    ^^"),
+    ],
+)
+def test_what_is_no_rule_is_refused_helpfully(text, told):
+    with pytest.raises(RuleError, match=re.escape(told)):
+        find(text)
+
+
+def test_make_optimizer_passes_settings_on():
+    w = torch.ones(3, requires_grad=True)
+    group = make_optimizer("adam", [w], lr=0.5, betas=(0.5, 0.6, 0.7), eps=1e-4).param_groups[0]
+    assert (group["lr"], group["betas"], group["eps"]) == (0.5, (0.5, 0.6, 0.7), 1e-4)
+    with pytest.raises(ValueError, match="needs total_steps"):
+        make_optimizer("powersign-ld", [w], lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ("sgd", []),
+        ("powersign", ["m"]),
+        ("rmsprop", ["v"]),
+        ("adam", ["m", "v"]),
+        ("gamma m id id add", ["m", "gamma"]),
+        ("g adam id id left", []),
+    ],
+)
+def test_averages_are_those_that_the_formula_reads(rule, kept):
+    assert rules.averages(find(rule)) == kept
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def test_list_shows_every_rule_with_its_formula_in_aligned_columns(capsys):
+    assert rules.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    column, source = lines[0].index("update"), lines[0].index("source")
+    shown = {line[:column].strip(): line for line in lines[2 : 2 + len(NAMED_RULES)]}
+    for name, (infix, _) in FORMULAS.items():
+        assert shown[name][column:source].strip() == infix
+        assert shown[name][source:] == NAMED_RULES[name].source
+
+
+@pytest.mark.parametrize("words", [["powersign"], ["PowerSign"], [NAMED_RULES["powersign"].rule]])
+def test_show_tells_all_faces(words, capsys):
+    rules.main(["show", *words])
+    out, rule = capsys.readouterr().out, find("powersign")
+    for fact in (str(rule), rule.infix(), rule.latex(), rule.key(), rule.fingerprint()):
+        assert fact in out
+    assert re.search(r"averages +m \(", out)
+
+
+def test_show_takes_separate_words_and_finds_rules_that_act_alike(capsys):
+    rules.main(["show", *"sign_g 1 sign id mul".split()])
+    out = capsys.readouterr().out
+    assert "a rule without a name" in out and re.search(r"acts like +signsgd$", out, re.M)
+
+
+@pytest.mark.parametrize("name", NAMED_RULES)
+def test_printed_example_trains(name, capsys):
+    rules.main(["show", name])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    example = [line.strip() for line in out.splitlines() if line.startswith("    ") and "o" in line][-4:]
+    model = torch.nn.Linear(3, 1)
+    names = {"make_optimizer": make_optimizer, "model": model, "loss": model(torch.ones(3)).square()}
+    exec("\n".join(example), names)
+    assert names["optimizer"].state[model.weight]["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["shwo"], ["show"], ["show", "powersing"], ["show", "g", "1", "id"], ["list", "--all"]]
+)
+def test_bad_input_is_one_message_and_exit_code_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        rules.main(argv)
+    captured = capsys.readouterr()
+    assert stop.value.code == 2 and captured.out == ""
+    assert captured.err.count("error:") == 1 and captured.err.startswith("rules.py")
