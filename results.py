@@ -182,9 +182,7 @@ class Run:
             RunError: the folder exists or cannot be made.
         """
         if folder.exists() or folder.is_symlink():
-            raise RunError(
-                f"{folder} exists already; nothing was changed, choose another --out"
-            )
+            raise RunError(f"{folder} exists already; nothing was changed, choose another --out")
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             partial.mkdir(parents=True)

@@ -1,6 +1,5 @@
 """What all figures share: colours, fonts, labels beside an axis, and saving as PNG and SVG."""
 
-import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -79,21 +78,28 @@ def spread(places: list[float], gap: float, low: float = 0.0, high: float = 1.0)
 def label_right(axes: plt.Axes, labels: list[tuple[float, str, str]], size: float = 9) -> None:
     """Write labels (y, text, colour) beside the axes, each with a line from its y; none overlap.
 
-    The limits of y must be final. A label whose y is NaN is left out.
+    All else must be drawn, and the limits of y final. A label whose y is NaN is left out; one whose y
+    is beyond the limits stays within them.
     """
-    labels = [label for label in labels if np.isfinite(label[0])]
-    axes.figure.draw_without_rendering()  # settles the layout, so that the height is known
-    points = axes.get_window_extent().height * 72 / axes.figure.dpi
-    to_axes = axes.transData + axes.transAxes.inverted()
-    heights = [to_axes.transform((0, y))[1] for y, _, _ in labels]
-    places = spread(heights, 1.25 * size / points)
+    label_all({axes: labels}, size)
+
+
+def label_all(labels: dict[plt.Axes, list[tuple[float, str, str]]], size: float = 9) -> None:
+    """Write labels beside several axes of a figure, as `label_right` does."""
+    figure = next(iter(labels)).figure
+    figure.get_layout_engine().execute(figure)  # so that heights are known; slow, so once for all
     line = {"arrowstyle": "-", "lw": 1.2, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
-    for (_, text, color), height, place in zip(labels, heights, places, strict=True):
-        at = {"xy": (1, height), "xytext": (20, points * (place - height)), "xycoords": "axes fraction"}
-        look = {"color": DARK, "fontsize": size, "va": "center", "annotation_clip": False}
-        axes.annotate(
-            text, **at, **look, textcoords="offset points", arrowprops={**line, "color": color}
-        )
+    look = {"color": DARK, "fontsize": size, "va": "center", "annotation_clip": False}
+    for axes, entries in labels.items():
+        entries = [entry for entry in entries if np.isfinite(entry[0])]
+        points = axes.get_window_extent().height * 72 / figure.dpi
+        to_axes = axes.transData + axes.transAxes.inverted()
+        heights = [np.clip(to_axes.transform((0, y))[1], 0, 1) for y, _, _ in entries]
+        places = spread(heights, 1.25 * size / points)
+        for (_, text, color), height, place in zip(entries, heights, places, strict=True):
+            at = {"xy": (1, height), "xytext": (20, points * (place - height))}
+            at |= {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axes.annotate(text, **at, **look, arrowprops={**line, "color": color})
 
 
 def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> None:
@@ -114,15 +120,15 @@ def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> No
 
 def frame(figure: Figure, title: str, caption: str) -> None:
     """Write the title above everything and small print below, broken into lines that fit."""
-    width, left = figure.get_figwidth(), {"x": 0.01, "ha": "left"}
-    figure.suptitle(textwrap.fill(title, int(width * 11)), **left, fontsize=10.8, weight="bold")
-    figure.supxlabel(textwrap.fill(caption, int(width * 17.5)), **left, fontsize=8, color=FAINT)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.8, weight="bold", wrap=True)
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=FAINT, wrap=True)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write the figure as PNG and as SVG beside it; return both paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    stem = path.stem if path.suffix in (".png", ".svg") else path.name
+    paths = [path.with_name(f"{stem}.png"), path.with_name(f"{stem}.svg")]
     figure.savefig(paths[0])
     figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)

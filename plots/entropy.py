@@ -1,0 +1,137 @@
+"""Figure: does the controller still explore, or has it settled?
+
+    python -m plots.entropy RUN [RUN ...] [-o FILE]
+
+Left, the entropy of each token of a rule, a panel a group of five; exp(entropy) is about the number
+of choices still weighed, one where a constraint leaves no choice. Right, their sum; how many of the
+last 100 rules are distinct; and how far each update moved the policy. Runs that differ in their
+seeds alone become one mean with a band. Runs without a controller, such as random search, are left
+out.
+
+What to look for: entropy should fall slowly. A fall of the distinct rules is the warning: the
+controller writes one rule in many ways or again and again, while its mean reward still looks fine.
+Orange crosses are updates that the line search gave up, which leave the policy as it was.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from plots import style
+from plots.runs import CONTROLLERS, Group, Run, all_runs, command, notes, read_groups, title
+from plots.style import plt
+from results import RunError
+
+SLOTS = tuple(style.TOKENS)
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))  # of groups, in turn
+
+
+def entropy(run: Run, token: int) -> np.ndarray:
+    """Return the entropy of a token of the rule at every update, nats."""
+    return np.array([update["entropy"][token] for update in run.updates])
+
+
+def total(run: Run) -> np.ndarray:
+    """Return the entropy of the whole rule at every update, nats."""
+    return np.array([sum(update["entropy"]) for update in run.updates])
+
+
+def distinct(run: Run) -> np.ndarray:
+    """Return which share of the last 100 rules (of all, before) was distinct at every update."""
+    return np.array([update["distinct_keys"] for update in run.updates])
+
+
+def draw_tokens(axes: plt.Axes, groups: list[Group], number: int) -> list[tuple]:
+    """Draw the entropies of the five tokens of one group of a rule; return labels."""
+    labels = []
+    for slot, color in style.TOKENS.items():
+        token = partial(entropy, token=len(SLOTS) * number + SLOTS.index(slot))
+        for group, dashes in zip(groups, DASHES * len(groups), strict=False):
+            _, end = group.draw(axes, token, f"{slot} {number}", color=color, ls=dashes)
+            labels += [(end, slot, color)] * (group is groups[0])
+    axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
+    return labels
+
+
+def draw_steps(axes: plt.Axes, groups: list[Group]) -> list[tuple]:
+    """Draw how far every update moved the policy, with a cross where it did not; return labels."""
+    labels, highest, rejected = [], 0.0, 0
+    for group in groups:
+        updates = [update for run in group.runs for update in run.updates]
+        failed = [update for update in updates if not update["accepted"]]
+        rejected += len(failed)
+        for some, mark, color in ((updates, ".", group.color), (failed, "x", style.DIVERGED)):
+            x, y = [update["update"] + 1 for update in some], [update["kl"] for update in some]
+            axes.plot(x, y, mark, color=color, ms=4, alpha=0.6, gid=f"{group.label} {mark}")
+            highest = max([highest, *y])
+        if group.algorithm == "trpo":
+            limit = group.runs[0].config["max_kl"]
+            axes.axhline(limit, color=group.color, lw=1, ls=style.DASHED)
+            labels.append((limit, f"limit {limit:g}", group.color))
+    highest = max([highest, *(limit for limit, _, _ in labels)]) or 1.0
+    labels.append((0.0, f"{rejected:,} rejected", style.DIVERGED))
+    axes.set(ylim=(-0.04 * highest, 1.1 * highest), xlabel="updates", ylabel="nats")
+    axes.set_title("KL of each update")
+    return labels
+
+
+def picture(groups: list[Group]) -> Figure:
+    """Draw the figure of groups that have updates."""
+    depth = len(groups[0].runs[0].updates[0]["entropy"]) // len(SLOTS)
+    longest = max(len(run.updates) for run in all_runs(groups))
+    right = ("total", "distinct", "steps")
+    rows = [[row // 3, right[row // depth]] for row in range(3 * depth)]
+    figure, panels = plt.subplot_mosaic(rows, figsize=(7.2, 4.8 + 0.4 * depth), sharex=True)
+    text = "exp(entropy) is about the number of choices that are still weighed. "
+    if any(len(group.runs) > 1 for group in groups):
+        text += "Lines: means over seeds; bands: lowest to highest seed. "
+    style.frame(figure, title(all_runs(groups)), text + notes(groups))
+
+    panels["total"].set(title="Entropy of the whole rule", ylabel="nats")
+    panels["distinct"].set(title="Distinct among the last 100 rules", yticks=(0, 0.5, 1))
+    panels["distinct"].yaxis.set_major_formatter(PercentFormatter(1))
+    panels[depth - 1].set_xlabel("updates")
+    labels = {panels["steps"]: draw_steps(panels["steps"], groups)}
+    for number in range(depth):
+        of = f", group {number + 1}" if depth > 1 else ""
+        panels[number].set(title=f"Entropy per token{of}", ylabel="nats")
+        labels[panels[number]] = draw_tokens(panels[number], groups, number)
+    for name, series, form in (("total", total, ".1f"), ("distinct", distinct, ".0%")):
+        axes, labels[panels[name]] = panels[name], []
+        for group, dashes in zip(groups, DASHES * len(groups), strict=False):
+            last, end = group.draw(axes, series, name, ls=dashes)
+            where = f" at {last:,}" if last < longest else ""
+            labels[axes].append((end, f"{group.label} {end:{form}}{where}", group.color))
+        axes.set_ylim(0, 1.06 if name == "distinct" else 1.06 * axes.get_ylim()[1])
+    style.label_all(labels)
+    return figure
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Draw the figure of those runs that have a controller; return the files written.
+
+    Raises:
+        RunError: none has one, or none of its updates is there yet; runs do not compare.
+    """
+    groups = [group for group in read_groups(folders) if group.algorithm in CONTROLLERS]
+    if not groups:
+        raise RunError("no run has a controller, whose entropy could be drawn")
+    for group in groups:
+        for run in group.runs:
+            if not run.updates:
+                raise RunError(f"{run.folder} has no updates yet")
+            if run.config["iterations"] != groups[0].runs[0].config["iterations"]:
+                raise RunError(f"{groups[0].runs[0].folder} and {run.folder} differ in iterations")
+    return style.save(picture(groups), output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command("entropy", __doc__, draw, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Figure: the best rules that were found, beside the optimizers that people made.
+
+    python -m plots.hall_of_fame RUN [RUN ...] [-o FILE]
+
+Left, the held-out accuracy after each epoch of the long training; right, after one epoch with each
+learning rate of the sweep, of which the best (ringed) went on. All of it is what the search itself
+saw: one training with one seed.
+
+What to look for: a rule that is good at one rate only is hard to use; one that is good at several
+is worth more than a thousandth of accuracy. The rules drawn are the best of hundreds by this very
+score, so their lead is partly luck: score them again with other seeds before believing it.
+"""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from plots import style
+from plots.runs import Group, all_runs, command, humans, notes, read_groups, title
+from plots.style import plt
+from results import RunError, best_distinct
+
+MOST = 6  # rules drawn
+MARKS = "osD^vP"  # of the rules, so that nobody depends on colours
+
+
+def contestants(groups: list[Group]) -> list[tuple[dict, str, dict]]:
+    """Return the best distinct rules, then the human optimizers: record, short name and look."""
+    records = [record for group in groups for record in group.records]
+    chosen = []
+    for rank, (record, mark) in enumerate(zip(best_distinct(records, MOST), MARKS, strict=False), 1):
+        look = {"color": style.FOUND[rank - 1], "marker": mark, "ms": 4.5, "lw": 1.6, "zorder": 3}
+        chosen.append((record, f"rule {rank}", look))
+    for line in humans(groups):
+        look = {"color": style.HUMAN[line["name"]], "lw": 1.6, "ls": style.DASHED, "zorder": 4}
+        chosen.append((line, style.HUMAN_NAMES[line["name"]], look))
+    return chosen
+
+
+def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
+    """Draw accuracy against epoch, labelled at the end."""
+    labels = []
+    for record, name, look in chosen:
+        curve = np.array(record["curve"], dtype=float)  # None, where it diverged, becomes NaN
+        axes.plot(np.arange(1, len(curve) + 1), curve, **look, gid=name)
+        if record["status"] == "ok":
+            labels.append((curve[-1], f"{name} {curve[-1]:.3f}", look["color"]))
+    epochs = max((len(record["curve"]) for record, _, _ in chosen), default=1)
+    axes.set(
+        title="Best rules by epoch",
+        xlabel="epoch",
+        ylabel="validation accuracy",
+        xticks=range(1, epochs + 1),
+    )
+    style.label_right(axes, labels)
+
+
+def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
+    """Draw accuracy against learning rate, and below it the rates that diverged, a row a rule."""
+    strip.sharex(axes)
+    for row, (record, name, look) in enumerate(chosen):
+        rates, scores = np.array(record["sweep"], dtype=float).reshape(-1, 2).T
+        axes.plot(rates, scores, **look, gid=name)
+        best = rates == record["lr"]
+        axes.plot(rates[best], scores[best], "o", ms=9, mfc="none", mec=look["color"], mew=1.2)
+        lost = rates[np.isnan(scores)]
+        strip.plot(lost, [row] * len(lost), "x", color=look["color"], ms=4.5, mew=1.4, gid=name)
+    axes.set(title="One epoch at each rate", ylim=(0, None), xscale="log", xticks=rates[::2])
+    axes.tick_params(labelbottom=False)
+    strip.set(ylim=(len(chosen), -1), yticks=[], xlabel="learning rate")
+    strip.set_ylabel("diverged", fontsize=8)
+    strip.grid(visible=False, axis="y")
+
+
+def picture(groups: list[Group]) -> Figure:
+    """Draw the figure.
+
+    Raises:
+        RunError: no rule has trained to the end yet.
+    """
+    chosen = contestants(groups)
+    found = [(record, name, look) for record, name, look in chosen if "key" in record]
+    if not found:
+        raise RunError("no rule has trained to the end, so there is no best one to draw")
+    formulas = [
+        f"{name}:  {textwrap.fill(record['infix'], 85, subsequent_indent='    ')}"
+        for record, name, _ in found
+    ]
+    lines = 0.2 * sum(formula.count("\n") + 1 for formula in formulas)
+    rows = [["curves", "sweep"], ["curves", "strip"], ["legend", "legend"]]
+    size, heights = (7.2, 4.4 + lines), [3, 0.6, lines]
+    figure, panels = plt.subplot_mosaic(rows, figsize=size, height_ratios=heights, width_ratios=(1, 1.1))
+    distinct = len({record["key"] for group in groups for record in group.records})
+    text = f"The best of {distinct:,} distinct rules by this very score, one seed each: partly luck. "
+    style.frame(figure, title(all_runs(groups)), text + notes(groups))
+
+    keys = [plt.Line2D([], [], **look) for _, _, look in found]
+    panels["legend"].axis("off")
+    panels["legend"].legend(keys, formulas, loc="upper left", borderaxespad=0, fontsize=9)
+    draw_sweeps(panels["sweep"], panels["strip"], chosen)
+    draw_curves(panels["curves"], chosen)
+    return figure
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Draw the figure of some runs; return the files written.
+
+    Raises:
+        RunError: a folder is no run, is empty, or cannot be compared; no rule is there to draw.
+    """
+    return style.save(picture(read_groups(folders)), output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command("hall_of_fame", __doc__, draw, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Figure: does the controller learn to write better rules? The paper's Figure 4.
+
+    python -m plots.learning_curve RUN [RUN ...] [-o FILE]
+
+Every sampled rule is a dot. Below, all of them with the moving mean: what the controller is paid
+for. Above, a close-up of the best: best so far beside the human optimizers. Runs that differ in
+their seeds alone become one mean with a band, as far as all of them go.
+
+What to look for: the mean should rise above that of random search. It also rises when a controller
+has collapsed onto one good rule, so look at the hollow dots (duplicates, whose score is reused) and
+at entropy.py too. Best so far is a maximum of noisy scores: it says little on one seed.
+"""
+
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import StrMethodFormatter
+
+from plots import style
+from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, title
+from plots.style import plt
+
+WINDOW = 50  # rules in the moving mean; fewer in a run of less than 200, more in one of thousands
+RASTER = 3_000  # dots above which an SVG holds them as a picture
+HALO = [patheffects.withStroke(linewidth=3.5, foreground="white")]
+
+
+def kind(record: dict) -> str:
+    """Return how a record is drawn."""
+    if record["status"] != "ok":
+        return "failed"
+    return "trained" if record["cached_from"] is None else "duplicate"
+
+
+def moving_mean(run: Run, window: int) -> np.ndarray:
+    """Return the mean reward of the last `window` rules, from rule `window` on."""
+    total = np.cumsum([0.0, *(record["reward"] for record in run.records)])
+    return (total[window:] - total[:-window]) / window
+
+
+def best_so_far(run: Run) -> np.ndarray:
+    """Return the best score of the rules that trained to the end; NaN before the first one."""
+    scores = [record["reward"] if record["status"] == "ok" else np.nan for record in run.records]
+    return np.fmax.accumulate(np.array(scores, dtype=float))
+
+
+def draw_dots(axes: plt.Axes, group: Group, alpha: float) -> None:
+    """Draw every rule that trained to the end; duplicates are hollow."""
+    for which, face, edge in (("duplicate", "none", 0.7), ("trained", group.color, 0)):
+        points = [
+            (record["id"] + 1, record["reward"]) for record in group.records if kind(record) == which
+        ]
+        x, y = np.array(points).reshape(-1, 2).T
+        dots = axes.scatter(x, y, s=4 + 20 * alpha, facecolors=face, edgecolors=group.color, lw=edge)
+        dots.set(alpha=alpha, rasterized=len(points) > RASTER, gid=f"{group.label} {which}")
+
+
+def draw_failures(axes: plt.Axes, groups: list[Group], alpha: float) -> list[tuple[float, str, str]]:
+    """Draw a row of marks a group: rules that diverged, crashed or ran out of time; return labels."""
+    labels = []
+    for row, group in enumerate(groups):
+        x = [record["id"] + 1 for record in group.records if kind(record) == "failed"]
+        gid = f"{group.label} failed"
+        axes.plot(x, [row] * len(x), "|", color=style.DIVERGED, ms=7, alpha=min(0.7, 2 * alpha), gid=gid)
+        labels.append((row, f"{group.label}: {len(x):,} failed", group.color))
+    axes.set(ylim=(len(groups) - 0.4, -0.6), yticks=[], xlabel="rules sampled")
+    axes.set_ylabel("failed", rotation=0, ha="right", va="center")
+    axes.grid(False)
+    return labels
+
+
+def close_up(groups: list[Group], people: dict[str, float]) -> tuple[float, float]:
+    """Return limits of y between which the best rules and the human optimizers can be told apart."""
+    bests = [best_so_far(run)[-1] for group in groups for run in group.runs]
+    bests = [best for best in bests if np.isfinite(best)]
+    if not bests:
+        return 0.0, 1.0
+    good = np.quantile([r["reward"] for g in groups for r in g.records if kind(r) != "failed"], 0.9)
+    low, high = min([*bests, *(people.values() or [good])]), max([*bests, *people.values()])
+    margin = 0.12 * (high - low) + 0.005
+    return low - margin, high + margin
+
+
+def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
+    """Write title and legend: dots with their counts, a row a group, then lines and bands."""
+    dot = partial(Line2D, [], [], ls="", marker="o", ms=5)
+    trained, duplicates = [], []
+    lines = [(Line2D([], [], color=style.FAINT, lw=2.2), f"mean of the last {window} rules")]
+    for group in groups:
+        counts, number = Counter(map(kind, group.records)), len(group.runs)
+        label = f"{group.label}, {number} seeds" if number > 1 else group.label
+        trained.append((dot(color=group.color), f"{label}: {counts['trained']:,} rules trained"))
+        hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
+        duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}"))
+    if any(len(group.runs) > 1 for group in groups):
+        lines.append((Patch(color=style.FAINT, alpha=0.25, lw=0), "lowest to highest seed"))
+    style.legend_columns(axes, [trained, duplicates, lines], "Every rule")
+
+
+def picture(groups: list[Group]) -> Figure:
+    """Draw the figure."""
+    runs = all_runs(groups)
+    longest = max(len(run.records) for run in runs)
+    window = max(min(WINDOW, longest // 4), longest // 50, 2)
+    alpha = 0.1 + 0.4 * min(1.0, 400 / sum(len(run.records) for run in runs)) ** 0.5
+    people = {line["name"]: line["reward"] for line in humans(groups) if line["status"] == "ok"}
+
+    heights = [2, 3, 0.22 * len(groups)]
+    size = {"figsize": (7.2, 6), "height_ratios": heights}
+    figure, (top, every, strip) = plt.subplots(3, 1, sharex=True, **size)
+    best, mean = [], []
+    for group in reversed(groups):  # the first one comes to lie on top
+        draw_dots(top, group, alpha)
+        draw_dots(every, group, alpha)
+        last, end = group.draw(top, best_so_far, "best", drawstyle="steps-post")
+        where = f" at {last:,}" if last < longest else ""
+        best.append((end, f"best of {group.label} {end:.3f}{where}", group.color))
+        averaged = partial(moving_mean, window=window)
+        _, end = group.draw(every, averaged, "mean", first=window, lw=2.2, path_effects=HALO)
+        mean.append((end, f"mean of {group.label} {end:.2f}{where}", group.color))
+    for name, score in people.items():
+        top.axhline(score, color=style.HUMAN[name], lw=1.2, ls=style.DASHED, zorder=1)
+        best.append((score, f"{style.HUMAN_NAMES[name]} {score:.3f}", style.HUMAN[name]))
+    low, high = close_up(groups, people)
+    top.set(ylim=(low, high), ylabel="score", title="The best rules, close up")
+    every.set(ylim=(min(-0.02, low), max(1.02 * high, 0.1)), ylabel="score", xlim=(0, longest + 1))
+    strip.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    failures = draw_failures(strip, groups, alpha)
+
+    explain(every, groups, window)
+    text = "Score: validation accuracy of one training with one seed; the best of many is partly luck. "
+    text += f"Failed rules count {runs[0].config['failure_reward']:g} in the mean. "
+    text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
+    style.frame(figure, title(runs), text + notes(groups))
+    style.label_all({top: best, every: mean, strip: failures})
+    return figure
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Draw the figure of some runs; return the files written.
+
+    Raises:
+        RunError: a folder is no run, is empty, or cannot be compared with the others.
+    """
+    return style.save(picture(read_groups(folders)), output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command("learning_curve", __doc__, draw, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

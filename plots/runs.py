@@ -1,0 +1,209 @@
+"""What the figures of a search share: reading runs, grouping their seeds, and the command line.
+
+Runs whose settings differ in the seeds alone are one group: a line with a band instead of many
+lines. Finished runs and runs in progress are read alike; a line that is still being written is left
+out. Read next: learning_curve.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+import results
+from baselines import EvolutionConfig
+from child import ChildConfig
+from config import Parser
+from controller import ControllerConfig
+from plots import style
+
+CONTROLLERS = ("trpo", "ppo", "reinforce")
+NAMES = {"trpo": "TRPO", "ppo": "PPO", "reinforce": "REINFORCE"}
+TITLES = {name: f"{NAMES[name]} controller" for name in CONTROLLERS} | {"random": "random search"}
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "fashion-mnist": "Fashion-MNIST",
+    "fashion-mnist-sample": "Fashion-MNIST sample",
+}
+CHILDREN = {"pool": "pooled ConvNet", "stride": "strided ConvNet"}
+
+CHILD, LEARNING, BREEDING = (
+    {field.name for field in fields(cls)} for cls in (ChildConfig, ControllerConfig, EvolutionConfig)
+)
+# Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
+SEEDS = {"seed", "child_seed", "samples", "data"}
+
+
+class Run(NamedTuple):
+    """What a run folder holds so far."""
+
+    folder: Path
+    config: dict
+    records: list[dict]
+    humans: list[dict]
+    updates: list[dict]
+
+
+class Group(NamedTuple):
+    """Runs that differ in their seeds alone."""
+
+    label: str  # short; `settings` says what sets it apart from the other groups, if anything
+    settings: str
+    color: str
+    runs: list[Run]
+
+    @property
+    def records(self) -> list[dict]:
+        return [record for run in self.runs for record in run.records]
+
+    @property
+    def algorithm(self) -> str:
+        return self.runs[0].config["algorithm"]
+
+    def band(self, series: Callable[[Run], np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return lowest, mean and highest value of a series over the runs, as far as all of them go."""
+        values = [series(run) for run in self.runs]
+        shortest = min(map(len, values))
+        stacked = np.array([value[:shortest] for value in values], dtype=float)
+        return stacked.min(0), stacked.mean(0), stacked.max(0)
+
+    def draw(self, axes: Axes, series: Callable[[Run], np.ndarray], name: str, first=1, **look):
+        """Draw a series' mean, and its band if there are several runs.
+
+        Args:
+            name: what artists are called, after the group; the band's has " band" behind it.
+            first: x of the first value.
+        Returns:
+            Where the mean ends, (x, y); NaN if nowhere.
+        """
+        low, mean, high = self.band(series)
+        x, look = np.arange(first, first + len(mean)), {"color": self.color, "lw": 1.8} | look
+        if len(self.runs) > 1:
+            step, gid = (
+                look.get("drawstyle", "").removeprefix("steps-") or None,
+                f"{self.label} {name} band",
+            )
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.2, lw=0, step=step, gid=gid)
+        axes.plot(x, mean, gid=f"{self.label} {name}", **look)
+        return (x[-1], mean[-1]) if len(mean) else (np.nan, np.nan)
+
+
+def read(folder: Path) -> Run:
+    """Read a run folder of search.py.
+
+    Raises:
+        RunError: it is none, or has no records yet.
+    """
+    config = results.read_config(folder)
+    if "algorithm" not in config:
+        raise results.RunError(f"{folder} is a run of another script than search.py")
+    names = ("records", "baselines", "updates")
+    lines = [results.read_lines(folder / f"{name}.jsonl") for name in names]
+    if not lines[0]:
+        raise results.RunError(f"{folder} has no records yet")
+    return Run(folder, config, *lines)
+
+
+def read_all(folders: list[Path]) -> list[Run]:
+    """Read runs, each once; raise RunError as `read` does."""
+    return [read(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+
+
+def relevant(config: dict) -> dict:
+    """Return the settings that make a run's history, its seeds and its length left out."""
+    algorithm, unused = config["algorithm"], set(SEEDS)
+    unused |= LEARNING if algorithm not in CONTROLLERS else set()
+    unused |= BREEDING if algorithm != "evolution" else set()
+    unused |= {"lag", "rules_per_batch"} if algorithm == "random" else set()
+    return {name: value for name, value in config.items() if name not in unused}
+
+
+def read_groups(folders: list[Path]) -> list[Group]:
+    """Read runs and group them, controllers first and random search last.
+
+    Raises:
+        RunError: a folder is no run or empty; their scores cannot be compared; a seed comes twice.
+    """
+    runs = read_all(folders)
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        for name in CHILD - SEEDS - {"precision"}:
+            if run.config[name] != runs[0].config[name]:
+                raise results.RunError(
+                    f"{runs[0].folder} and {run.folder} differ in {name}, so their scores do not compare"
+                )
+        same = grouped.setdefault(str(sorted(relevant(run.config).items())), [])
+        for other in same:
+            if all(run.config[name] == other.config[name] for name in ("seed", "child_seed")):
+                raise results.RunError(f"{other.folder} and {run.folder} are the same search, same seed")
+        same.append(run)
+
+    order = list(style.ALGORITHM)
+    ranked = sorted(grouped.values(), key=lambda same: order.index(same[0].config["algorithm"]))
+    settings = [relevant(same[0].config) for same in ranked]
+    groups, spare = [], [*style.SPARE, *style.SPARE]
+    for same, mine in zip(ranked, settings, strict=True):
+        algorithm = mine.pop("algorithm")
+        number = sum(group.algorithm == algorithm for group in groups) + 1
+        label = NAMES.get(algorithm, algorithm) + (f" {number}" if number > 1 else "")
+        apart = [
+            f"{name} {value}"
+            for name, value in mine.items()
+            if any(other.get(name, value) != value for other in settings)
+        ]
+        color = style.ALGORITHM[algorithm] if number == 1 else spare.pop(0)
+        groups.append(Group(label, ", ".join(apart), color, same))
+    return groups
+
+
+def all_runs(groups: list[Group]) -> list[Run]:
+    return [run for group in groups for run in group.runs]
+
+
+def humans(groups: list[Group]) -> list[dict]:
+    """Return the human optimizers' records, of the first run that has scored the most of them."""
+    return max((run.humans for run in all_runs(groups)), key=len)
+
+
+def title(runs: list[Run]) -> str:
+    """Return what was run on what, for example `CIFAR-10, strided ConvNet: TRPO controller`."""
+    config = runs[0].config
+    names = [TITLES.get(run.config["algorithm"], run.config["algorithm"]) for run in runs]
+    *rest, last = dict.fromkeys(names)
+    searched = f"{' and '.join(rest)} against {last}" if rest else last
+    return f"{DATASETS[config['dataset']]}, {CHILDREN[config['downsample']]}: {searched}"
+
+
+def notes(groups: list[Group]) -> str:
+    """Return small print: what sets groups apart, what is not the paper's, what is not finished."""
+    text = "".join(f"{group.label}: {group.settings}. " for group in groups if group.settings)
+    runs, ours = all_runs(groups), {}
+    for config in (run.config for run in runs if run.config["algorithm"] in CONTROLLERS):
+        for field in fields(ControllerConfig):
+            if (value := config.get(field.name, field.default)) != field.default:
+                ours[f"{field.name} {value} (paper {field.default})"] = None
+    text += f"Not the paper's: {', '.join(ours)}. " if ours else ""
+    going = sum(len(run.records) < run.config["samples"] for run in runs)
+    return text + (f"{going} of {len(runs)} runs not finished." if going else "")
+
+
+def command(
+    name: str, doc: str, draw: Callable[[list[Path], Path], list[Path]], argv: list[str] | None
+) -> int:
+    """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
+    parser = Parser(prog=f"python -m plots.{name}", description=doc)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of search.py")
+    file_help = f"picture to write, an SVG goes beside it (default: {name}.png in the first RUN)"
+    parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
+    args = parser.parse_args(argv)
+    try:
+        paths = draw(args.runs, args.file or args.runs[0] / f"{name}.png")
+    except results.RunError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"cannot write {error.filename}: {error.strerror}")
+    print(f"Wrote {' and '.join(map(str, paths))}")
+    return 0

@@ -1,0 +1,508 @@
+"""Tests of child.py against torch.optim, numpy and a plain training loop of their own.
+
+The pictures are synthetic: each class is a bright patch in its own place, under noise.
+"""
+
+import copy
+import json
+import pickle
+import random
+from dataclasses import asdict, astuple, replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from child import (
+    ChildConfig,
+    ChildResult,
+    ConvNet,
+    Pictures,
+    Training,
+    evaluate_rule,
+    flatten_parameters,
+    resolve_precision,
+    start_worker,
+)
+from data import SAMPLE, DataError
+from dsl import RuleOptimizer
+
+SGD, ADAM = "g g id id left", "adam g id id left"
+ZERO = "g g id id sub"
+CONSTANT = "1 g id id left"
+EXPLODES = "1 1 id id sub | r1 r1 log id left"  # log|0|: infinite from the first step, at any rate
+GROWS = "g 1e-1w id id sub"  # SGD whose weights grow: fine at small rates, infinite at huge ones
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A data folder with separable pictures in the sample's place and a few in CIFAR-10's."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    (root / SAMPLE).mkdir()
+    for split, n in (("train", 15_000), ("test", 2_000)):
+        labels = rng.integers(0, 10, n, dtype=np.uint8)
+        images = rng.integers(0, 120, (n, 28, 28, 1), dtype=np.uint8)
+        for k in range(10):
+            row, column = 4 + 12 * (k // 5), 1 + 5 * (k % 5)
+            images[labels == k, row : row + 8, column : column + 5] += 60
+        wrong = rng.random(n) < 0.05  # so that no net is perfect and gradients never vanish
+        labels[wrong] = rng.integers(0, 10, wrong.sum())
+        np.save(root / SAMPLE / f"{split}_images.npy", images)
+        np.save(root / SAMPLE / f"{split}_labels.npy", labels)
+    (root / "cifar10").mkdir()
+    for split, n in (("train", 50_000), ("test", 10_000)):
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        np.save(root / "cifar10" / f"{split}_labels.npy", labels)
+        file = root / "cifar10" / f"{split}_images.npy"  # sparse: what is not written takes no room
+        images = np.lib.format.open_memmap(file, "w+", np.uint8, (n, 32, 32, 3))
+        if split == "train":
+            pool, held_out = split_by_hand(labels)
+            for rows in (pool[:200], held_out[:50]):
+                colours = rng.integers(0, (250, 120, 30), (len(rows), 32, 32, 3))
+                images[np.sort(rows)] = colours + (5, 60, 200)
+        del images
+    return root
+
+
+def split_by_hand(labels):
+    """The split as data.py promises it: a constant permutation, its first 5,000 held out."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    return order[5_000:], order[:5_000]
+
+
+@pytest.fixture
+def config(root):
+    return ChildConfig(
+        dataset=SAMPLE,
+        data=str(root),
+        downsample="stride",
+        filters=4,
+        epoch_size=300,
+        epochs=3,
+        batch_size=20,
+        num_validation=200,
+        lr_exponents=(-4, -3, -2, -1),
+        precision="float32",
+    )
+
+
+def outcome(result):
+    """All of a result but its times and its worker."""
+    return result.status, result.accuracy, result.lr, result.sweep, result.curve
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("downsample", ["pool", "stride"])
+def test_convnet_has_30698_parameters_in_the_stated_shapes(downsample):
+    net = ConvNet((32, 32, 3), 32, downsample)
+    assert [tuple(p.shape) for p in net.parameters()] == [
+        (32, 3, 3, 3),
+        (32,),
+        (32,),
+        (32, 32, 3, 3),
+        (32,),
+        (32,),
+        (10, 2048),
+        (10,),
+    ]
+    assert sum(p.numel() for p in net.parameters()) == 30_698
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("image_shape", [(28, 28, 1), (32, 32, 3)])
+@pytest.mark.parametrize("downsample", ["pool", "stride"])
+def test_convnet_equals_plain_functions_in_either_memory_format(image_shape, downsample):
+    height, width, channels = image_shape
+    torch.manual_seed(0)
+    net = ConvNet(image_shape, 4, downsample)
+    x = torch.randn(6, channels, height, width)
+    maps, stride = x, 2 if downsample == "stride" else 1
+    for conv, norm in ((net.conv1, net.norm1), (net.conv2, net.norm2)):
+        maps = F.conv2d(maps, conv.weight, stride=stride, padding=1)
+        maps = F.max_pool2d(maps, 2) if downsample == "pool" else maps
+        mean, variance = maps.mean((0, 2, 3)), maps.var((0, 2, 3), unbiased=False)
+        normal = (maps - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt()
+        maps = (normal * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
+    assert maps.shape == (6, 4, height // 4, width // 4)
+    head = net.head.weight.view(10, height // 4, width // 4, 4)  # channels last
+    expected = torch.einsum("nchw,khwc->nk", maps, head) + net.head.bias
+    for images in (x, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-5)  # float32 sums
+
+
+# --- one flat parameter ---------------------------------------------------------------------------
+
+
+def small_net(seed=0):
+    torch.manual_seed(seed)
+    return ConvNet((28, 28, 1), 4, "stride")
+
+
+def random_batch(seed, n=20):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(n, 1, 28, 28, generator=generator)
+    return images, torch.randint(10, (n,), generator=generator)
+
+
+def test_flattening_changes_neither_outputs_nor_gradients():
+    net, (images, labels) = small_net(), random_batch(0)
+    plain = copy.deepcopy(net)
+    flat = flatten_parameters(net)
+    assert flat.shape == (sum(p.numel() for p in plain.parameters()),) and flat.requires_grad
+    assert torch.equal(flat.detach(), torch.cat([p.detach().flatten() for p in plain.parameters()]))
+    assert torch.equal(net(images), plain(images))
+    for _ in range(2):  # gradients add up until zeroed in place
+        F.cross_entropy(net(images), labels).backward()
+        F.cross_entropy(plain(images), labels).backward()
+        assert torch.equal(flat.grad, torch.cat([p.grad.flatten() for p in plain.parameters()]))
+    assert flat.grad.abs().max() > 0
+    flat.grad.zero_()
+    assert all((p.grad == 0).all() for p in net.parameters())
+    with torch.no_grad():
+        flat.fill_(0.5)
+    assert all((p == 0.5).all() for p in net.parameters())
+
+
+def test_rule_steps_on_the_flat_parameter_equal_torch_adam_on_the_ordinary_net():
+    net = small_net()
+    plain = copy.deepcopy(net)
+    flat = flatten_parameters(net)
+    start = flat.detach().clone()
+    rule, adam = RuleOptimizer([flat], ADAM, 1e-3), torch.optim.Adam(plain.parameters(), lr=1e-3)
+    for step in range(8):
+        images, labels = random_batch(step)
+        flat.grad.zero_()
+        adam.zero_grad()
+        for model, optimizer in ((net, rule), (plain, adam)):
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+    expected = torch.cat([p.detach().flatten() for p in plain.parameters()])
+    assert (flat.detach() - start).abs().max() > 4e-3
+    # Weights with almost no gradient take steps of rounding's own sign, so single ones may differ.
+    assert (flat.detach() - expected).norm() < 1e-3 * (expected - start).norm()
+
+
+# --- the pictures ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", [SAMPLE, "cifar10"])
+def test_training_subset_has_mean_0_and_spread_1_in_each_channel(config, dataset):
+    pictures = Pictures(replace(config, dataset=dataset, epoch_size=200, num_validation=50))
+    images, _ = pictures.batch(pictures.training)
+    channels = images.double().transpose(0, 1).flatten(1)
+    assert len(channels) == (1 if dataset == SAMPLE else 3)
+    torch.testing.assert_close(channels.mean(1), torch.zeros(len(channels)).double(), atol=1e-5, rtol=0)
+    spread = channels.std(1, unbiased=False)
+    torch.testing.assert_close(spread, torch.ones(len(channels)).double(), atol=1e-5, rtol=0)
+    held_out, _ = pictures.batch(pictures.validation)
+    assert 1e-4 < abs(held_out.mean()) < 0.1  # the same shift for both, or it would be 0
+
+
+@pytest.mark.parametrize("dataset", [SAMPLE, "cifar10"])
+def test_batches_are_the_normalised_pictures_with_their_labels(config, root, dataset):
+    pictures = Pictures(replace(config, dataset=dataset, epoch_size=200, num_validation=50))
+    stored = np.load(root / dataset / "train_images.npy", mmap_mode="r")
+    stored_labels = np.load(root / dataset / "train_labels.npy")
+    subset = stored[np.sort(pictures.training)].astype(np.float64)
+    mean, std = subset.mean((0, 1, 2)), subset.std((0, 1, 2))
+    for indices in (pictures.training[[3, 0, 7]], pictures.validation[:5]):
+        images, labels = pictures.batch(indices)
+        assert images.dtype == torch.float32 and labels.dtype == torch.int64
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert labels.tolist() == stored_labels[indices].tolist()
+        expected = ((stored[indices] - mean) / std).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(images.numpy(), expected, atol=1e-5)  # float32
+
+
+def test_subsets_are_constant_and_never_share_an_image(config):
+    small = Pictures(config)
+    large = Pictures(replace(config, epoch_size=10_000, num_validation=5_000))
+    assert np.array_equal(small.training, large.training[:300])
+    assert np.array_equal(small.validation, large.validation[:200])
+    assert len(large.training) == len(set(large.training)) == 10_000
+    assert sorted([*large.training, *large.validation]) == list(range(15_000))
+    for seed in (0, 1):
+        training = Training(SGD, 0.1, config, seed)
+        assert np.array_equal(training.pictures.training, small.training)
+        assert np.array_equal(training.pictures.validation, small.validation)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"epoch_size": 10_001}, "10001"), ({"batch_size": 301}, "301")]
+)
+def test_epoch_of_impossible_size_is_a_data_error(config, change, message):
+    with pytest.raises(DataError, match=message):
+        evaluate_rule(ADAM, replace(config, **change), 0)
+
+
+# --- training, against a plain loop ---------------------------------------------------------------
+
+
+class PlainNet(nn.Module):
+    """The same network, channels first."""
+
+    def __init__(self, channels, filters, downsample, size):
+        super().__init__()
+        stride = 2 if downsample == "stride" else 1
+        self.size, self.filters, self.pool = size // 4, filters, downsample == "pool"
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(filters)
+        self.head = nn.Linear(filters * self.size**2, 10)
+        with torch.no_grad():  # the same head, its inputs in the order channel, row, column
+            self.head.weight.copy_(self.reorder(self.head.weight))
+
+    def reorder(self, weight):
+        return weight.view(10, self.size, self.size, self.filters).permute(0, 3, 1, 2).flatten(1)
+
+    def forward(self, x):
+        for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2)):
+            x = conv(x)
+            x = F.relu(norm(F.max_pool2d(x, 2) if self.pool else x))
+        return self.head(x.flatten(1))
+
+
+def train_plainly(config, seed, epochs, make_optimizer, after_step=lambda step: None):
+    """Train from scratch without any of child.py: the net and the accuracy after each epoch."""
+    folder = f"{config.data}/{config.dataset}"
+    images, labels = (np.load(f"{folder}/train_{what}.npy") for what in ("images", "labels"))
+    pool, held_out = split_by_hand(labels)
+    pool, held_out = pool[: config.epoch_size], held_out[: config.num_validation]
+    mean, std = images[pool].mean(), images[pool].std()
+
+    def batch(indices):
+        x = torch.tensor((images[indices] - mean) / std, dtype=torch.float32)
+        return x.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels[indices].astype(np.int64))
+
+    torch.manual_seed(seed)
+    net = PlainNet(1, config.filters, config.downsample, 28)
+    optimizer, curve = make_optimizer(net.parameters()), []
+    for epoch in range(epochs):
+        net.train()
+        order = np.random.default_rng([seed, epoch]).permutation(pool)
+        for start in range(0, config.epoch_size - config.batch_size + 1, config.batch_size):
+            x, y = batch(order[start : start + config.batch_size])
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+            after_step(optimizer)
+        net.eval()
+        with torch.no_grad():
+            x, y = batch(held_out)
+            curve.append(float((net(x).argmax(1) == y).float().mean()))
+    return net, curve
+
+
+def assert_same_weights(training, net, tolerance):
+    """Compare a Training with a PlainNet, relative to how far training moved each tensor."""
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        start = PlainNet(1, net.filters, "pool" if net.pool else "stride", 28)
+    named = dict(training.net.named_parameters())
+    for (name, expected), before in zip(net.named_parameters(), start.parameters(), strict=True):
+        got = net.reorder(named[name]) if name == "head.weight" else named[name]
+        moved = (expected - before).norm()
+        assert moved > 0 and (got - expected).norm() < tolerance * moved, name
+
+
+@pytest.mark.parametrize("downsample", ["stride", "pool"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_curve_equals_a_plain_training_loop_with_torch_adam(config, downsample, seed):
+    # The last 10 images of an epoch are left out; 1,203 validation images make uneven batches.
+    config = replace(config, downsample=downsample, epoch_size=210, num_validation=1_203)
+    result = evaluate_rule(ADAM, config, seed)
+    net, curve = train_plainly(config, seed, 3, lambda p: torch.optim.Adam(p, lr=result.lr))
+    # Channels-last sums round differently, which may turn a few pictures in doubt.
+    np.testing.assert_allclose(result.curve, curve, atol=5 / 1_203)
+    training = Training(ADAM, result.lr, config, seed)
+    for _ in range(3):
+        training.epoch()
+    assert training.curve == result.curve
+    assert_same_weights(training, net, 2e-3)  # Adam enlarges rounding where the gradient is tiny
+
+
+def test_sweep_equals_a_plain_training_loop_at_every_rate(config):
+    result = evaluate_rule(SGD, config, 2)
+    for lr, accuracy in result.sweep:
+        _, (expected,) = train_plainly(config, 2, 1, lambda p, lr=lr: torch.optim.SGD(p, lr=lr))
+        assert accuracy == pytest.approx(expected, abs=1.01 / 200)
+
+
+def test_decays_see_the_long_runs_horizon_in_the_sweep(config):
+    rule, steps = "g ld id id mul", 15
+    training = Training(rule, 0.1, config, 0)
+    training.epoch()
+
+    def decayed(horizon):
+        done = iter(range(1, 100))
+
+        def decay(optimizer):
+            optimizer.param_groups[0]["lr"] = 0.1 * (1 - min(next(done) / horizon, 1))
+
+        net, _ = train_plainly(config, 0, 1, lambda p: torch.optim.SGD(p, lr=0.1), decay)
+        return net
+
+    assert_same_weights(training, decayed(3 * steps), 1e-3)  # float32 rounding of plain SGD
+    with pytest.raises(AssertionError):
+        assert_same_weights(training, decayed(steps), 1e-2)
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def test_adam_learns_separable_pictures_and_a_constant_step_does_not(config):
+    learned, constant = evaluate_rule(ADAM, config, 0), evaluate_rule(CONSTANT, config, 0)
+    assert learned.status == "ok" and learned.accuracy > 0.9
+    assert constant.status == "ok" and constant.accuracy < 0.5
+
+
+def test_sweep_has_all_rates_in_order_and_the_best_one_goes_on(config):
+    config = replace(config, lr_exponents=(-1, -4, 0, -2))
+    result = evaluate_rule(SGD, config, 0)
+    rates, accuracies = zip(*result.sweep, strict=True)
+    assert rates == (1e-4, 1e-2, 1e-1, 1.0)
+    assert result.lr == rates[int(np.argmax(accuracies))] != rates[0]
+    assert result.curve[0] == max(accuracies)
+    assert len(result.curve) == config.epochs and result.curve[-1] == result.accuracy
+    assert len(set(accuracies)) > 2
+
+
+def test_smaller_rate_wins_a_tie(config):
+    result = evaluate_rule(ZERO, replace(config, lr_exponents=(0, -3, -1)), 0)
+    assert len({accuracy for _, accuracy in result.sweep}) == 1
+    assert result.lr == 1e-3
+
+
+def test_one_epoch_ends_with_the_sweep(config):
+    result = evaluate_rule(ADAM, replace(config, epochs=1), 0)
+    assert result.curve == [result.accuracy] == [max(accuracy for _, accuracy in result.sweep)]
+
+
+def test_diverging_rule_stops_at_once_and_says_so(config):
+    result = evaluate_rule(EXPLODES, config, 0)
+    assert result.status == "diverged"
+    assert result.accuracy is None and result.lr is None and result.curve == []
+    assert result.sweep == [(1e-4, None), (1e-3, None), (1e-2, None), (1e-1, None)]
+    training = Training(EXPLODES, 0.1, config, 0)
+    assert training.epoch() is None and training.curve == [None]
+    assert training.optimizer.state[training.weights]["step"] == 1  # of 15
+
+
+def test_rate_that_diverges_loses_to_the_others(config):
+    result = evaluate_rule(GROWS, replace(config, lr_exponents=(10, -2, -1)), 0)
+    assert result.status == "ok" and result.lr in (1e-2, 1e-1) and result.accuracy > 0.5
+    assert result.sweep[2] == (1e10, None) and None not in result.curve
+
+
+def test_rule_that_diverges_after_the_sweep_has_no_score(config):
+    # w doubles at each of 60 steps an epoch, and float32 ends at 2^128: in the third epoch.
+    config = replace(config, epochs=4, batch_size=5, lr_exponents=(1,))
+    result = evaluate_rule("1e-1w g neg id left", config, 0)
+    assert result.status == "diverged" and result.accuracy is None and result.lr is None
+    assert result.sweep[0][1] is not None and result.sweep[0][1] == result.curve[0]
+    assert result.curve[-1] is None and len(result.curve) == 3 and None not in result.curve[:-1]
+
+
+def test_only_weights_that_are_not_finite_count_as_diverged(config):
+    """A constant rule ignores the gradient, so a NaN loss leaves its weights alone."""
+    training = Training("1 g neg id left", 1e36, config, 0)  # 15 steps: all weights are 1.5e37
+    assert training.epoch() is not None
+    images, labels = training.pictures.batch(training.pictures.training[:20])
+    training.net.train()
+    assert F.cross_entropy(training.forward(images), labels).isnan()
+    assert not training.weights.detach().sum().isfinite()  # the sum overflows, no weight does
+    assert training.weights.isfinite().all()
+
+    infinite = Training(CONSTANT, 1e38, config, 0)  # the least float32 is -3.4e38
+    assert infinite.epoch() is None
+    assert infinite.optimizer.state[infinite.weights]["step"] == 4
+
+
+RANDOM = ["noise g drop0.5 id add", "g m drop0.3 drop0.1 add"]
+
+
+@pytest.mark.parametrize("rule", [ADAM, *RANDOM])
+def test_same_seed_same_score_bit_for_bit_and_another_seed_another(config, rule):
+    first, again, other = (outcome(evaluate_rule(rule, config, seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert first[3:] != other[3:]
+    weights = []
+    for seed in (5, 5, 6):
+        training = Training(rule, 0.01, config, seed)
+        training.epoch()
+        weights.append(training.weights.detach())
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("rule", [ADAM, RANDOM[0]])
+def test_score_depends_on_nothing_that_ran_before(config, rule):
+    scores = []
+    for seed, before in ((0, None), (1, EXPLODES), (2, RANDOM[1])):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        if before is not None:
+            evaluate_rule(before, config, 7)
+        states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        scores.append(outcome(evaluate_rule(rule, config, 3)))
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert (np.random.get_state()[1].tolist(), random.getstate()) == states[1:]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_result_is_plain_numbers(config):
+    for rule in (ADAM, EXPLODES):
+        result = evaluate_rule(rule, config, 0)
+        assert pickle.loads(pickle.dumps(result)) == result
+        todo = [astuple(result)]
+        while todo:
+            value = todo.pop()
+            assert type(value) in (str, float, tuple, list, type(None))
+            todo += value if isinstance(value, tuple | list) else []
+        json.dumps(asdict(result), allow_nan=False)
+        assert isinstance(result, ChildResult) and result.wall_s > 0 and result.cpu_s > 0
+        assert result.worker == "MainProcess" and result.start_s > 1.6e9
+
+
+# --- precision and threads ------------------------------------------------------------------------
+
+
+def test_bfloat16_agrees_roughly_with_float32(config):
+    results = [evaluate_rule(ADAM, replace(config, precision=p), 0) for p in ("float32", "bfloat16")]
+    exact, rounded = (np.array([accuracy for _, accuracy in result.sweep]) for result in results)
+    assert np.abs(exact - rounded).max() < 0.1  # bfloat16 has 8 bits: a few pictures in 200
+    assert results[1].accuracy > 0.9
+    plain, coarse = (
+        Training(ADAM, 1e-3, replace(config, precision=p), 0) for p in ("float32", "bfloat16")
+    )
+    images, _ = plain.pictures.batch(plain.pictures.training[:20])
+    outputs = [training.forward(images) for training in (plain, coarse)]
+    assert outputs[1].dtype == coarse.weights.dtype == torch.float32
+    error = (outputs[0] - outputs[1]).norm() / outputs[0].norm()
+    assert 1e-4 < error < 0.03  # rounded indeed, to about 2^-8
+
+
+def test_precision_is_resolved_by_what_the_processor_has():
+    assert resolve_precision("float32") == "float32"
+    assert resolve_precision("bfloat16") == "bfloat16"
+    assert resolve_precision("auto") in ("float32", "bfloat16")
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if "avx512_bf16" in capabilities:  # torch asks the processor itself
+        native = capabilities["avx512_bf16"] or capabilities.get("amx_bf16", False)
+        assert resolve_precision("auto") == ("bfloat16" if native else "float32")
+
+
+def test_worker_computes_on_one_thread():
+    torch.set_num_threads(2)
+    start_worker()
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,399 @@
+"""Tests of data.py on real files: the embedded sample, damaged copies of it, failing downloads."""
+
+import contextlib
+import gc
+import hashlib
+import io
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data
+from data import FILES, NUM_VALIDATION, SAMPLE, DataError, Dataset, choose, load, prepare
+
+ROOT = Path(data.__file__).parent
+DEADLINE_S = 60.0
+SHAPES = {
+    "train_images": (15_000, 28, 28, 1),
+    "train_labels": (15_000,),
+    "test_images": (2_000, 28, 28, 1),
+    "test_labels": (2_000,),
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A data root that holds the sample; tests do not change it."""
+    root = tmp_path_factory.mktemp("data")
+    prepare(SAMPLE, root)
+    return root
+
+
+@pytest.fixture
+def root(prepared, tmp_path):
+    """A data root of one's own, whose files may be replaced."""
+    (tmp_path / SAMPLE).mkdir()
+    for path in (prepared / SAMPLE).iterdir():
+        os.link(path, tmp_path / SAMPLE / path.name)
+    return tmp_path
+
+
+def replace(path, content):
+    """Put other bytes, an array or nothing in the place of a file."""
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+
+
+# --- the embedded sample --------------------------------------------------------------------------
+
+
+def test_sample_has_the_documented_arrays(prepared):
+    sample = load(SAMPLE, prepared)
+    with np.load(ROOT / "data" / f"{SAMPLE}.npz") as shipped:
+        for file in FILES:
+            array = getattr(sample, file)
+            assert (array.dtype, array.shape) == (np.uint8, SHAPES[file])
+            np.testing.assert_array_equal(array, shipped[file])
+
+
+def test_sample_has_all_ten_classes_everywhere(prepared):
+    sample = load(SAMPLE, prepared)
+    training, validation = sample.split()
+    labels = sample.train_labels
+    for some in (labels, labels[training], labels[validation], sample.test_labels):
+        counts = np.bincount(some, minlength=10)
+        assert len(counts) == 10 and counts.min() > 0.05 * len(some)
+
+
+def test_arrays_are_read_only_memory_maps(prepared):
+    sample = load(SAMPLE, prepared)
+    for file in FILES:
+        array = getattr(sample, file)
+        assert isinstance(array, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+# --- the split ------------------------------------------------------------------------------------
+
+
+def some_dataset(num):
+    images, labels = np.zeros((num, 1, 1, 1), np.uint8), np.zeros(num, np.uint8)
+    return Dataset("some", images, labels, images, labels)
+
+
+@pytest.mark.parametrize("num", [15_000, 50_000, 60_000])
+def test_split_is_disjoint_and_covers_everything(num):
+    training, validation = some_dataset(num).split()
+    assert len(validation) == NUM_VALIDATION == 5_000
+    np.testing.assert_array_equal(np.sort(np.concatenate([training, validation])), np.arange(num))
+
+
+@pytest.mark.parametrize(
+    "num, digest",
+    [(15_000, "9d66a65a67117108"), (50_000, "001a6afcd6e4613e")],
+    ids=["sample", "cifar10"],
+)
+def test_split_is_the_same_forever(num, digest):
+    """Scores of different versions of the project compare only on the same validation images."""
+    for _ in range(2):
+        np.random.seed(_)
+        indices = np.concatenate(some_dataset(num).split()).astype("<i8")
+        assert hashlib.sha256(indices.tobytes()).hexdigest()[:16] == digest
+
+
+# --- loading --------------------------------------------------------------------------------------
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz(array):
+    file = io.BytesIO()
+    np.savez(file, array)
+    return file.getvalue()
+
+
+LABELS, IMAGES = "train_labels", "test_images"
+ZEROS = np.zeros(15_000, np.uint8)
+DAMAGED = {
+    "missing": (LABELS, None, "missing"),
+    "empty": (LABELS, b"", "damaged"),
+    "cut in the header": (LABELS, npy(ZEROS)[:50], "damaged"),
+    "cut in the data": (LABELS, npy(ZEROS)[:-1], "damaged"),
+    "cut images": (IMAGES, npy(np.zeros(SHAPES[IMAGES], np.uint8))[:-1], "damaged"),
+    "bytes of a text": (LABELS, b"not an array\n" * 2_000, "damaged"),
+    "pickled objects": (LABELS, np.array([None] * 15_000), "damaged"),
+    "an npz": (LABELS, npz(ZEROS), "npy"),
+    "half an npz": (LABELS, npz(ZEROS)[:-40], "damaged"),
+    "a broken header": (LABELS, npy(ZEROS).replace(b"}", b" "), "damaged"),
+    "a negative shape": (LABELS, npy(ZEROS).replace(b"(15000,)", b"(-1500,)"), "damaged"),
+    "wrong type": (LABELS, ZEROS.astype(np.int64), r"int64 \[15000\]; expected uint8 \[15000\]"),
+    "float images": (IMAGES, np.zeros(SHAPES[IMAGES], np.float16), r"float16 .*expected uint8"),
+    "too few labels": (LABELS, ZEROS[:100], r"uint8 \[100\]; expected uint8 \[15000\]"),
+    "labels of one hot": (LABELS, np.zeros((15_000, 10), np.uint8), r"\[15000, 10\]; expected"),
+    "images without channel": (
+        IMAGES,
+        np.zeros(SHAPES[IMAGES][:3], np.uint8),
+        r"uint8 \[2000, 28, 28\]; expected uint8 \[2000, 28, 28, 1\]",
+    ),
+    "a label of 10": (LABELS, np.where(np.arange(15_000) == 14_999, 10, ZEROS).astype(np.uint8), "9"),
+    "255 for missing": ("test_labels", np.full(2_000, 255, np.uint8), "above 9"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_file_is_named_with_the_remedy_and_the_remedy_works(root, damage):
+    file, content, found = DAMAGED[damage]
+    path = root / SAMPLE / f"{file}.npy"
+    replace(path, content)
+    with pytest.raises(DataError, match=found) as error:
+        load(SAMPLE, root)
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message
+    assert f"remove {root / SAMPLE} " in message
+    shutil.rmtree(root / SAMPLE)
+    prepare(SAMPLE, root)
+    load(SAMPLE, root)
+
+
+def test_a_folder_in_place_of_a_file_is_an_error(root):
+    path = root / SAMPLE / "train_images.npy"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        load(SAMPLE, root)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "fashion-mnist"])
+def test_what_can_be_downloaded_says_how_when_it_is_missing(tmp_path, name):
+    with pytest.raises(DataError, match=f"python data.py {name} --data {tmp_path}"):
+        load(name, tmp_path)
+
+
+def test_a_folder_of_this_layout_made_elsewhere_works(tmp_path):
+    (tmp_path / "cifar10").mkdir()
+    for split, num in (("train", 50_000), ("test", 10_000)):
+        for file, shape in (("images", (num, 32, 32, 3)), ("labels", (num,))):
+            path = tmp_path / "cifar10" / f"{split}_{file}.npy"  # a hole on disk
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    assert prepare("cifar10", tmp_path) == tmp_path / "cifar10"
+    training, validation = load("cifar10", tmp_path).split()
+    assert (len(training), len(validation)) == (45_000, 5_000)
+
+
+def test_auto_is_cifar10_only_when_it_is_on_disk(tmp_path):
+    assert choose("auto", tmp_path) == choose("auto", tmp_path / "none") == SAMPLE
+    (tmp_path / "fashion-mnist").mkdir()
+    (tmp_path / ".cifar10-partial").mkdir()
+    assert choose("auto", tmp_path) == SAMPLE
+    (tmp_path / "cifar10").mkdir()
+    assert choose("auto", tmp_path) == "cifar10"
+    assert choose(SAMPLE, tmp_path) == SAMPLE
+    assert choose("fashion-mnist", tmp_path / "none") == "fashion-mnist"
+
+
+# --- preparing ------------------------------------------------------------------------------------
+
+
+def test_prepare_makes_the_root_and_nothing_beside_the_folder(tmp_path):
+    root = tmp_path / "a" / "b"
+    assert prepare(SAMPLE, root) == root / SAMPLE
+    assert [path.name for path in root.iterdir()] == [SAMPLE]
+    assert {path.stem for path in (root / SAMPLE).iterdir()} == set(FILES)
+
+
+def test_prepare_again_changes_nothing(root):
+    def state():
+        paths = [root, *root.rglob("*")]
+        return [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
+
+    before = state()
+    assert prepare(SAMPLE, root) == root / SAMPLE
+    assert state() == before
+
+
+def test_processes_that_prepare_at_the_same_time_all_succeed(tmp_path):
+    code = f"""
+import os
+from pathlib import Path
+import data
+ready, go = os.pipe()
+children = []
+for number in range(4):
+    if (pid := os.fork()) == 0:
+        os.close(go)
+        os.read(ready, 1)  # until the parent closes the other end
+        os._exit(data.main([data.SAMPLE, "--data", {str(tmp_path)!r}]))
+    children.append(pid)
+os.close(go)
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+"""
+    command = [
+        sys.executable,
+        "-W",
+        "ignore::DeprecationWarning",
+        "-c",
+        code,
+    ]  # of a fork beside threads
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == [SAMPLE]
+    load(SAMPLE, tmp_path)
+
+
+@contextlib.contextmanager
+def full_disk(bytes_left):
+    """No file may grow longer than this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("bytes_left", [0, 1_000, 1_000_000])
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, bytes_left):
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / SAMPLE))), full_disk(bytes_left):
+        prepare(SAMPLE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("obstacle", ["root", f"root/{SAMPLE}"])
+def test_a_file_in_the_way_is_an_error_and_stays(tmp_path, obstacle):
+    path = tmp_path / obstacle
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "root" / SAMPLE))):
+        prepare(SAMPLE, tmp_path / "root")
+    assert path.read_text() == "mine"
+    assert [other for other in tmp_path.rglob("*") if other.is_file()] == [path]
+
+
+# --- downloading ----------------------------------------------------------------------------------
+
+
+# The sockets of failed requests are torchvision's, which leaves them to the garbage collector.
+sockets_are_left_open = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    """Send all requests to a server of ours, which gives one answer to all; None: no server."""
+    listeners = []
+
+    def start(answer):
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        if answer is None:
+            listener.close()
+        else:
+            listeners.append(listener)
+            threading.Thread(target=serve, args=(listener, answer)).start()
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+            monkeypatch.delenv(name.upper(), raising=False)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        urllib.request.install_opener(None)  # forget the proxies of earlier requests
+
+    def serve(listener, answer):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client, contextlib.suppress(OSError):
+                    client.settimeout(DEADLINE_S)
+                    client.recv(10_000)
+                    client.sendall(answer)
+
+    yield start
+    for listener in listeners:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes its thread
+        listener.close()
+    urllib.request.install_opener(None)
+    gc.collect()
+
+
+ANSWERS = {
+    "no server": None,
+    "not found": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    "a login page": b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+    "a cut file": b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\nstart",
+    "no HTTP at all": b"who are you\r\n\r\n",
+    "a cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+@sockets_are_left_open
+@pytest.mark.parametrize(  # CIFAR-10 comes by HTTPS, so that a proxy can only refuse
+    "name, answer",
+    [("cifar10", "no server"), ("cifar10", "not found"), *(("fashion-mnist", how) for how in ANSWERS)],
+)
+def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, proxy, name, answer):
+    proxy(ANSWERS[answer])
+    with pytest.raises(DataError, match=f"could not download {name}.*copy a prepared folder {name}/"):
+        prepare(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_command_prepares_and_says_what_comes_next(tmp_path):
+    command = [sys.executable, "data.py", SAMPLE, "--data", str(tmp_path)]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(
+            f"{tmp_path / SAMPLE}: 15,000 training and 2,000 test images, 13 MB"
+        )
+        assert f"--dataset {SAMPLE} --data {tmp_path}" in done.stdout
+
+
+def fails_with_one_line(capsys, *argv):
+    with pytest.raises(SystemExit) as exit:
+        data.main(list(argv))
+    out, err = capsys.readouterr()
+    assert (exit.value.code, out) == (2, "")
+    assert err.startswith("data.py: error: ") and err.endswith("\n") and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("argv", [(), ("imagenet",), (SAMPLE, "--dat", "x"), (SAMPLE, "cifar10")])
+def test_command_refuses_wrong_arguments(capsys, argv):
+    fails_with_one_line(capsys, *argv)
+
+
+def test_command_reports_damaged_files(capsys, root):
+    replace(root / SAMPLE / "test_labels.npy", b"")
+    assert "test_labels.npy is damaged" in fails_with_one_line(capsys, SAMPLE, "--data", str(root))
+
+
+def test_command_reports_an_unusable_folder(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot prepare" in fails_with_one_line(capsys, SAMPLE, "--data", f"{tmp_path}/file/x")
+
+
+@sockets_are_left_open
+@pytest.mark.parametrize("name", ["cifar10", "fashion-mnist"])
+def test_command_reports_a_failed_download(capsys, tmp_path, proxy, name):
+    proxy(None)
+    assert "copy a prepared" in fails_with_one_line(capsys, name, "--data", str(tmp_path / "new"))

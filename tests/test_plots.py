@@ -1,0 +1,468 @@
+"""The figures, drawn from small run folders: what is on the axes is what is in the records."""
+
+import itertools
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.text import Text
+
+import results
+import search
+from plots import entropy, hall_of_fame, learning_curve, style, timeline
+from plots.runs import read, read_groups
+
+FIGURES = {
+    "learning_curve": learning_curve,
+    "entropy": entropy,
+    "hall_of_fame": hall_of_fame,
+    "timeline": timeline,
+}
+RATES = [10.0**exponent for exponent in range(-5, 2)]
+START_S = 1_790_000_000.0
+PEOPLE = {"sgd": 0.702, "momentum": 0.705, "rmsprop": 0.706, "adam": 0.789}  # three are close together
+
+
+def job(rng: random.Random, reward: float | None, worker: int, start_s: float, wall_s: float) -> dict:
+    """Return what a record says of a training; None for one that diverged at every rate."""
+    if reward is None:
+        sweep, curve = [[rate, None] for rate in RATES], []
+    else:
+        sweep = [[rate, rng.uniform(0.05, 0.9 * reward)] for rate in RATES[:5]]
+        sweep += [[1.0, 0.95 * reward], [10.0, None]]
+        curve = [reward * share for share in (0.95, 0.9, 0.97, 0.98, 1.0)]
+    return {
+        "status": "diverged" if reward is None else "ok",
+        "reward": 0.0 if reward is None else reward,
+        "lr": None if reward is None else 1.0,
+        "sweep": sweep,
+        "curve": curve,
+        "error": None,
+        "start_s": start_s,
+        "wall_s": wall_s,
+        "cpu_s": wall_s,
+        "worker": f"worker-{worker}",
+    }
+
+
+NO_TIMES = {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
+
+
+def make_run(
+    folder: Path, samples=40, seed=0, people=PEOPLE, pause_s=0.0, workers=3, begun=False, **settings
+) -> Path:
+    """Write a run folder with trained, diverged and timed-out rules and duplicates of both."""
+    preset = {"dataset": "fashion-mnist-sample", "precision": "float32", "downsample": "stride"}
+    config = search.Config(
+        **preset | {"samples": 100 if begun else samples, "seed": seed, "iterations": 1} | settings
+    )
+    rng, free_s = random.Random(seed), [START_S] * workers
+    with results.Run.create(folder, asdict(config), {"command": "test"}) as run:
+
+        def training(reward: float | None) -> dict:
+            worker = free_s.index(min(free_s))
+            wall_s = rng.uniform(1, 3)
+            free_s[worker] += wall_s + 0.25
+            return job(rng, reward, worker, free_s[worker] - wall_s - 0.25, wall_s)
+
+        for name, reward in people.items():
+            run.append("baselines.jsonl", {"name": name, "rule": "g 1 id id mul", **training(reward)})
+        records = []
+        for id in range(samples):
+            if id == samples // 2:
+                free_s = [max(free_s) + pause_s] * workers
+            formula = " - ".join([f"g * exp({id} * m)"] * config.iterations**3)
+            rule = {"id": id, "batch": id // 5, "rule": "g 1 id id mul", "infix": formula}
+            rule |= {
+                "key": f"{config.algorithm} {seed} {id}",
+                "seed": config.child_seed,
+                "cached_from": None,
+            }
+            if id % 7 == 3:
+                old = records[id // 2]
+                of = old["id"] if old["cached_from"] is None else old["cached_from"]
+                rule = {**old, "id": id, "batch": id // 5, "cached_from": of, **NO_TIMES}
+            elif id == 8:
+                timeout = {"status": "timeout", "error": "600 s of CPU time", **NO_TIMES}
+                rule |= job(rng, None, 0, 0, 0) | timeout | {"sweep": []}
+            else:
+                junk = rng.random() < 0.6
+                rule |= training(
+                    None if id % 6 == 5 else rng.uniform(0.05, 0.15) if junk else rng.uniform(0.5, 0.8)
+                )
+            records.append(rule)
+            run.append("records.jsonl", rule)
+        for number in range(samples // 5 * (config.algorithm not in ("random", "evolution"))):
+            update = {"update": number, "samples": 5 * number + 5, "distinct_keys": 1 - number / samples}
+            update |= {"kl": 0.0 if number == 2 else rng.uniform(0.004, 0.009), "accepted": number != 2}
+            update["entropy"] = [rng.uniform(1, 2) for _ in range(5 * config.iterations)]
+            run.append("updates.jsonl", update)
+    if begun:  # as a reader sees it while a line is being written
+        for path in folder.glob("*.jsonl"):
+            path.write_bytes(path.read_bytes() + b'{"id": 9, "rewa')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, list[Path]]:
+    """Return run folders to draw, by what is special about them."""
+    root = tmp_path_factory.mktemp("runs")
+    three = [make_run(root / f"trpo{seed}", seed=seed, samples=40 + 5 * seed) for seed in range(3)]
+    twins = [make_run(root / f"random{seed}", seed=seed, algorithm="random") for seed in range(2)]
+    return {
+        "one": three[:1],
+        "seeds": three,
+        "twins": [*three, *twins],
+        "settings": [three[0], make_run(root / "kl", max_kl=0.03, entropy_coeff=0.02, pause_s=900)],
+        "deep": [make_run(root / "deep", samples=30, iterations=2, algorithm="ppo", workers=40)],
+        "begun": [make_run(root / "begun", samples=7, people={}, begun=True, algorithm="reinforce")],
+        "first": [make_run(root / "first", samples=5, people={"sgd": 0.7})],
+    }
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    style.plt.close("all")
+
+
+def by_gid(axes, gid: str) -> list:
+    return [artist for artist in axes.get_children() if artist.get_gid() == gid]
+
+
+def drawn_texts(figure) -> list[Text]:
+    """Return all texts that a reader sees; matplotlib keeps some tick labels beyond the limits."""
+    beyond = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            hidden = [tick for tick in ticks if not low <= tick.get_loc() <= high]
+            beyond.update(text for tick in hidden for text in tick.findobj(Text))
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text not in beyond]
+    return [text for text in texts if text.get_text().strip()]
+
+
+def records_of(folders: list[Path]) -> list[dict]:
+    return [record for folder in folders for record in results.read_lines(folder / "records.jsonl")]
+
+
+def best_trained(records: list[dict]) -> list[float]:
+    """Return the running maximum over the rules that trained to the end, the slow way."""
+    ok = [[r["reward"] for r in records[: n + 1] if r["status"] == "ok"] for n in range(len(records))]
+    return [max(rewards, default=np.nan) for rewards in ok]
+
+
+def picture(name: str, folders: list[Path]):
+    """Return a figure as `draw` makes it, still open."""
+    if name == "timeline":
+        return timeline.picture([read(folder) for folder in folders])
+    groups = [g for g in read_groups(folders) if name != "entropy" or g.algorithm != "random"]
+    return FIGURES[name].picture(groups)
+
+
+# --- all figures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        *(("learning_curve", case) for case in ("one", "twins", "settings", "begun")),
+        *(("entropy", case) for case in ("seeds", "settings", "deep")),
+        *(("hall_of_fame", case) for case in ("twins", "deep")),
+        *(("timeline", case) for case in ("settings", "deep")),
+    ],
+)
+def test_no_text_is_cut_off_or_hidden_by_other_text(name, case, folders):
+    figure = picture(name, folders[case])
+    figure.draw_without_rendering()
+    boxes = {text: Text.get_window_extent(text) for text in drawn_texts(figure)}  # without arrows
+    inside = figure.bbox.padded(1)
+    for text, box in boxes.items():
+        assert inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1), text
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        covered = a.intersection(a, b)
+        assert covered is None or min(covered.width, covered.height) < 2, (one, other)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_files_are_a_png_and_an_svg_whose_text_is_text(name, folders, tmp_path, capsys):
+    target = tmp_path / "new" / "figure.png"
+    assert FIGURES[name].main([str(folders["begun"][0]), "-o", str(target)]) == 0
+    output = capsys.readouterr()
+    assert output.out == f"Wrote {target} and {target.with_suffix('.svg')}\n"
+    assert output.err == ""
+    png, svg = target.read_bytes(), target.with_suffix(".svg").read_text()
+    assert png.startswith(b"\x89PNG\r\n") and len(png) > 20_000
+    assert "Fashion-MNIST sample, strided ConvNet: REINFORCE controller" in svg
+    says = {
+        "learning_curve": ["best of REINFORCE", "duplicates: 1", "not finished"],
+        "entropy": ["op1", "u2", "Distinct among the last 100 rules"],
+        "hall_of_fame": ["rule 1", "g * exp(", "learning rate"],
+        "timeline": ["3 workers, busy", "score", "minutes"],
+    }
+    assert all(text in svg for text in says[name])
+
+
+def test_default_place_is_the_first_run_and_the_bytes_are_always_the_same(folders, tmp_path):
+    folder = make_run(tmp_path / "run", samples=10)
+    assert timeline.main([str(folder), str(folders["one"][0])]) == 0
+    files = {path: path.read_bytes() for path in (folder / "timeline.png", folder / "timeline.svg")}
+    timeline.draw([folder, folders["one"][0]], folder / "timeline.png")
+    assert all(path.read_bytes() == content for path, content in files.items())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_wrong_input_is_one_line_and_exit_code_2(name, folders, tmp_path, capsys):
+    config = asdict(search.Config(dataset="fashion-mnist-sample"))
+    results.Run.create(tmp_path / "empty", config, {}).close()
+    results.Run.create(tmp_path / "other", {"iterations": 4000}, {}).close()
+    run = str(folders["one"][0])
+    wrong = {
+        "no such folder": [str(tmp_path / "nothing")],
+        "no records yet": [str(tmp_path / "empty")],
+        "another script": [str(tmp_path / "other")],
+        "unknown flag": [run, "--colour", "red"],
+        "no run": [],
+        "a directory to write to": [run, "-o", "/proc/nothing/figure.png"],
+    }
+    if name == "entropy":
+        wrong["no controller"] = list(map(str, folders["twins"][-2:]))
+    for why, argv in wrong.items():
+        with pytest.raises(SystemExit) as stopped:
+            FIGURES[name].main(argv)
+        output = capsys.readouterr()
+        assert stopped.value.code == 2, why
+        assert (
+            output.err.startswith(f"python -m plots.{name}: error: ") and output.err.count("\n") == 1
+        ), why
+        assert output.out == "", why
+    assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == [
+        "config.json",
+        "lock",
+        "meta.json",
+    ]
+
+
+# --- grouping -------------------------------------------------------------------------------------
+
+
+def test_seeds_are_one_group_and_settings_are_two(folders):
+    groups = read_groups(folders["twins"][::-1])
+    assert [(group.label, len(group.runs), group.settings) for group in groups] == [
+        ("TRPO", 3, ""),
+        ("random", 2, ""),  # that the controllers' settings are unused makes no difference
+    ]
+    groups = read_groups(folders["settings"])
+    assert [(group.label, group.settings) for group in groups] == [
+        ("TRPO", "entropy_coeff 0.0015, max_kl 0.01"),
+        ("TRPO 2", "entropy_coeff 0.02, max_kl 0.03"),
+    ]
+    assert groups[0].color != groups[1].color
+
+
+def test_what_does_not_compare_is_refused(folders, tmp_path):
+    one = folders["one"][0]
+    wide = make_run(tmp_path / "wide", samples=5, filters=64)
+    again = make_run(tmp_path / "again", samples=5)
+    with pytest.raises(results.RunError, match="differ in filters"):
+        read_groups([one, wide])
+    with pytest.raises(results.RunError, match="same search, same seed"):
+        read_groups([one, again])
+    with pytest.raises(results.RunError, match="differ in iterations"):
+        entropy.draw([one, *folders["deep"]], tmp_path / "figure.png")
+    assert len(read_groups([one, one])[0].runs) == 1
+    timeline.picture([read(one), read(again), read(wide)])  # time compares in any case
+
+
+@pytest.mark.parametrize(
+    "places", [[0.5], [0.2, 0.9], [0.5, 0.5, 0.5], [0.99, 1.0, 0.1], [0.0, 0.01, 0.02, 0.03, 0.9], []]
+)
+def test_labels_spread_no_more_than_they_must(places):
+    spread = style.spread(places, 0.1)
+    order = np.argsort(places, kind="stable")
+    assert (np.diff(spread[order]) > 0.1 - 1e-9).all()  # in order, apart
+    assert ((spread >= 0) & (spread <= 1)).all()
+    alone = [
+        i for i, y in enumerate(places) if all(abs(y - z) > 0.5 for j, z in enumerate(places) if j != i)
+    ]
+    assert all(spread[i] == pytest.approx(places[i]) for i in alone)
+
+
+def test_labels_of_what_is_beyond_the_limits_stay_beside_the_axes():
+    figure, axes = style.plt.subplots()
+    axes.set_ylim(0, 1)
+    style.label_right(
+        axes, [(-50, "low", "red"), (0.5, "middle", "red"), (np.nan, "no", "red"), (70, "high", "red")]
+    )
+    figure.draw_without_rendering()
+    beside = axes.get_window_extent()
+    centres = {t.get_text(): Text.get_window_extent(t).get_points()[:, 1].mean() for t in axes.texts}
+    assert list(centres) == ["low", "middle", "high"]
+    assert beside.y0 - 1 <= centres["low"] < centres["middle"] < centres["high"] <= beside.y1 + 1
+    assert beside.width > 0.7 * figure.bbox.width
+
+
+# --- learning curve -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["one", "twins", "begun", "first"])
+def test_every_record_is_drawn_once(case, folders):
+    groups = read_groups(folders[case])
+    _, every, strip = learning_curve.picture(groups).axes
+    for group in groups:
+        expected = {"trained": [], "duplicate": [], "failed": []}
+        for record in group.records:
+            ok, new = record["status"] == "ok", record["cached_from"] is None
+            expected["failed" if not ok else "trained" if new else "duplicate"].append(record)
+        for kind in ("trained", "duplicate"):
+            [dots] = by_gid(every, f"{group.label} {kind}")
+            points = [(record["id"] + 1, record["reward"]) for record in expected[kind]]
+            assert sorted(map(tuple, dots.get_offsets().tolist())) == sorted(points)
+        assert len(by_gid(every, f"{group.label} duplicate")[0].get_facecolors()) == 0  # hollow
+        [marks] = by_gid(strip, f"{group.label} failed")
+        assert sorted(marks.get_xdata()) == sorted(r["id"] + 1 for r in expected["failed"])
+        assert marks.get_color() == style.DIVERGED
+
+
+def test_one_run_gives_lines_without_bands(folders):
+    top, every, _ = learning_curve.picture(read_groups(folders["one"])).axes
+    records = records_of(folders["one"])
+    [best], [mean] = by_gid(top, "TRPO best"), by_gid(every, "TRPO mean")
+    np.testing.assert_array_equal(best.get_xdata(), np.arange(1, 41))
+    np.testing.assert_array_equal(best.get_ydata(), best_trained(records))
+    rewards = [record["reward"] for record in records]
+    expected = {n: np.mean(rewards[n - 10 : n]) for n in range(10, 41)}  # 40 // 4 rules
+    assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == pytest.approx(expected)
+    assert not by_gid(top, "TRPO best band") + by_gid(every, "TRPO mean band")
+    assert "mean of the last 10 rules" in [text.get_text() for text in every.get_legend().get_texts()]
+
+
+def test_several_seeds_give_a_mean_and_a_band_from_lowest_to_highest(folders):
+    top, every, _ = learning_curve.picture(read_groups(folders["seeds"])).axes
+    bests = np.array([best_trained(records_of([folder]))[:40] for folder in folders["seeds"]])
+    [best], [band] = by_gid(top, "TRPO best"), by_gid(top, "TRPO best band")
+    np.testing.assert_allclose(best.get_ydata(), bests.mean(0))
+    known = np.isfinite(bests).all(0)
+    [outline] = band.get_paths()
+    for x, low, high in zip(
+        np.arange(1, 41)[known], bests.min(0)[known], bests.max(0)[known], strict=True
+    ):
+        at_x = outline.vertices[outline.vertices[:, 0] == x, 1]
+        assert {low, high} <= set(at_x)
+    assert by_gid(every, "TRPO mean band")
+    assert "lowest to highest seed" in [text.get_text() for text in every.get_legend().get_texts()]
+
+
+def test_human_optimizers_are_lines_in_the_close_up(folders):
+    top = learning_curve.picture(read_groups(folders["one"])).axes[0]
+    level = {line.get_color(): line.get_ydata()[0] for line in top.get_lines() if not line.get_gid()}
+    assert level == {style.HUMAN[name]: reward for name, reward in PEOPLE.items()}
+    labels = {text.get_text() for text in top.texts}
+    assert {"SGD 0.702", "Momentum 0.705", "RMSProp 0.706", "Adam 0.789"} <= labels
+    low, high = top.get_ylim()
+    assert low < 0.702 and high > max(best_trained(records_of(folders["one"])))
+
+
+def test_a_run_in_which_nothing_trained_is_drawn_as_well(tmp_path):
+    folder, config = tmp_path / "run", asdict(search.Config(dataset="cifar10", algorithm="random"))
+    with results.Run.create(folder, config, {}) as run:
+        record = {
+            "id": 0,
+            "key": "k",
+            "cached_from": None,
+            **job(random.Random(0), None, 0, START_S, 1.0),
+        }
+        run.append("records.jsonl", record)
+    assert learning_curve.main([str(folder)]) == 0
+    assert timeline.main([str(folder)]) == 0
+    with pytest.raises(results.RunError, match="no rule has trained"):
+        hall_of_fame.draw([folder], tmp_path / "figure.png")
+
+
+# --- the others -----------------------------------------------------------------------------------
+
+
+def test_entropy_lines_are_the_updates(folders):
+    figure = picture("entropy", folders["twins"])
+    updates = [results.read_lines(folder / "updates.jsonl")[:8] for folder in folders["seeds"]]
+    entropies = np.array([[update["entropy"] for update in run] for run in updates])  # [S, U, 5]
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    for k, slot in enumerate(("op1", "op2", "u1", "u2", "b")):
+        [line] = by_gid(panels["Entropy per token"], f"TRPO {slot} 0")
+        np.testing.assert_allclose(line.get_ydata(), entropies[:, :, k].mean(0))
+    [line] = by_gid(panels["Entropy of the whole rule"], "TRPO total")
+    np.testing.assert_allclose(line.get_ydata(), entropies.sum(2).mean(0))
+    [line] = by_gid(panels["Distinct among the last 100 rules"], "TRPO distinct")
+    shares = [[1 - number / samples for number in range(8)] for samples in (40, 45, 50)]
+    np.testing.assert_allclose(line.get_ydata(), np.mean(shares, 0))
+    steps = panels["KL of each update"]
+    assert "3 rejected" in [text.get_text() for text in steps.texts]
+    assert list(by_gid(steps, "TRPO x")[0].get_xdata()) == [3, 3, 3]
+    assert len(by_gid(steps, "TRPO .")[0].get_xdata()) == 8 + 9 + 10
+    assert not any("random" in (artist.get_gid() or "") for artist in figure.findobj())
+
+
+def test_entropy_has_a_panel_for_every_group_of_a_rule(folders):
+    figure = picture("entropy", folders["deep"])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [f"Entropy per token, group {k}" in titles for k in (1, 2, 3)] == [True, True, False]
+
+
+def test_hall_of_fame_draws_the_best_distinct_rules_and_the_human_ones(folders):
+    curves, sweep, strip, legend = picture("hall_of_fame", folders["twins"]).axes
+    distinct = {r["key"]: r for r in records_of(folders["twins"]) if r["status"] == "ok"}
+    best = sorted(distinct.values(), key=lambda record: -record["reward"])
+    humans = results.read_lines(folders["one"][0] / "baselines.jsonl")
+    names = [*(f"rule {k}" for k in range(1, 7)), "SGD", "Momentum", "RMSProp", "Adam"]
+    for name, record in zip(names, [*best[:6], *humans], strict=True):
+        [line] = by_gid(curves, name)
+        np.testing.assert_array_equal(line.get_ydata(), record["curve"])
+        [line], [lost] = by_gid(sweep, name), by_gid(strip, name)
+        pairs = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+        assert {lr: y for lr, y in pairs.items() if np.isfinite(y)} == {
+            lr: y for lr, y in record["sweep"] if y
+        }
+        assert list(lost.get_xdata()) == [lr for lr, y in record["sweep"] if y is None]
+    formulas = [text.get_text() for text in legend.get_legend().get_texts()]
+    assert formulas == [f"rule {k}:  {record['infix']}" for k, record in enumerate(best[:6], 1)]
+
+
+def test_timeline_has_a_bar_for_every_training(folders):
+    [axes, _] = picture("timeline", folders["one"]).axes
+    lines = results.read_lines(folders["one"][0] / "baselines.jsonl") + records_of(folders["one"])
+    timed = [line for line in lines if line["wall_s"] is not None]
+    assert any(line["status"] == "timeout" for line in lines) and len(timed) < len(lines)
+    for worker, kind in itertools.product(range(3), ("trained", "failed")):
+        mine = [
+            ((line["start_s"] - START_S) / 60, (line["start_s"] + line["wall_s"] - START_S) / 60)
+            for line in timed
+            if line["worker"] == f"worker-{worker}" and (line["status"] == "ok") == (kind == "trained")
+        ]
+        [bars] = by_gid(axes, f"worker-{worker} {kind}")
+        drawn = [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in bars.get_paths()]
+        np.testing.assert_allclose(sorted(drawn), sorted(mine), atol=1e-6)
+        heights = [path.vertices[:, 1] for path in bars.get_paths()]
+        assert all(y.min() < worker < y.max() for y in heights)
+        if kind == "failed":
+            assert (bars.get_facecolors() == to_rgba(style.DIVERGED)).all()
+    end_s = max(line["start_s"] + line["wall_s"] for line in timed) - START_S
+    busy = sum(line["wall_s"] for line in timed) / (3 * end_s)
+    assert f"3 workers, busy {busy:.0%} of {end_s:.0f} s" == axes.get_title(loc="left")
+
+
+def test_timeline_cuts_out_a_pause_and_says_how_long_it_was(folders):
+    run = read(folders["settings"][1])
+    work = timeline.jobs(run)
+    [(since, until)] = timeline.pauses(work)
+    assert 890 < until - since < 910
+    [axes, _] = timeline.picture([run]).axes
+    trained_s = sum(job["wall_s"] for job in work)
+    assert axes.get_xlim()[1] * 60 < trained_s < 150  # nothing like the 900 s
+    assert "pause of 15 min" in [text.get_text() for text in axes.texts]
+    after = [job for job in work if job["start_s"] >= until]
+    x = timeline.clock(np.array([job["start_s"] for job in after]), START_S, [(since, until)])
+    assert x.min() * 60 == pytest.approx(since - START_S, abs=1e-3)

@@ -1,0 +1,532 @@
+"""Tests of pool.py with real processes: tasks that raise, die, hang, burn CPU or are interrupted."""
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
+from pathlib import Path
+
+import pytest
+
+from pool import TaskError, TimeLimit, WorkerDied, WorkerPool
+
+DEADLINE_S = 60.0  # for a busy machine; nothing here waits that long when all is well
+FOREVER_S = 600.0
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
+def until(condition, what="it"):
+    """Poll until `condition()` is true and return its value."""
+    end = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {DEADLINE_S} s for {what}"
+        time.sleep(0.01)
+    return value
+
+
+def processes():
+    """Return the process group of every process that is not a zombie."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+            if state != "Z":
+                found[int(path.parent.name)] = int(group)
+    return found
+
+
+def alive(pids):
+    return set(pids) & processes().keys()
+
+
+def is_file(folder, *names):
+    return lambda: all((Path(folder) / str(name)).is_file() for name in names)
+
+
+# --- tasks, which run in the workers --------------------------------------------------------------
+
+
+def add(a, b=0):
+    return a + b
+
+
+def draw(seed):
+    return random.Random(seed).random()
+
+
+def append(path, text="x", returned=None):
+    with open(path, "a") as file:
+        file.write(f"{text}\n")
+    return returned
+
+
+def append_pid(path):
+    return append(path, os.getpid(), os.getpid())
+
+
+def wait_for(folder, name="go"):
+    """Say in `folder` that we run, wait there for a file, and return our process."""
+    (Path(folder) / str(os.getpid())).touch()
+    until(is_file(folder, name))
+    return os.getpid()
+
+
+def sleep_on(folder, label, ignore=None):
+    if ignore is not None:
+        signal.signal(ignore, signal.SIG_IGN)
+    partial = Path(folder) / f"{label}.partial"
+    partial.write_text(str(os.getpid()))
+    partial.rename(Path(folder) / f"{label}")  # whole from the start
+    time.sleep(FOREVER_S)
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+DEATHS = {
+    "exit code 3": lambda: os._exit(3),
+    "exit code 5": lambda: sys.exit(5),
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGSEGV": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+}
+
+
+def die(how, log, times=FOREVER_S):
+    """Die of the first `times` calls."""
+    append(log)
+    if len(Path(log).read_text()) <= 2 * times:
+        DEATHS[how]()
+    return "survived"
+
+
+def burn(log, cpu_s=FOREVER_S):
+    append(log)
+    start = time.process_time()
+    while time.process_time() - start < cpu_s:
+        pass
+    return os.getpid()
+
+
+def burn_in_c(log):
+    append(log)
+    deque(itertools.repeat(0), maxlen=0)  # holds the interpreter and never comes back
+
+
+def blob(size):
+    return b"x" * size
+
+
+class Unpickled:
+    """A value whose pickle calls `fn(*args)` where it is read."""
+
+    def __init__(self, fn, *args):
+        self.call = fn, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def unreadable(fn, *args):
+    return Unpickled(fn, *args)
+
+
+def make_lambda():
+    return lambda: 0
+
+
+# --- fixtures -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def pool_of(workers, **settings):
+    """A pool that is killed at the end, so that a failing test cannot hang."""
+    pool = WorkerPool(workers, preload=("pytest",), **settings)
+    try:
+        yield pool
+    finally:
+        pool.kill_workers()
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Two workers for tests that do them no harm."""
+    with pool_of(2) as shared:
+        yield shared
+
+
+@pytest.fixture
+def one():
+    with pool_of(1) as single:
+        yield single
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Start a program in a session of its own; everything it left behind is killed at the end."""
+    started = []
+
+    def start(text):
+        path = tmp_path / "script.py"
+        path.write_text(f"import sys\nfrom test_pool import *\nfolder = {str(tmp_path)!r}\n{text}")
+        search_path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(tmp_path)])
+        program = subprocess.Popen(
+            [sys.executable, str(path)],
+            env={**os.environ, "PYTHONPATH": search_path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.communicate()
+
+
+def nothing_left_of(program):
+    return lambda: program.pid not in processes().values()
+
+
+# --- the Executor interface -----------------------------------------------------------------------
+
+
+def test_it_is_a_standard_executor(pool):
+    assert isinstance(pool, Executor)
+    assert pool.submit(add, 1, b=2).result(DEADLINE_S) == 3
+    assert list(pool.map(add, range(5), range(5), timeout=DEADLINE_S)) == [0, 2, 4, 6, 8]
+    futures = {pool.submit(add, i): i for i in range(6)}
+    done = {futures[future]: future.result() for future in as_completed(futures, DEADLINE_S)}
+    assert done == {i: i for i in range(6)}
+
+
+def test_leaving_the_with_statement_waits_for_every_task_and_ends_the_workers():
+    with WorkerPool(2, preload=("pytest",)) as pool:
+        futures = [pool.submit(os.getpid) for _ in range(5)]
+    assert all(future.done() for future in futures)
+    assert not alive({future.result() for future in futures})
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_values_do_not_depend_on_the_number_of_workers(workers):
+    with pool_of(workers) as pool:
+        assert list(pool.map(draw, range(40))) == [draw(seed) for seed in range(40)]
+
+
+def test_each_task_runs_exactly_once(pool, tmp_path):
+    log = tmp_path / "log"
+    assert list(pool.map(append, [log] * 100, range(100), range(100))) == list(range(100))
+    assert sorted(map(int, log.read_text().split())) == list(range(100))
+
+
+def test_a_pool_without_tasks_starts_no_process_and_ends(tmp_path):
+    with WorkerPool(3, initializer=append_pid, initargs=(tmp_path / "started",)):
+        pass
+    assert not (tmp_path / "started").exists()
+
+
+def test_with_fewer_tasks_than_workers_only_the_needed_workers_start(tmp_path):
+    log = tmp_path / "started"
+    with pool_of(5, initializer=append_pid, initargs=(log,)) as pool:
+        pids = {pool.submit(os.getpid).result(DEADLINE_S) for _ in range(2)}
+    assert set(map(int, log.read_text().split())) == pids
+
+
+def test_initializer_runs_once_in_each_worker(tmp_path):
+    log = tmp_path / "started"
+    with pool_of(2, initializer=append_pid, initargs=(log,)) as pool:
+        first, second = (pool.submit(wait_for, tmp_path) for _ in range(2))
+        until(lambda: len(log.read_text().split()) == 2 if log.exists() else False)
+        (tmp_path / "go").touch()
+        pids = [first.result(DEADLINE_S), second.result(DEADLINE_S), *pool.map(_pid, range(8))]
+    assert len(set(pids)) == 2
+    assert sorted(map(int, log.read_text().split())) == sorted(set(pids))
+
+
+def _pid(_):
+    return os.getpid()
+
+
+def test_large_arguments_and_results_come_through(pool):
+    assert pool.submit(len, blob(8_000_000)).result(DEADLINE_S) == 8_000_000
+    assert pool.submit(blob, 8_000_000).result(DEADLINE_S) == blob(8_000_000)
+
+
+def test_two_pools_live_side_by_side(one, tmp_path):
+    with pool_of(1) as other:
+        running = one.submit(wait_for, tmp_path)
+        assert other.submit(add, 1, 2).result(DEADLINE_S) == 3
+    (tmp_path / "go").touch()
+    assert running.result(DEADLINE_S) == one.submit(os.getpid).result(DEADLINE_S)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_pool_without_workers_is_refused(workers):
+    with pytest.raises(ValueError, match=str(workers)):
+        WorkerPool(workers).kill_workers()
+
+
+def test_a_pool_can_be_made_and_used_in_any_thread():
+    def use():
+        with pool_of(1) as pool:
+            return pool.submit(add, 1, 2).result(DEADLINE_S)
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(use).result() == 3
+
+
+# --- tasks that fail ------------------------------------------------------------------------------
+
+
+def test_a_task_that_raises_gives_its_traceback_and_the_worker_lives_on(one):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    error = one.submit(fail, "not today").exception(DEADLINE_S)
+    assert type(error) is TaskError
+    assert "ValueError: not today" in str(error) and "in fail" in str(error)
+    assert one.submit(os.getpid).result(DEADLINE_S) == before
+
+
+def test_an_argument_that_cannot_be_pickled_is_refused_at_once(pool):
+    with pytest.raises(Exception, match="pickle"):
+        pool.submit(add, lambda: 0)
+    with pytest.raises(Exception, match="pickle"):
+        pool.submit(lambda: 0)
+
+
+def test_a_result_that_cannot_be_pickled_is_the_tasks_failure(one):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    error = one.submit(make_lambda).exception(DEADLINE_S)
+    assert type(error) is TaskError and "pickle" in str(error)
+    assert one.submit(os.getpid).result(DEADLINE_S) == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [(int, "seven"), (open, "/missing/file"), (next, iter(())), (fail, "on reading")],
+    ids=["ValueError", "OSError", "StopIteration", "own function"],
+)
+def test_a_result_that_cannot_be_read_here_is_the_tasks_failure(one, call):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    error = one.submit(unreadable, *call).exception(10)
+    assert type(error) is TaskError
+    assert one.submit(os.getpid).result(DEADLINE_S) == before
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_a_task_that_kills_its_worker_is_tried_twice_and_the_death_named(one, tmp_path, how):
+    log = tmp_path / "log"
+    error = one.submit(die, how, log).exception(DEADLINE_S)
+    assert type(error) is WorkerDied and how in str(error)
+    assert log.read_text() == "x\nx\n"
+    assert one.submit(add, 1, 2).result(DEADLINE_S) == 3
+
+
+@pytest.mark.parametrize("how", ["exit code 3", "SIGKILL"])
+def test_a_task_that_kills_its_worker_once_succeeds_in_a_fresh_one(one, tmp_path, how):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    assert one.submit(die, how, tmp_path / "log", times=1).result(DEADLINE_S) == "survived"
+    assert (tmp_path / "log").read_text() == "x\nx\n"
+    assert one.submit(os.getpid).result(DEADLINE_S) != before
+
+
+def test_a_dying_worker_harms_nobody_elses_task(tmp_path):
+    with pool_of(2) as pool:
+        innocent = pool.submit(wait_for, tmp_path)
+        pid = int(until(lambda: [p.name for p in tmp_path.iterdir() if p.name.isdigit()])[0])
+        guilty = pool.submit(die, "SIGKILL", tmp_path / "log")
+        assert isinstance(guilty.exception(DEADLINE_S), WorkerDied)
+        (tmp_path / "go").touch()
+        assert innocent.result(DEADLINE_S) == pid
+
+
+def test_every_death_of_many_at_once_is_named_correctly(tmp_path):
+    with pool_of(6) as pool:
+        futures = [pool.submit(die, "SIGKILL", tmp_path / f"{i}") for i in range(24)]
+        reasons = {str(future.exception(DEADLINE_S)).split()[-1] for future in futures}
+    assert reasons == {"SIGKILL"}
+
+
+def test_a_worker_that_dies_while_idle_costs_no_task(one):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: not alive({before}))
+    assert one.submit(os.getpid).result(DEADLINE_S) not in (None, before)
+
+
+# --- the CPU limit --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [burn, burn_in_c])
+def test_a_task_past_its_cpu_limit_is_stopped_and_not_tried_again(tmp_path, task):
+    with pool_of(1, cpu_limit_s=0.3, initializer=add, initargs=(0,)) as pool:
+        error = pool.submit(task, tmp_path / "log").exception(DEADLINE_S)
+        assert type(error) is TimeLimit and "CPU" in str(error)
+        assert (tmp_path / "log").read_text() == "x\n"
+        assert pool.submit(add, 1, 2).result(DEADLINE_S) == 3
+
+
+def test_sleeping_does_not_count_as_cpu_time():
+    with pool_of(1, cpu_limit_s=0.2, initializer=add, initargs=(0,)) as pool:
+        assert pool.submit(time.sleep, 0.5).result(DEADLINE_S) is None
+
+
+def test_each_task_has_the_whole_limit_to_itself(tmp_path):
+    with pool_of(1, cpu_limit_s=0.4, initializer=add, initargs=(0,)) as pool:
+        pids = {pool.submit(burn, tmp_path / "log", 0.15).result(DEADLINE_S) for _ in range(4)}
+    assert len(pids) == 1
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_kill_workers_ends_running_tasks_cancels_queued_ones_and_leaves_no_process(tmp_path):
+    pool = WorkerPool(2, preload=("pytest",))
+    running = [pool.submit(sleep_on, tmp_path, i) for i in range(2)]
+    queued = [pool.submit(append, tmp_path / "log") for _ in range(5)]
+    until(is_file(tmp_path, 0, 1))
+    pids = {int((tmp_path / name).read_text()) for name in "01"}
+    start = time.monotonic()
+    pool.kill_workers()
+    assert time.monotonic() - start < FOREVER_S / 20
+    until(lambda: not alive(pids), "the workers' end")
+    assert all(isinstance(future.exception(0), WorkerDied) for future in running)
+    assert all(future.cancelled() for future in queued)
+    assert not (tmp_path / "log").exists()
+    pool.kill_workers()  # once more does no harm
+
+
+def test_futures_that_are_cancelled_at_the_end_count_as_done_to_those_who_wait(tmp_path):
+    pool = WorkerPool(1, preload=("pytest",))
+    futures = [pool.submit(sleep_on, tmp_path, i) for i in range(3)]
+    pool.kill_workers()
+    assert wait(futures, 10).not_done == set()
+
+
+def test_a_future_cancelled_in_the_queue_never_runs(one, tmp_path):
+    running = one.submit(wait_for, tmp_path)
+    doomed, after = one.submit(append, tmp_path / "log"), one.submit(add, 1)
+    assert doomed.cancel()
+    (tmp_path / "go").touch()
+    assert after.result(DEADLINE_S) == 1 and running.done()
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("already", [False, True], ids=["at once", "after a first shutdown"])
+def test_shutdown_with_cancel_finishes_the_running_task_only(tmp_path, already):
+    with pool_of(1) as pool:
+        running = pool.submit(wait_for, tmp_path)
+        queued = [pool.submit(append, tmp_path / "log") for _ in range(3)]
+        pid = int(until(lambda: [p.name for p in tmp_path.iterdir()])[0])
+        if already:
+            pool.shutdown(wait=False)
+        pool.shutdown(wait=False, cancel_futures=True)
+        (tmp_path / "go").touch()
+        pool.shutdown()
+        assert running.result(0) == pid and not alive({pid})
+        assert all(future.cancelled() for future in queued)
+        with pytest.raises(CancelledError):
+            queued[0].result(0)
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("end", [WorkerPool.shutdown, WorkerPool.kill_workers])
+def test_submit_after_the_end_is_refused(end):
+    pool = WorkerPool(1)
+    end(pool)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(add, 1)
+
+
+# --- signals from outside, on whole programs ------------------------------------------------------
+
+
+def test_interrupt_reaches_the_parent_alone_and_leaves_no_process(script, tmp_path):
+    program = script("""
+if __name__ == "__main__":
+    pool = WorkerPool(3)
+    futures = [pool.submit(wait_for, folder) for _ in range(3)]
+    try:
+        wait(futures)
+    except KeyboardInterrupt:
+        (Path(folder) / "go").touch()  # the workers are still there and finish their tasks
+        pids = [future.result() for future in futures]
+        assert sorted(pids) == sorted(int(p.name) for p in Path(folder).glob("[0-9]*"))
+        for number in range(9):
+            pool.submit(sleep_on, folder, number)
+        until(is_file(folder, 0, 1, 2))
+        pool.kill_workers()
+        sys.exit(130)
+""")
+    until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 3, "three workers")
+    os.killpg(program.pid, signal.SIGINT)
+    out, err = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, out, err) == (130, "", "")
+    until(nothing_left_of(program), "the end of all processes")
+
+
+@pytest.mark.parametrize("where", ["in a worker", "in the fork server"])
+def test_interrupt_while_processes_start_is_also_the_parents_alone(script, tmp_path, where):
+    (tmp_path / "heavy.py").write_text(f"from test_pool import *\nwait_for({str(tmp_path)!r})")
+    preload = ("heavy",) if where == "in the fork server" else ()
+    program = script(f"""
+if __name__ == "__mp_main__" and not {preload}:  # in a worker that is being started
+    wait_for(folder)
+if __name__ == "__main__":
+    with WorkerPool(1, preload={preload}) as pool:
+        future = pool.submit(add, 1, 2)
+        try:
+            until(future.done)
+        except KeyboardInterrupt:
+            (Path(folder) / "go").touch()
+        print(future.result())
+""")
+    until(lambda: list(tmp_path.glob("[0-9]*")), "a process that starts")
+    os.killpg(program.pid, signal.SIGINT)
+    out, err = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, out, err) == (0, "3\n", "")
+    assert len(list(tmp_path.glob("[0-9]*"))) == 1  # it was not started again
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_leave_in_the_middle_of_a_task_when_the_parent_dies(script, tmp_path, how):
+    program = script("""
+if __name__ == "__main__":
+    pool = WorkerPool(2)
+    wait([pool.submit(sleep_on, folder, 0), pool.submit(burn, f"{folder}/1")])
+""")
+    until(is_file(tmp_path, 0, 1))
+    assert len(alive(pid for pid, group in processes().items() if group == program.pid)) >= 3
+    program.send_signal(how)
+    program.wait(DEADLINE_S)
+    until(nothing_left_of(program), "the end of all processes")
+
+
+def test_a_program_that_forgets_its_pool_ends_all_the_same(script):
+    program = script("""
+if __name__ == "__main__":
+    pool = WorkerPool(2)
+    for number in range(4):
+        pool.submit(sleep_on, folder, number, ignore=signal.SIGTERM)
+    until(is_file(folder, 0, 1))
+    print("done")
+""")
+    out, err = program.communicate(timeout=DEADLINE_S / 4)
+    assert (program.returncode, out, err) == (0, "done\n", "")
+    until(nothing_left_of(program), "the end of all processes")

@@ -1,0 +1,436 @@
+"""Tests of results.py on real folders: whole or not at all, torn lines, locks, readers, full disks."""
+
+import contextlib
+import csv
+import gc
+import json
+import math
+import random
+import re
+import resource
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from pool import WorkerPool
+from results import (
+    FORMAT,
+    RUNS,
+    Run,
+    RunError,
+    best_distinct,
+    default_folder,
+    environment,
+    read_config,
+    read_lines,
+)
+
+# Some Pythons warn of a fork beside threads; the children here only handle files.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+DEADLINE_S = 60.0
+CONFIG = {"lr": 0.1, "name": "größe", "constraints": ["a", "b"], "seed": 3}
+META = {"command": "python search.py", "threads": 1}
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run.create(tmp_path / "run", CONFIG, META) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def full_disk(bytes_left):
+    """No file may grow longer than this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+FORK = get_context("fork")  # children that need not import torch again
+
+
+@contextlib.contextmanager
+def children(target, *args, number=1):
+    """Run `target(*args)` in other processes, which do not outlive the test."""
+    processes = [FORK.Process(target=target, args=args) for _ in range(number)]
+    for process in processes:
+        process.start()
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def hear(pipe):
+    assert pipe.poll(DEADLINE_S)
+    return pipe.recv()
+
+
+# --- making a folder ------------------------------------------------------------------------------
+
+
+def test_a_new_folder_has_its_config_and_meta_and_nothing_beside_it(tmp_path):
+    folder = tmp_path / "a" / "b" / "run"
+    with Run.create(folder, CONFIG, META) as run:
+        assert run.folder == folder
+        assert [path.name for path in folder.parent.iterdir()] == ["run"]
+        assert read_config(folder) == CONFIG
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+    assert meta | META == meta and meta["format"] == FORMAT and meta["end"] is None
+    started = time.mktime(time.strptime(meta["start"][:19], "%Y-%m-%dT%H:%M:%S"))
+    assert abs(time.time() - started) < 2 * DEADLINE_S
+
+
+def make_folder(path):
+    path.mkdir()
+    (path / "records.jsonl").write_text("precious")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_folder,
+        Path.mkdir,
+        lambda path: path.write_text("a file"),
+        lambda path: path.symlink_to("nowhere"),
+    ],
+    ids=["folder", "empty folder", "file", "dangling link"],
+)
+def test_an_existing_path_is_refused_and_untouched(tmp_path, make):
+    path = tmp_path / "run"
+    make(path)
+    before = [(p, p.lstat().st_mtime_ns, p.lstat().st_ino) for p in tmp_path.rglob("*")]
+    with pytest.raises(RunError, match=re.escape(f"{path} exists already")):
+        Run.create(path, CONFIG, META)
+    assert [(p, p.lstat().st_mtime_ns, p.lstat().st_ino) for p in tmp_path.rglob("*")] == before
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match=re.escape(str(tmp_path / "file" / "run"))):
+        Run.create(tmp_path / "file" / "run", CONFIG, META)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("bytes_left", [0, 20, len(json.dumps(CONFIG, indent=1)) + 2])
+def test_a_folder_that_cannot_be_finished_leaves_nothing(tmp_path, bytes_left):
+    with pytest.raises(RunError, match="cannot create .*run: File too large"), full_disk(bytes_left):
+        Run.create(tmp_path / "run", CONFIG, META)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("config, meta", [({"path": Path()}, META), (CONFIG, {"path": Path()})])
+def test_a_config_that_is_no_json_leaves_nothing(tmp_path, config, meta):
+    with pytest.raises(TypeError):
+        Run.create(tmp_path / "run", config, meta)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_moved_into_place_leaves_no_open_file(tmp_path):
+    with pytest.raises(RunError, match="cannot create"):
+        Run.create(tmp_path / "new" / "..", CONFIG, META)
+    gc.collect()  # an open file would be a warning, and an error here
+    assert not [path for path in tmp_path.rglob("*") if path.name != "new"]
+
+
+def create_all(folders, barrier, pipe):
+    for folder in folders:
+        barrier.wait(DEADLINE_S)
+        try:
+            Run.create(folder, CONFIG, META).close()
+            pipe.send(True)
+        except RunError:
+            pipe.send(False)
+
+
+def test_of_processes_that_make_the_same_folder_one_succeeds(tmp_path):
+    folders = [tmp_path / f"{i}" for i in range(20)]
+    ours, theirs = FORK.Pipe(duplex=False)  # short messages of several writers stay whole
+    with children(create_all, folders, FORK.Barrier(2), theirs, number=2) as processes:
+        outcomes = [hear(ours) for _ in range(2 * len(folders))]
+        for process in processes:
+            process.join(DEADLINE_S)
+    assert sum(outcomes) == len(folders)
+    assert sorted(tmp_path.iterdir()) == sorted(folders)
+
+
+def test_default_folder_never_exists_and_names_script_preset_and_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(5):  # within a second
+        folder = default_folder("search", "laptop-trpo", 7)
+        assert not folder.exists()
+        folder.mkdir(parents=True)
+        assert re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", folder.name)
+    assert len(list(RUNS.iterdir())) == 5 and {path.parent for path in RUNS.iterdir()} == {RUNS}
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+RECORDS = [
+    {"id": 0, "rule": "g m id id add", "infix": "g + m̂ · ∇ 🙂", "reward": 0.25, "cached_from": None},
+    {"id": 1, "error": 'a "quote", a\nnew line, a\u2028separator, \r and \\', "curve": [0.1, [], {}]},
+    {"id": 2, "rule": "größer 🙂", "ok": True, "lr": 1e-300, "many": list(range(5))},
+]
+
+
+def test_what_is_appended_is_read_back_in_order(run):
+    path = run.folder / "records.jsonl"
+    assert read_lines(path) == []
+    for number, record in enumerate(RECORDS, 1):
+        run.append("records.jsonl", record)
+        assert read_lines(path) == RECORDS[:number]  # at once: each line is flushed
+    run.append("updates.jsonl", {"update": 0})
+    assert read_lines(path) == RECORDS
+    assert read_lines(run.folder / "updates.jsonl") == [{"update": 0}]
+    assert path.read_bytes().count(b"\n") == len(RECORDS)
+
+
+def test_numbers_that_are_not_finite_become_null_at_any_depth(run):
+    nan, inf = math.nan, math.inf
+    row = {"a": nan, "b": [1.5, -inf, (inf, 2)], "c": {"d": [{"e": nan}]}, "f": numpy.float64("nan")}
+    run.append("records.jsonl", row)
+    assert read_lines(run.folder / "records.jsonl") == [
+        {"a": None, "b": [1.5, None, [None, 2]], "c": {"d": [{"e": None}]}, "f": None}
+    ]
+    assert "NaN" not in (run.folder / "records.jsonl").read_text()
+
+
+@pytest.mark.parametrize("intact", [0, 2])
+def test_a_last_line_torn_anywhere_costs_that_line_only(run, intact):
+    path = run.folder / "records.jsonl"
+    for record in RECORDS[: intact + 1]:
+        run.append("records.jsonl", record)
+    run.close()
+    whole = path.read_bytes()
+    start = whole.rfind(b"\n", 0, -1) + 1
+    assert len(whole) - start > 50
+    for length in range(start, len(whole)):
+        path.write_bytes(whole[:length])
+        assert read_lines(path) == RECORDS[:intact]
+        with Run.reopen(run.folder) as again:
+            assert path.read_bytes() == whole[:start]
+            again.append("records.jsonl", RECORDS[0])
+        assert read_lines(path) == [*RECORDS[:intact], RECORDS[0]]
+
+
+def test_reopening_keeps_whole_lines_of_all_files(run):
+    for name in ("records.jsonl", "updates.jsonl", "baselines.jsonl"):
+        for record in RECORDS:
+            run.append(name, record)
+    run.close()
+    with (run.folder / "updates.jsonl").open("a") as file:
+        file.write('{"torn": ')
+    with Run.reopen(run.folder) as again:
+        again.append("updates.jsonl", {"update": 3})
+    assert (
+        read_lines(run.folder / "records.jsonl") == read_lines(run.folder / "baselines.jsonl") == RECORDS
+    )
+    assert read_lines(run.folder / "updates.jsonl") == [*RECORDS, {"update": 3}]
+    assert read_config(run.folder) == CONFIG
+
+
+@pytest.mark.parametrize(
+    "damage", [b"garbage", b'{"id": 1', b"", b"\x00" * 30, b'{"rule": "\xff\xfe"}', b"{}{}"]
+)
+def test_a_damaged_line_before_the_last_is_named(run, damage):
+    path = run.folder / "records.jsonl"
+    path.write_bytes(b'{"id": 0}\n{"id": 1}\n' + damage + b'\n{"id": 3}\n')
+    with pytest.raises(RunError, match=re.escape(f"{path}: line 3 ")):
+        read_lines(path)
+
+
+def test_a_full_disk_costs_the_line_in_flight_only_and_frees_the_run(run):
+    run.append("records.jsonl", RECORDS[0])
+    size = (run.folder / "records.jsonl").stat().st_size
+    with full_disk(size + 10):
+        with pytest.raises(OSError):
+            run.append("records.jsonl", RECORDS[1])
+        run.close()
+    assert read_lines(run.folder / "records.jsonl") == RECORDS[:1]
+    with Run.reopen(run.folder) as again:
+        again.append("records.jsonl", RECORDS[2])
+    assert read_lines(run.folder / "records.jsonl") == [RECORDS[0], RECORDS[2]]
+
+
+# --- one writer -----------------------------------------------------------------------------------
+
+
+def hold_twice(folder, pipe):
+    for _ in range(2):
+        with Run.reopen(folder):
+            pipe.send("open")
+            pipe.recv()
+        pipe.send("closed")
+        pipe.recv()
+
+
+def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
+    run.close()
+    ours, theirs = FORK.Pipe()
+    with children(hold_twice, run.folder, theirs) as (holder,):
+        for end in ("close", "die"):
+            assert hear(ours) == "open"
+            with pytest.raises(RunError, match=re.escape(f"{run.folder} is in use by another process")):
+                Run.reopen(run.folder)
+            assert read_config(run.folder) == CONFIG  # reading is free
+            if end == "close":
+                ours.send("close")
+                assert hear(ours) == "closed"
+            else:
+                holder.kill()
+                holder.join()
+            with Run.reopen(run.folder) as mine:
+                mine.append("records.jsonl", {"end": end})
+            if end == "close":
+                ours.send("go on")
+    assert read_lines(run.folder / "records.jsonl") == [{"end": "close"}, {"end": "die"}]
+
+
+def test_a_new_run_is_locked_from_its_first_moment(run):
+    with pytest.raises(RunError, match="in use"):
+        Run.reopen(run.folder)
+
+
+def test_workers_do_not_hold_the_lock_of_their_parent(run):
+    with WorkerPool(1) as pool:
+        assert pool.submit(abs, -1).result(DEADLINE_S) == 1
+        run.close()
+        Run.reopen(run.folder).close()
+
+
+# --- reading a run --------------------------------------------------------------------------------
+
+
+def test_a_run_of_another_format_is_refused(run):
+    run.close()
+    meta = run.folder / "meta.json"
+    meta.write_text(meta.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
+    for use in (read_config, Run.reopen):
+        with pytest.raises(RunError, match=re.escape(f"{run.folder} has format 99")):
+            use(run.folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "meta.json"])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "null", "\udcff"])
+def test_a_folder_without_readable_config_or_meta_is_no_run(run, name, content):
+    run.close()
+    (run.folder / name).unlink()
+    if content is not None:
+        (run.folder / name).write_text(content, errors="surrogateescape")
+    for use in (read_config, Run.reopen):
+        with pytest.raises(RunError, match=re.escape(f"{run.folder} ")):
+            use(run.folder)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch])
+def test_other_paths_are_no_runs_and_stay_as_they_are(tmp_path, make):
+    make(tmp_path / "run")
+    before = list(tmp_path.rglob("*"))
+    for use in (read_config, Run.reopen):
+        with pytest.raises(RunError, match=re.escape(f"{tmp_path / 'run'} is not a run folder")):
+            use(tmp_path / "run")
+    assert list(tmp_path.rglob("*")) == before
+
+
+def test_best_distinct_ranks_by_reward_then_id_and_takes_each_key_once():
+    rng = random.Random(0)
+    rewards = {f"k{k}": rng.choice([0.1, 0.2, 0.3]) for k in range(12)}  # equal keys, equal scores
+    keys = [rng.choice(list(rewards)) for _ in range(60)]
+    bad = {"k0", "k5"}
+    records = [
+        {"id": i, "key": key, "reward": rewards[key], "status": "diverged" if key in bad else "ok"}
+        for i, key in enumerate(keys)
+    ]
+    firsts = [records[keys.index(key)] for key in set(keys) - bad]
+    expected = sorted(firsts, key=lambda record: (-record["reward"], record["id"]))
+    assert best_distinct(records) == expected and len(expected) == 10
+    assert best_distinct(records, 3) == expected[:3]
+    assert best_distinct([]) == best_distinct([dict(records[0], status="crashed")]) == []
+
+
+# --- whole files ----------------------------------------------------------------------------------
+
+
+def read_often(path, pipe):
+    seen = set()
+    for _ in range(100):
+        text = path.read_text()
+        seen.add((text[:1], len(text), text.count(text[:1])))
+    pipe.send(seen)
+
+
+def test_a_concurrent_reader_never_sees_part_of_a_replaced_file(run):
+    texts = ["a" * 3_000_000, "b" * 2_000_000]
+    run.replace("table.csv", texts[0])
+    ours, theirs = FORK.Pipe()
+    with children(read_often, run.folder / "table.csv", theirs) as (reader,):
+        number, end = 0, time.monotonic() + DEADLINE_S
+        while not ours.poll() and reader.is_alive() and time.monotonic() < end:
+            number += 1
+            run.replace("table.csv", texts[number % 2])
+        assert hear(ours) == {("a", 3_000_000, 3_000_000), ("b", 2_000_000, 2_000_000)}
+    files = {"config.json", "meta.json", "lock", "table.csv"}
+    assert {path.name for path in run.folder.iterdir()} == files
+
+
+def test_a_replacement_that_fails_leaves_the_old_file(run):
+    run.replace("table.csv", "old")
+    with pytest.raises(OSError), full_disk(10):
+        run.replace("table.csv", "new" * 100)
+    assert (run.folder / "table.csv").read_text() == "old"
+
+
+def test_a_table_survives_commas_quotes_and_line_breaks_in_formulas(run):
+    rows = [
+        {"rank": "1", "infix": 'clip(g, 1e-4) * "m"', "rule": "g m id id add | r1 g exp id mul"},
+        {"rank": "2", "infix": "a,b\nc\r\nd 'e'", "rule": ""},
+        {"rank": "3", "infix": "sign(ĝ) · 🙂", "rule": " spaces "},
+    ]
+    for some in (rows, rows[:1]):
+        run.write_table("hall_of_fame.csv", some)
+        with (run.folder / "hall_of_fame.csv").open(encoding="utf-8", newline="") as file:
+            assert list(csv.DictReader(file)) == some
+    run.write_table("hall_of_fame.csv", [])
+    assert (run.folder / "hall_of_fame.csv").read_text() == ""
+
+
+def test_finish_keeps_what_meta_held_and_adds_the_end(run):
+    before = json.loads((run.folder / "meta.json").read_text())
+    run.finish(best=0.5)
+    after = json.loads((run.folder / "meta.json").read_text())
+    assert after == {**before, "end": after["end"], "best": 0.5}
+    assert before["end"] is None and after["end"] >= after["start"]
+    assert read_config(run.folder) == CONFIG
+
+
+# --- the environment ------------------------------------------------------------------------------
+
+
+def test_environment_says_what_a_result_may_depend_on():
+    found = environment(threads=3)
+    assert found.keys() == set(
+        "command commit python torch numpy system processor capability cores threads".split()
+    )
+    assert json.loads(json.dumps(found)) == found
+    assert (found["torch"], found["numpy"], found["threads"]) == (
+        torch.__version__,
+        numpy.__version__,
+        3,
+    )
+    assert found["python"] == ".".join(map(str, sys.version_info[:3])) and found["processor"]
+
+
+def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment(threads=1)["commit"] is None
