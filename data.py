@@ -12,6 +12,7 @@ pictures, ships with the project. Read next: child.py, which trains on them.
 import sys
 import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +70,12 @@ def load(name: str, root: Path) -> Dataset:
     for file, count in zip(FILES, np.repeat(NUM_IMAGES[name], 2).tolist(), strict=True):
         path = root / name / f"{file}.npy"
         try:
-            array = np.load(path, mmap_mode="r")
+            array = np.lib.format.open_memmap(path, mode="r")
         except FileNotFoundError:
             raise DataError(f"{path} is missing; {_remedy(name, root)}") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is damaged ({error}); {_remedy(name, root)}") from None
+        except Exception as error:  # damage of all kinds: numpy reads the header as Python
+            reason = str(error).split("\n")[0]
+            raise DataError(f"{path} is damaged, no npy ({reason}); {_remedy(name, root)}") from None
         shape = (count, *IMAGE_SHAPE[name]) if file.endswith("images") else (count,)
         if array.shape != shape or array.dtype != np.uint8:
             found = f"{array.dtype} {list(array.shape)}"
@@ -129,8 +131,8 @@ def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
             source = getattr(datasets, DOWNLOADS[name])(
                 str(temporary), train=split == "train", download=True
             )
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "reason", error)
+        except (OSError, RuntimeError, ValueError, HTTPException) as error:
+            reason = " ".join(str(getattr(error, "reason", error)).split())
             raise DataError(
                 f"could not download {name} ({reason}); without network, copy a prepared folder "
                 f"{name}/ with {', '.join(f'{file}.npy' for file in FILES)} into the data folder"

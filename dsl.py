@@ -313,7 +313,7 @@ class Rule:
         if not tokens or len(tokens) % GROUP or token == "|":
             missing = GROUP - len(tokens) % GROUP
             lengths = "a rule has 5, 10, 15 or 20"
-            fail(f"wrong length: {len(tokens)} tokens; {lengths}, so {missing} more", len(text), 0)
+            fail(f"wrong length: {len(tokens)} tokens; {lengths}, {missing} are missing", len(text), 0)
         return Rule(tuple(tokens))
 
     @property

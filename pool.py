@@ -15,6 +15,7 @@ tried once more in a fresh process. Workers leave when their pipe closes or thei
 Read next: child.py, the function that the workers run, and search.py, which fills the queue.
 """
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -24,8 +25,9 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 
@@ -37,8 +39,8 @@ class WorkerDied(RuntimeError):
     """The worker died of the task, twice; the message names the signal or exit code."""
 
 
-class TimeLimit(RuntimeError):
-    """The task used more CPU seconds than it may."""
+class TimeLimit(WorkerDied):
+    """The task used more CPU seconds than it may, and is not tried again."""
 
 
 class Task(NamedTuple):
@@ -87,35 +89,40 @@ class WorkerPool(Executor):
         cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
         initializer, initargs: called once in each new worker.
         preload: names of modules that all workers share in memory (heavy imports).
+    Raises:
+        ValueError: num_workers is below 1.
     """
 
+    # One for all pools: starting a process polls all others, and two polls at once lose an exit code.
+    _lock = threading.Lock()
+
     def __init__(
-        self,
-        num_workers: int,
-        cpu_limit_s: float = 0.0,
-        initializer: Callable | None = None,
-        initargs: tuple = (),
-        preload: tuple[str, ...] = (),
+        self, num_workers: int, cpu_limit_s: float = 0.0, initializer=None, initargs=(), preload=()
     ):
-        # A server process that has imported `preload` forks the workers: they share its memory, and
-        # inherit none of the parent's threads, locks or open files.
+        if num_workers < 1:
+            raise ValueError(f"num_workers is {num_workers}; it must be at least 1")
+        # A server that has imported `preload` forks the workers: they share its memory, and inherit none
+        # of the parent's threads, locks or open files.
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
-        # Started while Ctrl-C is ignored, it and all workers ignore it from their first moment on.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        forkserver.ensure_running()
-        signal.signal(signal.SIGINT, handler)
+        # Ctrl-C is the parent's alone: the server is started with SIGINT blocked, and workers inherit
+        # that. (The resource tracker unblocks it, so it must be running before.)
+        resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._setup = (cpu_limit_s, initializer, initargs)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._processes: dict[int, object] = {}
-        self._lock = threading.Lock()
+        self._processes: dict[int, BaseProcess] = {}
         self._closed = self._killed = False
         self._threads = [
-            threading.Thread(target=self._serve, args=(number,), daemon=True)
-            for number in range(num_workers)
+            threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(num_workers)
         ]
         for thread in self._threads:
             thread.start()
+        atexit.register(self.kill_workers)  # a pool that was forgotten must not keep the program alive
 
     def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
         """Queue fn(*args, **kwargs) for the next free worker; arguments and result are pickled.
@@ -132,37 +139,49 @@ class WorkerPool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers leave after the queued tasks, or with `cancel_futures` after this one."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                if cancel_futures:
-                    self._cancel_queued()
-                for _ in self._threads:
-                    self._tasks.put(None)
+            self._closed = True
+            if cancel_futures:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        if (task := self._tasks.get_nowait()) and task.future.cancel():
+                            task.future.set_running_or_notify_cancel()  # tells those who wait for it
+            for _ in self._threads:
+                self._tasks.put(None)
         if wait:
             for thread in self._threads:
                 thread.join()
+            atexit.unregister(self.kill_workers)
 
     def kill_workers(self) -> None:
         """Stop at once: cancel queued tasks and kill the running ones."""
-        self._killed = True
-        self.shutdown(wait=False, cancel_futures=True)
         with self._lock:
-            self._cancel_queued()
-            for _ in self._threads:
-                self._tasks.put(None)
+            self._killed = True
             for process in self._processes.values():
                 process.kill()
-        for thread in self._threads:
-            thread.join()
+        self.shutdown(cancel_futures=True)
 
-    def _cancel_queued(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                task = self._tasks.get_nowait()
-                if task is not None:
-                    task.future.cancel()
+    def _serve(self, number: int) -> None:
+        """Be worker `number`'s thread: hand it one task after another, restart it when it dies."""
+        worker = None
+        while (task := self._tasks.get()) is not None:
+            if not task.future.set_running_or_notify_cancel():
+                continue
+            for _ in range(2):
+                try:
+                    worker = worker or self._start(number)
+                    success, value = self._exchange(*worker, task.call)
+                    break
+                except (WorkerDied, OSError) as error:  # OSError: no process or no pipe to be had
+                    worker, success, value = None, False, error
+                    if self._killed or isinstance(error, TimeLimit):
+                        break
+            (task.future.set_result if success else task.future.set_exception)(value)
+        if worker is not None:
+            process, pipe = worker
+            pipe.close()
+            self._exit_code(process)
 
-    def _start(self, number: int):
+    def _start(self, number: int) -> tuple[BaseProcess, Connection]:
         """Start worker `number`; return its process and our end of its pipe."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
@@ -176,49 +195,32 @@ class WorkerPool(Executor):
         theirs.close()  # or we would not see the end of the pipe when the worker dies
         return process, ours
 
-    def _serve(self, number: int) -> None:
-        """Be worker `number`'s thread: hand it one task after another, restart it when it dies."""
-        process = pipe = None
-        while (task := self._tasks.get()) is not None:
-            if not task.future.set_running_or_notify_cancel():
-                continue
-            for attempt in (1, 2):
-                try:
-                    if process is None:
-                        process, pipe = self._start(number)
-                    success, value = self._exchange(process, pipe, task.call)
-                except (WorkerDied, TimeLimit) as error:
-                    process = None
-                    if attempt == 2 or self._killed or isinstance(error, TimeLimit):
-                        task.future.set_exception(error)
-                        break
-                except Exception as error:  # an answer that cannot be read is the task's failure
-                    task.future.set_exception(TaskError(f"unreadable answer: {error!r}"))
-                    break
-                else:
-                    if success:
-                        task.future.set_result(value)
-                    else:
-                        task.future.set_exception(TaskError(value))
-                    break
-        if process is not None:
-            pipe.close()
-            process.join()
-
-    @staticmethod
-    def _exchange(process, pipe: Connection, call: bytes) -> tuple[bool, object]:
-        """Send a task and return the worker's answer, or raise if it dies first."""
-        try:
+    def _exchange(self, process: BaseProcess, pipe: Connection, call: bytes) -> tuple[bool, object]:
+        """Send a task; return (True, its value) or (False, its error); raise if the worker dies."""
+        with contextlib.suppress(EOFError, OSError):  # the pipe broke because the worker died
             pipe.send_bytes(call)
             wait([pipe, process.sentinel])
             if pipe.poll():
-                return pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError):
-            pass  # the pipe broke because the worker died
-        process.join()
+                return self._read(pipe.recv_bytes())
         pipe.close()
-        if process.exitcode == -signal.SIGPROF:
+        code = self._exit_code(process)
+        if code == -signal.SIGPROF:
             raise TimeLimit("the task used up its CPU seconds")
-        code = process.exitcode
         reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         raise WorkerDied(f"the worker ended {reason}")
+
+    @staticmethod
+    def _read(answer: bytes) -> tuple[bool, object]:
+        try:
+            success, value = pickle.loads(answer)
+        except Exception as error:
+            return False, TaskError(f"unreadable answer: {error!r}")
+        return success, value if success else TaskError(value)
+
+    @classmethod
+    def _exit_code(cls, process: BaseProcess) -> int:
+        """Wait until a process ends and return its exit code."""
+        wait([process.sentinel])
+        with cls._lock:
+            process.join()
+        return process.exitcode

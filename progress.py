@@ -1,5 +1,6 @@
 """A progress line: rewritten in place on a terminal, a plain line now and then in a log."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,9 +25,11 @@ class Progress:
     def update(self, line: str) -> None:
         """Show the current state; a log gets it at most every 30 seconds."""
         if self.terminal:
-            self.stream.write("\r" + line.ljust(self.width))
+            # Cut to the terminal's width: what wraps cannot be rewritten.
+            shown = line[: shutil.get_terminal_size().columns - 1]
+            self.stream.write("\r" + shown.ljust(self.width))
             self.stream.flush()
-            self.width = len(line)
+            self.width = len(shown)
         if time.monotonic() - self.last_s > LOG_EVERY_S:
             self.last_s = time.monotonic()
             self._write(line, show=not self.terminal)

@@ -23,6 +23,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -92,10 +93,11 @@ def read_config(folder: Path) -> dict:
 
 
 def _read_json(folder: Path, name: str) -> dict:
-    try:
-        return json.loads((folder / name).read_text("utf-8"))
-    except (OSError, ValueError):
-        raise RunError(f"{folder} is not a run folder: no readable {name}") from None
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads((folder / name).read_text("utf-8"))
+        if isinstance(value, dict):
+            return value
+    raise RunError(f"{folder} is not a run folder: no readable {name}")
 
 
 def best_distinct(records: list[dict], most: int | None = None) -> list[dict]:
@@ -124,11 +126,12 @@ def default_folder(script: str, name: str, seed: int) -> Path:
 def environment(threads: int) -> dict:
     """Return what a result may depend on beside the config: versions, processor, threads, command."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    with contextlib.suppress(OSError):
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    commit = None
+    with contextlib.suppress(OSError):  # no git here; outside a checkout it prints nothing
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     return {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": commit or None,
+        "command": shlex.join(["python", *sys.argv]),
+        "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -166,7 +169,7 @@ class Run:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._files: dict[str, io.TextIOWrapper] = {}
+        self._files: dict[str, io.FileIO] = {}
         self._lock = (folder / "lock").open("a")  # not inherited by workers
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,17 +186,24 @@ class Run:
         """
         if folder.exists() or folder.is_symlink():
             raise RunError(f"{folder} exists already; nothing was changed, choose another --out")
+        start = {"format": FORMAT, "start": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "end": None}
+        texts = {
+            "config.json": json.dumps(config, indent=1) + "\n",
+            "meta.json": json.dumps({**start, **meta}, indent=1) + "\n",
+        }
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        try:
-            partial.mkdir(parents=True)
-            start = {"format": FORMAT, "start": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "end": None}
-            (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
-            (partial / "meta.json").write_text(json.dumps({**start, **meta}, indent=1) + "\n", "utf-8")
-            run = Run(partial)
-            partial.rename(folder)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise RunError(f"cannot create {folder}: {error.strerror}") from None
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, partial, ignore_errors=True)
+            try:
+                partial.mkdir(parents=True)
+                for name, text in texts.items():
+                    (partial / name).write_text(text, "utf-8")
+                run = Run(partial)
+                undo.callback(run.close)
+                partial.rename(folder)
+            except OSError as error:
+                raise RunError(f"cannot create {folder}: {error.strerror}") from None
+            undo.pop_all()
         run.folder = folder
         return run
 
@@ -217,9 +227,11 @@ class Run:
     def append(self, name: str, row: dict) -> None:
         """Append one line to a .jsonl file and flush it."""
         if name not in self._files:
-            self._files[name] = (self.folder / name).open("a", encoding="utf-8")
-        self._files[name].write(_json(row) + "\n")
-        self._files[name].flush()
+            # Unbuffered, so that a line that a full disk refused is not tried again on closing.
+            self._files[name] = (self.folder / name).open("ab", buffering=0)
+        line = (_json(row) + "\n").encode()
+        while line:
+            line = line[self._files[name].write(line) :]
 
     def replace(self, name: str, text: str) -> None:
         """Replace a whole file in one step, so that a reader never sees half of it."""

@@ -300,9 +300,9 @@ class Search:
         failed = sum(record["status"] != "ok" for record in self.records)
         left = timedelta(seconds=round(elapsed / new * (self.config.samples - done)))
         return self.progress.update(
-            f"{done}/{self.config.samples} rules  {3600 * new / elapsed:,.0f}/h  "
+            f"{done}/{self.config.samples} rules  {left} left  {3600 * new / elapsed:,.0f}/h  "
             f"mean {sum(recent) / len(recent):.3f}  best {best:.3f}  "
-            f"duplicates {duplicates}  diverged {failed}  left {left}"
+            f"duplicates {duplicates}  failed {failed}"
         )
 
 
