@@ -20,7 +20,7 @@ LAYERS = [
     {"data", "rules"},
     {"child", "controller", "baselines"},
     {"plots"},
-    {"search", "rosenbrock"},
+    {"search", "rosenbrock", "bench"},
 ]
 
 
