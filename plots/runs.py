@@ -35,6 +35,7 @@ CHILD, LEARNING, BREEDING = (
 )
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
 SEEDS = {"seed", "child_seed", "samples", "data"}
+TITLED = {"dataset", "downsample", "data", "precision"}  # in the title, or of no consequence
 
 
 class Run(NamedTuple):
@@ -178,14 +179,17 @@ def title(runs: list[Run]) -> str:
 
 
 def notes(groups: list[Group]) -> str:
-    """Return small print: what sets groups apart, what is not the paper's, what is not finished."""
+    """Return small print: what sets groups apart, how they differ from the paper preset, what is
+    not finished."""
     text = "".join(f"{group.label}: {group.settings}. " for group in groups if group.settings)
     runs, ours = all_runs(groups), {}
-    for config in (run.config for run in runs if run.config["algorithm"] in CONTROLLERS):
-        for field in fields(ControllerConfig):
-            if (value := config.get(field.name, field.default)) != field.default:
-                ours[f"{field.name} {value} (paper {field.default})"] = None
-    text += f"Not the paper's: {', '.join(ours)}. " if ours else ""
+    for config in (run.config for run in runs):
+        learning = fields(ControllerConfig) if config["algorithm"] in CONTROLLERS else ()
+        for field in (*learning, *(f for f in fields(ChildConfig) if f.name not in TITLED)):
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            if (value := config.get(field.name, default)) != default:
+                ours[f"{field.name} {value} (there {default})"] = None
+    text += f"Other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {len(runs)} runs not finished." if going else "")
 
