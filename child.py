@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from config import setting
 from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_VALIDATION, DataError, load
-from dsl import RuleOptimizer
+from dsl import Rule, RuleOptimizer
+from screen import screen
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,20 @@ class ChildConfig:
         "arithmetic; auto is bfloat16 where the processor has it",
         choices=("auto", "float32", "bfloat16"),
     )
+    screen: bool = setting(True, "reject rules that cheap tests show to be hopeless")
 
 
 @dataclass(frozen=True)
 class ChildResult:
     """What a worker sends back: plain numbers.
 
-    status is "ok" or "diverged"; accuracy (of the last epoch, 0 to 1) and lr are None if diverged;
-    sweep is a list of (lr, accuracy or None); curve the accuracy after each epoch at the best rate.
+    status is "ok", "diverged" or "rejected", by the test that `error` names; accuracy (of the last
+    epoch, 0 to 1) and lr are None if it is not ok; sweep is a list of (lr, accuracy or None); curve
+    the accuracy after each epoch at the best rate.
     """
 
     status: str
+    error: str | None
     accuracy: float | None
     lr: float | None
     sweep: list[tuple[float, float | None]]
@@ -230,7 +234,7 @@ class Training:
 
 
 def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
-    """Score a rule: sweep the learning rate, train on at the best one, section 4.1.
+    """Score a rule: screen it, sweep the learning rate, train on at the best one, section 4.1.
 
     Args:
         rule: its string.
@@ -240,7 +244,8 @@ def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
     start_s, cpu_s = time.time(), time.process_time()
     best: Training | None = None
     sweep: list[tuple[float, float | None]] = []
-    for exponent in sorted(config.lr_exponents):
+    failed_test = screen(Rule.parse(rule)) if config.screen else None
+    for exponent in [] if failed_test else sorted(config.lr_exponents):
         training = Training(rule, 10.0**exponent, config, seed)
         accuracy = training.epoch()
         sweep.append((training.lr, accuracy))
@@ -252,7 +257,8 @@ def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
 
     accuracy = best.curve[-1] if best is not None else None
     return ChildResult(
-        status="diverged" if accuracy is None else "ok",
+        status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
+        error=failed_test,
         accuracy=accuracy,
         lr=None if accuracy is None else best.lr,
         sweep=sweep,

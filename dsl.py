@@ -88,6 +88,11 @@ class ParameterStep:
         draw = torch.randn(self.g.shape, generator=self.generator, dtype=self.g.dtype)
         return draw.to(self.g.device) * std
 
+    def update(self, rule: "Rule") -> Tensor:
+        """Return the update of a rule at this step; asks for each operand that it uses, once."""
+        operands = {token: OPERANDS[token].value(self) for token in rule.operands}
+        return apply_rule(rule, operands, self.eps, self.generator)
+
 
 def sign(x: Tensor) -> Tensor:
     """Sign of x; NaN stays NaN (torch.sign would return 0 and hide a diverged run)."""
@@ -544,9 +549,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 if w.grad.is_sparse:
                     raise RuntimeError("RuleOptimizer does not support sparse gradients")
                 step = ParameterStep(w, w.grad, self.state[w], group, generator)
-                operands = {token: OPERANDS[token].value(step) for token in rule.operands}
-                update = apply_rule(rule, operands, group["eps"], generator)
-                w.sub_(group["lr"] * update)
+                w.sub_(group["lr"] * step.update(rule))
         self.state["random"] = {"generator": generator.get_state()}
         return loss
 

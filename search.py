@@ -297,16 +297,28 @@ class Search:
         recent = [record["reward"] for record in self.records[-RECENT:]]
         best = max(record["reward"] for record in self.records)
         duplicates = sum(record["cached_from"] is not None for record in self.records)
-        failed = sum(record["status"] != "ok" for record in self.records)
+        rejected = sum(record["status"] == "rejected" for record in self.records)
+        failed = sum(record["status"] not in ("ok", "rejected") for record in self.records)
         left = timedelta(seconds=round(elapsed / new * (self.config.samples - done)))
         return self.progress.update(
             f"{done}/{self.config.samples} rules  {left} left  {3600 * new / elapsed:,.0f}/h  "
             f"mean {sum(recent) / len(recent):.3f}  best {best:.3f}  "
-            f"duplicates {duplicates}  failed {failed}"
+            f"duplicates {duplicates}  rejected {rejected}  failed {failed}"
         )
 
 
 # --- command line ---------------------------------------------------------------------------------
+
+
+def costs(folder: Path) -> str:
+    """Return what became of the sampled rules, and what they cost."""
+    records = results.read_lines(folder / "records.jsonl")
+    ways = results.funnel(records)
+    core_s = sum(record["cpu_s"] or 0.0 for record in records)
+    distinct = sum(record["cached_from"] is None for record in records)
+    per = {"sampled": len(records), "distinct": distinct, "trained": ways.get("trained to the end", 0)}
+    shares = ", ".join(f"{core_s / n:.2f} a {name} rule" for name, n in per.items() if n)
+    return "\n".join([*(f"{n:7,}  {way}" for way, n in ways.items()), f"core-seconds: {shares}"])
 
 
 def summary(folder: Path, most: int = 10) -> str:
@@ -433,7 +445,7 @@ def main(argv: list[str] | None = None) -> int:
     from plots import learning_curve  # late: workers import this file too, and need no matplotlib
 
     picture, _ = learning_curve.draw([run.folder], run.folder / "learning_curve.png")
-    print(f"\n{summary(run.folder)}\n")
+    print(f"\n{costs(run.folder)}\n\n{summary(run.folder)}\n")
     print(f"{run.folder} holds the run; its learning curve is {picture}")
     print("Next: python rules.py show 'RULE' explains a rule of its hall_of_fame.csv")
     return 0
