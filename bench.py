@@ -1,31 +1,60 @@
 """Timings: how long the parts of a search take, measured side by side in one run.
 
-    python bench.py controller           # one benchmark
-    python bench.py all                  # all of them
+    python bench.py controller                           # one benchmark
+    python bench.py child --dataset cifar10              # the cost of a rule; hours at full scale
+    python bench.py child --epoch-size 1000 --num-validation 500     # a tenth of the protocol
+    python bench.py all                                  # all of them
 
 Machines drift, so what is compared takes turns: first one, then the other, many times, and a ratio is
 taken of neighbours. Every figure is a median with the 10th and 90th percentile. Nothing is written;
 RESULTS.md says what was measured on which machine.
 """
 
+import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 
-from config import Parser
+import data
+from child import (
+    ChildConfig,
+    ConvNet,
+    Training,
+    evaluate_rule,
+    open_pictures,
+    resolve_precision,
+    start_worker,
+)
+from config import ConfigError, Parser, add_settings, resolve, setting
 from controller import Controller, ControllerConfig
-from dsl import CONSTRAINTS, SearchSpace
+from dsl import CONSTRAINTS, SUBSETS, RuleOptimizer, SearchSpace
+from progress import Progress
 from results import environment
+from rules import NAMED_RULES
 
 
-def timed(fn: Callable[[], object]) -> float:
-    """Return how many seconds a call takes."""
+@dataclass(frozen=True)
+class Config(ChildConfig):
+    """The child that is timed, and how often."""
+
+    seeds: int = setting(3, "child: seeds of the rules that train to the end", low=1)
+    depth1: int = setting(50, "child: random rules of one group", low=0)
+    depth2: int = setting(20, "child: random rules of two groups", low=0)
+
+
+def timed(fn: Callable, *args) -> tuple[float, object]:
+    """Return how many seconds a call takes, and its value."""
     start = time.perf_counter()
-    fn()
-    return time.perf_counter() - start
+    value = fn(*args)
+    return time.perf_counter() - start, value
 
 
 def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
@@ -37,7 +66,7 @@ def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, n
     times: dict[str, list[float]] = {name: [] for name in fns}
     for number in range(rounds + 1):
         for name, fn in fns.items():
-            seconds = timed(fn)
+            seconds, _ = timed(fn)
             if number:
                 times[name].append(seconds)
     return {name: np.array(values) for name, values in times.items()}
@@ -62,7 +91,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 # --- the controller -------------------------------------------------------------------------------
 
 
-def bench_controller(rounds: int = 30) -> None:
+def bench_controller(config: Config, rounds: int = 30) -> None:
     """Print what one batch costs the parent: sampling 5 rules and learning from them."""
     rows = []
     for depth in (1, 2, 3):
@@ -81,18 +110,135 @@ def bench_controller(rounds: int = 30) -> None:
     print(table(["", "TRPO", "PPO", "REINFORCE"], rows))
 
 
-BENCHES = {"controller": bench_controller}
+# --- one rule -------------------------------------------------------------------------------------
+
+
+def textbook(rule: str, config: ChildConfig, seed: int) -> float:
+    """Score a rule as one would write it down: twelve epochs in float32, parameter by parameter."""
+    pictures = open_pictures(config)
+    training, validation = (
+        TensorDataset(images.contiguous(), labels)
+        for images, labels in map(pictures.batch, (pictures.training, pictures.validation))
+    )
+
+    def train(lr: float, epochs: int) -> float:
+        torch.manual_seed(seed)
+        net = ConvNet(data.IMAGE_SHAPE[config.dataset], config.filters, config.downsample)
+        optimizer = RuleOptimizer(net.parameters(), rule, lr)
+        for _ in range(epochs):
+            net.train()
+            for images, labels in DataLoader(training, config.batch_size, shuffle=True):
+                optimizer.zero_grad()
+                F.cross_entropy(net(images), labels).backward()
+                optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            right = [net(x).argmax(1) == y for x, y in DataLoader(validation, config.batch_size)]
+        return torch.cat(right).float().mean().item()
+
+    sweep = {10.0**exponent: train(10.0**exponent, 1) for exponent in sorted(config.lr_exponents)}
+    return train(max(sweep, key=sweep.get), config.epochs)
+
+
+def bench_child(config: Config) -> None:
+    """Print what a score costs, the textbook loop beside ours, and where a step's time goes."""
+    bench_steps(config)
+    child = ChildConfig(**{name: getattr(config, name) for name in ChildConfig.__dataclass_fields__})
+    rng, progress = random.Random(0), Progress()
+    samples = {"Adam": [NAMED_RULES["adam"].rule] * config.seeds}
+    samples["Momentum"] = [NAMED_RULES["momentum"].rule] * config.seeds
+    for depth, number in ((1, config.depth1), (2, config.depth2)):
+        constraints = tuple(CONSTRAINTS.values())
+        space = SearchSpace(depth, **SUBSETS["full"], constraints=constraints)
+        samples[f"random, depth {depth}"] = [str(space.sample(rng)) for _ in range(number)]
+    rows = []
+    for name, rules in samples.items():
+        if not rules:
+            continue
+        plain, ours = [], []
+        for seed, rule in enumerate(rules):
+            progress.update(f"{name}: {seed + 1} of {len(rules)}")
+            plain.append(timed(textbook, rule, child, seed))
+            ours.append(timed(evaluate_rule, rule, child, seed))
+        plain_s, ours_s = (np.array([seconds for seconds, _ in pairs]) for pairs in (plain, ours))
+        scores = [result.accuracy or 0.0 for _, result in ours]
+        trained = sum(result.status == "ok" for _, result in ours)
+        rows.append([name, str(len(rules)), str(trained), spread(plain_s), spread(ours_s)])
+        rows[-1] += [f"{plain_s.sum() / ours_s.sum():.1f}", spread(plain_s / ours_s)]
+        rows[-1] += [f"{max(accuracy for _, accuracy in plain):.3f}", f"{max(scores):.3f}"]
+    progress.say(f"\nScoring a rule, {child.downsample} child, epochs of {child.epoch_size:,} images, "
+                 f"{child.num_validation:,} for validation; seconds\n")  # fmt: skip
+    head = ["", "n", "trained", "textbook", "ours", "all/all", "ratio", "best", "ours best"]
+    print(table(head, rows))
+
+
+def bench_steps(config: Config, rounds: int = 60) -> None:
+    """Print a training step's share of the arithmetic limit, its parts, and what rules add."""
+    space, rng, rows = SearchSpace(3, constraints=tuple(CONSTRAINTS.values())), random.Random(0), []
+    for downsample in ("pool", "stride"):
+        for precision in ("float32", "bfloat16"):
+            child = replace(config, downsample=downsample, precision=precision)
+            training = Training("adam 1 id id mul", 1e-3, child, seed=0)
+            batch = training.pictures.training[: child.batch_size]
+            dtype = getattr(torch, precision)
+            square = torch.randn(1024, 1024).to(dtype)
+            state: dict = {}
+
+            def read() -> None:
+                state["images"], state["labels"] = training.pictures.batch(batch)  # noqa: B023
+
+            def forward() -> None:
+                training.weights.grad.zero_()  # noqa: B023
+                logits = training.forward(state["images"])  # noqa: B023
+                state["loss"] = F.cross_entropy(logits, state["labels"])  # noqa: B023
+
+            def backward() -> None:
+                state["loss"].backward()  # noqa: B023
+
+            with FlopCounterMode(display=False) as counter:
+                read(), forward(), backward()
+            parts = {"data": read, "forward": forward, "backward": backward}
+            parts |= {"rule": training.optimizer.step, "limit": lambda: square @ square}  # noqa: B023
+            times = take_turns(parts, rounds)
+            limit = counter.get_total_flops() / (2 * 1024**3 / np.median(times.pop("limit")))
+            step = sum(times.values())
+            rules = []
+            for rule in (space.sample(rng) for _ in range(100)):
+                optimizer = RuleOptimizer([training.weights], rule, lr=0.0)
+                rules.append(np.median([timed(optimizer.step)[0] for _ in range(5)]) / np.median(step))
+            shares = [f"{np.median(value) / np.median(step):.0%}" for value in times.values()]
+            share = f"{limit / np.median(step):.0%}"
+            extreme = f"{np.median(rules):.1%} [{min(rules):.1%}-{max(rules):.1%}]"
+            rows.append([f"{downsample} {precision}", spread(step, 1e3), share, *shares, extreme])
+    print(
+        "A training step, ms; the share of it that arithmetic alone would take at the speed of a matrix"
+    )
+    print("product measured beside it; its parts with Adam; 100 random rules of depth 3, median [all]\n")
+    head = ["", "step", "limit", "data", "forward", "backward", "Adam", "depth 3"]
+    print(table(head, rows))
+
+
+BENCHES = {"controller": bench_controller, "child": bench_child}
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="bench.py", description=__doc__)
     parser.add_argument("name", choices=(*BENCHES, "all"), help="what to time")
+    add_settings(parser, Config)
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # as in search.py and its workers
+    start_worker()  # one thread, as in search.py's workers
+    try:
+        config = resolve(Config, args)
+        dataset = data.choose(config.dataset, Path(config.data))
+        config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
+        data.prepare(config.dataset, Path(config.data))
+        open_pictures(config)
+    except (ConfigError, data.DataError) as error:
+        parser.error(str(error))
     facts = environment(threads=1)
     print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['torch']}, one thread\n")
     for name in BENCHES if args.name == "all" else [args.name]:
-        BENCHES[name]()
+        BENCHES[name](config)
         print()
     return 0
 

@@ -90,6 +90,7 @@ def config(root):
         num_validation=200,
         lr_exponents=(-4, -3, -2, -1),
         precision="float32",
+        screen=False,  # hopeless rules are wanted here
     )
 
 
@@ -364,6 +365,16 @@ def test_adam_learns_separable_pictures_and_a_constant_step_does_not(config):
     learned, constant = evaluate_rule(ADAM, config, 0), evaluate_rule(CONSTANT, config, 0)
     assert learned.status == "ok" and learned.accuracy > 0.9
     assert constant.status == "ok" and constant.accuracy < 0.5
+
+
+def test_a_screened_rule_costs_no_training_and_the_others_score_the_same(config):
+    rejected = evaluate_rule(CONSTANT, replace(config, screen=True), 0)
+    assert (rejected.status, rejected.error) == ("rejected", "ignores the gradient")
+    assert (rejected.accuracy, rejected.lr, rejected.sweep, rejected.curve) == (None, None, [], [])
+    for rule in (SGD, ADAM, "m 1 drop0.3 id left"):
+        plain, screened = (evaluate_rule(rule, replace(config, screen=on), 0) for on in (False, True))
+        same = ("status", "error", "accuracy", "lr", "sweep", "curve")
+        assert all(getattr(plain, name) == getattr(screened, name) for name in same)
 
 
 def test_sweep_has_all_rates_in_order_and_the_best_one_goes_on(config):

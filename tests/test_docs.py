@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 # search.py draws its own learning curve is why plots stand before it.
 LAYERS = [
     {"config", "dsl", "pool", "progress", "results"},
-    {"data", "rules"},
+    {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"plots"},
     {"search", "rosenbrock", "bench"},

@@ -174,7 +174,8 @@ def test_equal_rules_are_trained_once(tmp_path):
 
 def test_a_rule_past_its_cpu_limit_is_recorded_and_the_search_goes_on(tmp_path):
     folder = run(
-        tmp_path / "run", "--samples", "5", "--cpu-limit-s", "0.001", "--failure-reward", "0.05"
+        tmp_path / "run",
+        *("--samples", "5", "--no-screen", "--cpu-limit-s", "0.001", "--failure-reward", "0.05"),
     )
     for record in history(folder):
         assert (record["status"], record["reward"]) == ("timeout", 0.05)

@@ -1,0 +1,112 @@
+"""Tests of screen.py: each test of the chain against rules whose fate can be worked out by hand."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from dsl import CONSTRAINTS, OPERANDS, Rule, SearchSpace
+from rules import NAMED_RULES
+from screen import TESTS, probe, screen, updates
+
+# What people made, and what is known to train well, in several spellings and scales.
+GOOD = [
+    "g 1 id id left",
+    "g 1 neg id left | 1 r1 id id sub | r2 1 id id sub",
+    "m 1 id id left",
+    "adam 1 drop0.5 id mul",
+    "rmsprop 1 clip1e-5 id left",
+    "sign_m 1 id id mul",
+    "sign_g sign_m id id mul | r1 g exp id mul",
+    "g 1e-1w id id add",
+    "m g2 id exp div",
+]
+BAD = {
+    "ignores the gradient": [
+        "1 1e-4w id id add",
+        "noise 1e-1w exp drop0.5 mul",
+        "1 g id id left",
+        "1e-2w 1 id id left | r1 g id id left",
+        "ld cd id id mul",
+    ],
+    "not finite": ["g 1 id drop0.5 mul | r1 r1 id drop0.5 mul | 1 r2 id log sub"],
+    "constant": ["v 1 sign id left", "sign_g 1 id id mul | r1 r1 id id mul | r2 g sign clip1e-3 left"],
+    "ignores the direction": [
+        "g 1 neg id left",  # climbs
+        "m sign_m id id mul",  # |m|
+        "v 1 id id left",
+        "1e-1w g3 id clip1e-5 add",  # decay with hardly any gradient
+    ],
+    "does not descend": ["g3 1 id clip1e-5 mul"],
+}
+
+
+@pytest.mark.parametrize(
+    "rule", [*GOOD, *(named.rule for named in NAMED_RULES.values() if named.source == "human")]
+)
+def test_rules_that_train_well_pass(rule):
+    assert screen(Rule.parse(rule)) is None
+
+
+@pytest.mark.parametrize("reason, rule", [(reason, rule) for reason in BAD for rule in BAD[reason]])
+def test_hopeless_rules_are_rejected_for_the_right_reason(reason, rule):
+    assert screen(Rule.parse(rule)) == reason
+
+
+def test_every_test_has_a_rule_that_only_it_catches():
+    assert BAD.keys() == TESTS.keys()
+
+
+def test_a_rule_ignores_the_gradient_exactly_if_its_update_does():
+    """Against brute force: the same weights and random draws, other gradients, other updates."""
+    rng = random.Random(0)
+    spaces = [SearchSpace(depth, constraints=tuple(CONSTRAINTS.values())) for depth in (1, 2)]
+    w = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
+    found = 0
+    for rule in [space.sample(rng) for space in spaces for _ in range(300)]:
+        runs = []
+        for seed in (1, 2):
+            generator = torch.Generator().manual_seed(seed)
+            gradient = lambda g=generator: torch.randn(2, 50, generator=g)  # noqa: E731
+            runs.append(torch.stack(list(updates(rule, w, gradient, steps=3))))
+        if TESTS["ignores the gradient"](rule):
+            found += 1
+            assert torch.equal(runs[0].nan_to_num(7.0), runs[1].nan_to_num(7.0)), rule
+    assert found > 50
+
+
+def test_share_of_strings_without_gradient_is_the_one_that_counting_gives():
+    """Of a string's operands a left one alone counts under `left`, else both must be gradient-free."""
+    free, operands = 6, 16  # 1, noise and four multiples of w
+    expected = (free / operands) * (1 / 5) + (free / operands) ** 2 * (4 / 5)
+    rng = random.Random(1)
+    space = SearchSpace(1)
+    n = 20_000
+    share = sum(TESTS["ignores the gradient"](space.sample(rng)) for _ in range(n)) / n
+    assert expected == pytest.approx(0.1875)
+    assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+
+
+def test_probe_follows_the_true_gradient_as_closely_as_its_noise_allows():
+    """The gradient itself has signal and noise of equal power: a cosine of 1 / sqrt(2)."""
+    update, mean = probe(Rule.parse("g 1 id id left"))
+    cosine = torch.cosine_similarity(update.double(), mean.double(), dim=2, eps=1e-300)
+    assert torch.allclose(cosine, torch.full_like(cosine, 0.5**0.5), atol=0.1)  # 512 weights
+    average = torch.cosine_similarity(
+        probe(Rule.parse("m 1 id id left"))[0].double(), mean.double(), dim=2, eps=1e-300
+    )
+    assert (average.mean(0) > cosine.mean(0)).all()  # averaging takes noise away
+    assert torch.allclose(mean.std(1), torch.tensor([1, 1e-1, 1e-2, 1e-3, 1e-4]), rtol=0.2)
+
+
+def test_screening_is_the_same_every_time_and_leaves_the_global_generator_alone():
+    rng = random.Random(2)
+    space = SearchSpace(2, operands=tuple(OPERANDS))
+    rules = [space.sample(rng) for _ in range(40)]
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = [screen(rule) for rule in rules]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [screen(rule) for rule in reversed(rules)] == first[::-1]
+    assert None in first and len(set(first)) > 2
