@@ -174,6 +174,11 @@ def one():
         yield single
 
 
+def hear_interrupts():
+    """Undo what nohup and background jobs of a shell pass on: an ignored SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def script(tmp_path):
     """Start a program in a session of its own; everything it left behind is killed at the end."""
@@ -190,6 +195,7 @@ def script(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
         started.append(program)
         return program
