@@ -7,7 +7,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 ARGS ?=
-FIGURES ?= runs/figures
+FIGURES := $(if $(FIGURES),$(FIGURES),runs/figures-$(shell date +%Y%m%d-%H%M%S))
 
 .PHONY: search test lint figures clean
 

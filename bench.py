@@ -223,7 +223,7 @@ BENCHES = {"controller": bench_controller, "child": bench_child}
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="bench.py", description=__doc__)
-    parser.add_argument("name", choices=(*BENCHES, "all"), help="what to time")
+    parser.add_argument("name", nargs="?", default="all", choices=(*BENCHES, "all"), help="what to time")
     add_settings(parser, Config)
     args = parser.parse_args(argv)
     start_worker()  # one thread, as in search.py's workers

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import setting
-from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_VALIDATION, DataError, load
+from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION, DataError, load
 from dsl import Rule, RuleOptimizer
 from screen import screen
 
@@ -126,6 +126,16 @@ def flatten_parameters(net: nn.Module) -> nn.Parameter:
     return flat
 
 
+def check_epoch(config: ChildConfig) -> None:
+    """Raise DataError if an epoch asks for more images than there are, or fewer than a batch has."""
+    most = NUM_IMAGES[config.dataset][0] - NUM_VALIDATION
+    if not config.batch_size <= config.epoch_size <= most:
+        raise DataError(
+            f"--epoch-size is {config.epoch_size}; it must be {config.batch_size} (a batch) to {most} "
+            f"(what {config.dataset} has beside its {NUM_VALIDATION} held-out images)"
+        )
+
+
 class Pictures:
     """The images that a child sees: training subset and validation subset of one data set.
 
@@ -135,13 +145,7 @@ class Pictures:
     def __init__(self, config: ChildConfig):
         self.data = load(config.dataset, Path(config.data))
         pool, held_out = self.data.split()
-        if config.epoch_size > len(pool):
-            raise DataError(
-                f"{config.dataset} has {len(pool):,} training images beside its "
-                f"{NUM_VALIDATION:,} held-out ones; --epoch-size {config.epoch_size} is too many"
-            )
-        if config.epoch_size < config.batch_size:
-            raise DataError(f"--epoch-size must be at least --batch-size, {config.batch_size}")
+        check_epoch(config)
         self.training, self.validation = pool[: config.epoch_size], held_out[: config.num_validation]
         # The mean and spread of each channel, from the training subset alone, exactly.
         images = self.data.train_images[np.sort(self.training)]

@@ -59,7 +59,9 @@ def check(config) -> None:
             ):
                 bounds = [f"at least {allowed['low']}"] * (allowed["low"] > -math.inf)
                 bounds += [f"at most {allowed['high']}"] * (allowed["high"] < math.inf)
-                raise ConfigError(f"{flag} is {item}; it must be {' and '.join(bounds) or 'finite'}")
+                if not math.isfinite(item):
+                    bounds.insert(0, "finite")
+                raise ConfigError(f"{flag} is {item}; it must be {' and '.join(bounds)}")
 
 
 class Parser(argparse.ArgumentParser):

@@ -45,7 +45,8 @@ class ControllerConfig:
         0.8, "trpo: each trial's step over the one before", low=0.01, high=0.99
     )
     controller_lr: float = setting(1e-5, "ppo, reinforce: learning rate of Adam", low=0)
-    ppo_clip: float = setting(0.2, "ppo: clip range of the ratio", low=0)
+    # UNSPECIFIED: PPO's clip range and inner epochs.
+    ppo_clip: float = setting(0.2, "ppo: clip range of the ratio", low=1e-6)
     ppo_epochs: int = setting(4, "ppo: gradient steps on each batch", low=1)
 
 

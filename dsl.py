@@ -134,7 +134,7 @@ OPERANDS: dict[str, Operand] = {
                        lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress)))),
     "rd":      Operand("rd",       r"\mathrm{rd}",
                        lambda s: s.constant(0.5 * (1 + math.cos(math.pi * (s.progress / 2 % 1))))),
-    # Annealed noise: here 1/(1+t)^0.55 is a variance, as where the schedule comes from.
+    # UNSPECIFIED: whether the annealed 1/(1+t)^0.55 is a standard deviation too; here a variance.
     "anoise":  Operand("anoise",   r"\epsilon_t",
                        lambda s: s.normal((1 + s.completed) ** (-0.55 / 2))),
 }
@@ -315,10 +315,11 @@ class Rule:
                 what = f"unknown {kind} '{token}' at token {len(tokens) + 1}"
                 fail(f"{what}; allowed: {' '.join(allowed)}", *span)
             tokens.append(token)
-        if not tokens or len(tokens) % GROUP or token == "|":
-            missing = GROUP - len(tokens) % GROUP
-            lengths = "a rule has 5, 10, 15 or 20"
-            fail(f"wrong length: {len(tokens)} tokens; {lengths}, {missing} are missing", len(text), 0)
+        if tokens and token == "|":
+            fail("nothing follows the last '|'", *span)
+        if not tokens or len(tokens) % GROUP:
+            wrong = f"wrong length: {len(tokens)} tokens; a rule has 5, 10, 15 or 20"
+            fail(f"{wrong}, so it lacks {GROUP - len(tokens) % GROUP}", len(text), 0)
         return Rule(tuple(tokens))
 
     @property
@@ -446,15 +447,17 @@ def apply_rule(
 
 @lru_cache(maxsize=1)
 def _probe() -> dict[str, Tensor]:
-    """Return every operand, float64 [48], after 20 steps of noisy gradients at four scales."""
+    """Return every operand, float64 [96], after 20 steps of noisy gradients at four scales."""
     generator = torch.Generator().manual_seed(2)
-    scale = torch.tensor([1.0, 1e-2, 1e-4, 1e-6], dtype=torch.float64).repeat_interleave(12)
-    w, mean = torch.randn(2, 48, generator=generator, dtype=torch.float64)
+    scale = torch.tensor([1.0, 1e-2, 1e-4, 1e-6], dtype=torch.float64).repeat_interleave(24)
+    w, mean = torch.randn(2, 96, generator=generator, dtype=torch.float64)
+    w *= torch.tensor([1.0, 1e-1, 1e-2, 1e-3], dtype=torch.float64).repeat(24)  # some pass each clip
     state: dict = {}
     group = {"betas": (0.9, 0.999, 0.999), "eps": 1e-8, "total_steps": 100}
     for _ in range(20):
-        noise = torch.randn(48, generator=generator, dtype=torch.float64)
-        step = ParameterStep(w, scale * (mean + noise), state, group, generator)
+        noise = torch.randn(96, generator=generator, dtype=torch.float64)
+        # Noise beyond the mean, so that g and m often differ in sign.
+        step = ParameterStep(w, scale * (mean + 2 * noise), state, group, generator)
         values = {token: operand.value(step) for token, operand in OPERANDS.items()}
     return values
 

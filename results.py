@@ -140,6 +140,12 @@ def default_folder(script: str, name: str, seed: int) -> Path:
     return folder
 
 
+def check_new(folder: Path) -> None:
+    """Raise RunError if there is something in the place of a new run folder."""
+    if folder.exists() or folder.is_symlink():
+        raise RunError(f"{folder} exists already; nothing was changed, choose another --out")
+
+
 def environment(threads: int) -> dict:
     """Return what a result may depend on beside the config: versions, processor, threads, command."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
@@ -201,8 +207,7 @@ class Run:
         Raises:
             RunError: the folder exists or cannot be made.
         """
-        if folder.exists() or folder.is_symlink():
-            raise RunError(f"{folder} exists already; nothing was changed, choose another --out")
+        check_new(folder)
         start = {"format": FORMAT, "start": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "end": None}
         texts = {
             "config.json": json.dumps(config, indent=1) + "\n",
@@ -265,10 +270,10 @@ class Run:
             writer.writerows(rows)
         self.replace(name, text.getvalue())
 
-    def finish(self, **extra) -> None:
-        """Write the end time, and what else belongs there, into meta.json."""
+    def finish(self) -> None:
+        """Write the end time into meta.json: the run is complete."""
         meta = json.loads((self.folder / "meta.json").read_text("utf-8"))
-        meta |= {"end": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **extra}
+        meta["end"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.replace("meta.json", json.dumps(meta, indent=1) + "\n")
 
     def close(self) -> None:

@@ -85,6 +85,7 @@ NAMED_RULES: dict[str, NamedRule] = {name: NamedRule(*entry) for name, *entry in
 ]}
 # fmt: on
 
+# DEVIATION: bias-corrected averages, so Momentum is dampened, unlike TensorFlow's optimizers.
 HUMAN = ("sgd", "momentum", "rmsprop", "adam")  # those that the paper compares with
 
 

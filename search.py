@@ -5,7 +5,7 @@ Bello et al., ICML 2017, section 3.3 and Figure 4.
     python search.py --preset laptop              # minutes on two cores
     python search.py --workers 100                # the paper's setting
     python search.py --algorithm random           # what the controller must beat
-    python search.py --resume runs/...            # go on after Ctrl-C, a crash or a power cut
+    python search.py --resume runs/...            # go on after Ctrl-C or a crash
 
 Batches of 5 rules go through the workers' queue. Batch k is sampled after update k - 1 - lag, so
 `lag + 1` batches are in flight; update k waits for all of batch k. The history thus depends on
@@ -13,6 +13,7 @@ Batches of 5 rules go through the workers' queue. Batch k is sampled after updat
 Read next: results.py for what a run leaves behind, plots/ for its figures.
 """
 
+import contextlib
 import os
 import sys
 import textwrap
@@ -30,7 +31,15 @@ import torch
 import data
 import results
 from baselines import Evolution, EvolutionConfig, RandomSearch
-from child import ChildConfig, ChildResult, evaluate_rule, open_pictures, resolve_precision, start_worker
+from child import (
+    ChildConfig,
+    ChildResult,
+    check_epoch,
+    evaluate_rule,
+    open_pictures,
+    resolve_precision,
+    start_worker,
+)
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, SUBSETS, Rule, SearchSpace
@@ -44,7 +53,7 @@ RECENT = 100  # rules over which the progress line and the diagnostics look back
 
 @dataclass(frozen=True)
 class Config(ChildConfig, EvolutionConfig, ControllerConfig):
-    """All that determines a run's history; defaults are the paper's setting."""
+    """All that determines a run's history; defaults are the paper's setting, as far as we know it."""
 
     algorithm: str = setting("trpo", "what proposes rules", choices=ALGORITHMS)
     samples: int = setting(10_000, "rules to sample", low=1)
@@ -54,11 +63,15 @@ class Config(ChildConfig, EvolutionConfig, ControllerConfig):
     iterations: int = setting(2, "groups of five tokens in a rule", low=1, high=MAX_GROUPS)
     subset: str = setting("compact", "operands and functions to choose from", choices=SUBSETS)
     constraints: tuple[str, ...] = setting(tuple(CONSTRAINTS), "rules of legality", choices=CONSTRAINTS)
-    seed: int = setting(0, "of the controller: which rules are sampled", low=0)
-    child_seed: int = setting(0, "of every child: weights, order of images, random operands", low=0)
+    seed: int = setting(0, "of the controller: which rules are sampled", low=0, high=2**63 - 1)
+    child_seed: int = setting(
+        0, "of every child: weights, order of images, random operands", low=0, high=2**63 - 1
+    )
     # UNSPECIFIED: the reward of a rule that diverged.
     failure_reward: float = setting(0.0, "reward of a rule that diverged or failed", low=-1, high=1)
-    cpu_limit_s: float = setting(600.0, "CPU seconds that one rule may use; 0 is no limit", low=0)
+    cpu_limit_s: float = setting(
+        600.0, "CPU seconds that one rule may use; below a microsecond is no limit", low=0, high=1e7
+    )
 
 
 LAPTOP = {
@@ -291,19 +304,23 @@ class Search:
     def show_progress(self) -> None:
         """Show rules done, speed, reward, duplicates, failures and time left."""
         done, new = len(self.records), len(self.records) - len(self.recorded)
-        if new <= 0:
+        if done < len(self.recorded):
             return self.progress.update(f"replaying {done}/{len(self.recorded)} recorded rules")
+        if new == 0:
+            return self.progress.update("waiting for the first rule")
         elapsed = time.monotonic() - self.start_s
         recent = [record["reward"] for record in self.records[-RECENT:]]
         best = max(record["reward"] for record in self.records)
         duplicates = sum(record["cached_from"] is not None for record in self.records)
         rejected = sum(record["status"] == "rejected" for record in self.records)
-        failed = sum(record["status"] not in ("ok", "rejected") for record in self.records)
+        diverged = sum(record["status"] == "diverged" for record in self.records)
+        failed = sum(record["status"] in ("error", "timeout", "crashed") for record in self.records)
         left = timedelta(seconds=round(elapsed / new * (self.config.samples - done)))
         return self.progress.update(
             f"{done}/{self.config.samples} rules  {left} left  {3600 * new / elapsed:,.0f}/h  "
             f"mean {sum(recent) / len(recent):.3f}  best {best:.3f}  "
-            f"duplicates {duplicates}  rejected {rejected}  failed {failed}"
+            f"duplicates {duplicates}  rejected {rejected}  diverged {diverged}"
+            + (f"  failed {failed}" if failed else "")
         )
 
 
@@ -350,7 +367,7 @@ def make_parser() -> Parser:
 
 
 def configure(args) -> Config:
-    """Return the resolved config; everything that can be wrong is found here, before anything is made.
+    """Return the resolved config; what can be wrong with settings is found before anything is made.
 
     Raises:
         ValueError: what is wrong and what is allowed.
@@ -365,7 +382,10 @@ def configure(args) -> Config:
         config = from_dict(Config, results.read_config(args.resume))
     else:
         config = resolve(Config, args, PRESETS[args.preset or "paper"])
+        if args.out is not None:
+            results.check_new(args.out)
         dataset = data.choose(config.dataset, Path(config.data))
+        check_epoch(replace(config, dataset=dataset))
         if config.dataset != dataset == data.SAMPLE:
             print(
                 "WARNING: CIFAR-10 is not on disk; the embedded Fashion-MNIST sample takes its place.\n"
@@ -374,13 +394,17 @@ def configure(args) -> Config:
             )
         config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
     make_space(config)
-    data.prepare(config.dataset, Path(config.data))
-    open_pictures(child_config(config))
     return config
 
 
-def open_run(args, config: Config) -> results.Run | None:
-    """Return the run folder, made or reopened; None if the run is complete already.
+def is_complete(folder: Path, config: Config) -> bool:
+    """Return whether a run has all its records and was ended."""
+    recorded = len(results.read_lines(folder / "records.jsonl"))
+    return recorded >= config.samples and results.read_meta(folder)["end"] is not None
+
+
+def open_run(args, config: Config) -> results.Run:
+    """Return the run folder, made or reopened.
 
     Raises:
         results.RunError: it cannot be made, or another process writes to it.
@@ -390,8 +414,6 @@ def open_run(args, config: Config) -> results.Run | None:
         name = f"{args.preset or 'paper'}-{config.algorithm}"
         folder = args.out or results.default_folder("search", name, config.seed)
         return results.Run.create(folder, asdict(config), environment)
-    if len(results.read_lines(args.resume / "records.jsonl")) >= config.samples:
-        return None
     run = results.Run.reopen(args.resume)
     before = results.read_meta(run.folder)
     changed = [
@@ -411,19 +433,22 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # sums on several threads round differently; the history must not
     try:
         config = configure(args)
+        if args.resume is not None and is_complete(args.resume, config):
+            print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
+            return 0
+        data.prepare(config.dataset, Path(config.data))
+        open_pictures(child_config(config))
         run = open_run(args, config)
     except ValueError as error:
         parser.error(str(error))
-    if run is None:
-        print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
-        return 0
 
     workers = args.workers or WORKERS.get(args.preset) or os.cpu_count()
     resume = f"python search.py --resume {run.folder}"
-    with run:
+    with run, contextlib.ExitStack() as cleanup:
         progress = Progress(run.folder / "log.txt")
-        pool = WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=("child",))
         try:
+            pool = WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=("child",))
+            cleanup.callback(pool.kill_workers)
             search = Search(config, pool, run, progress)
             settings = "  ".join(f"{name}={value}" for name, value in asdict(config).items())
             progress.say(textwrap.fill(settings, 100))
@@ -440,16 +465,20 @@ def main(argv: list[str] | None = None) -> int:
         except (results.RunError, OSError) as error:
             progress.say(f"search.py: error: {error}. What was finished is kept; go on with: {resume}")
             return 1
-        finally:
-            pool.kill_workers()
     from plots import learning_curve  # late: workers import this file too, and need no matplotlib
 
     picture, _ = learning_curve.draw([run.folder], run.folder / "learning_curve.png")
     print(f"\n{costs(run.folder)}\n\n{summary(run.folder)}\n")
     print(f"{run.folder} holds the run; its learning curve is {picture}")
-    print("Next: python rules.py show 'RULE' explains a rule of its hall_of_fame.csv")
+    best = results.best_distinct(results.read_lines(run.folder / "records.jsonl"), 1)
+    print(
+        "\n".join(f"Next: python rules.py show '{record['rule']}' explains the best" for record in best)
+    )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before the run began, or after its end
+        sys.exit(130)

@@ -73,7 +73,8 @@ def draw_steps(axes: plt.Axes, groups: list[Group]) -> list[tuple]:
             axes.axhline(limit, color=group.color, lw=1, ls=style.DASHED)
             labels.append((limit, f"limit {limit:g}", group.color))
     highest = max([highest, *(limit for limit, _, _ in labels)]) or 1.0
-    labels.append((0.0, f"{rejected:,} rejected", style.DIVERGED))
+    if any(group.algorithm == "trpo" for group in groups):  # others have no line search
+        labels.append((0.0, f"{rejected:,} rejected", style.DIVERGED))
     axes.set(ylim=(-0.04 * highest, 1.1 * highest), xlabel="updates", ylabel="nats")
     axes.set_title("KL of each update")
     return labels

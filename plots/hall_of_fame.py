@@ -72,6 +72,8 @@ def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, d
     axes.tick_params(labelbottom=False)
     strip.set(ylim=(len(chosen), -1), yticks=[], xlabel="learning rate")
     strip.set_ylabel("diverged", fontsize=8)
+    if all(len(line.get_xdata()) == 0 for line in strip.lines):
+        strip.text(0.5, 0.45, "none", transform=strip.transAxes, ha="center", va="center", fontsize=8)
     strip.grid(visible=False, axis="y")
 
 

@@ -96,7 +96,7 @@ def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
     for group in groups:
         counts, number = Counter(map(kind, group.records)), len(group.runs)
         label = f"{group.label}, {number} seeds" if number > 1 else group.label
-        trained.append((dot(color=group.color), f"{label}: {counts['trained']:,} rules trained"))
+        trained.append((dot(color=group.color), f"{label}: {counts['trained']:,} rules scored"))
         hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
         duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}"))
     if any(len(group.runs) > 1 for group in groups):

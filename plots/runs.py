@@ -183,9 +183,15 @@ def notes(groups: list[Group]) -> str:
     not finished."""
     text = "".join(f"{group.label}: {group.settings}. " for group in groups if group.settings)
     runs, ours = all_runs(groups), {}
+    searched = runs[0].config
+    constraints = ", ".join(searched["constraints"]) or "none"
+    text += f"Depth {searched['iterations']}, tokens: {searched['subset']}, constraints: {constraints}. "
     for config in (run.config for run in runs):
         learning = fields(ControllerConfig) if config["algorithm"] in CONTROLLERS else ()
         for field in (*learning, *(f for f in fields(ChildConfig) if f.name not in TITLED)):
+            algorithms, colon, _ = field.metadata["help"].partition(":")  # "ppo, reinforce: ..."
+            if colon and config["algorithm"] not in algorithms.split(", "):
+                continue
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             if (value := config.get(field.name, default)) != default:
                 ours[f"{field.name} {value} (there {default})"] = None

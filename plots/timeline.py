@@ -77,7 +77,8 @@ def draw_run(axes: plt.Axes, run: Run, scale: Normalize) -> str:
             bars.set_facecolor([COLORS(scale(j["reward"])) if trained else style.DIVERGED for j in mine])
             edge = style.DARK if trained else style.DIVERGED  # white would look like idle time
             bars.set_edgecolor([edge if "key" in j else "black" for j in mine])
-            bars.set_linewidth([0.3 if "key" in j else 1.0 for j in mine])
+            # An outline only where it leaves something of the bar to see.
+            bars.set_linewidth([(0.3 if len(work) < 200 else 0.0) if "key" in j else 1.0 for j in mine])
             bars.set(gid=f"{worker} {'trained' if trained else 'failed'}", rasterized=len(work) > RASTER)
     for since, until in cut:
         x = clock(np.array(since), first_s, cut)

@@ -442,6 +442,17 @@ def test_only_weights_that_are_not_finite_count_as_diverged(config):
 RANDOM = ["noise g drop0.5 id add", "g m drop0.3 drop0.1 add"]
 
 
+def test_random_operands_follow_the_childs_seed(config):
+    """One step of a rule of noise alone moves the weights by the noise of a generator with that seed."""
+    for seed in (0, 7):
+        training = Training("noise 1 id id left", 0.1, config, seed)
+        start = training.weights.detach().clone()
+        training.train(1)
+        generator = torch.Generator().manual_seed(seed)
+        noise = 0.01 * torch.randn(len(start), generator=generator)
+        assert torch.equal(training.weights.detach(), start - 0.1 * noise)
+
+
 @pytest.mark.parametrize("rule", [ADAM, *RANDOM])
 def test_same_seed_same_score_bit_for_bit_and_another_seed_another(config, rule):
     first, again, other = (outcome(evaluate_rule(rule, config, seed)) for seed in (5, 5, 6))

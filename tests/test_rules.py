@@ -202,7 +202,7 @@ def test_find_takes_names_strings_and_rules(text):
         ("powersing", "powersign"),
         ("", "rules.py list"),
         ("zzz", "rules.py list"),
-        ("g 1 id", "2 are missing"),
+        ("g 1 id", "it lacks 2"),
         ("g 1 id id plus", "unknown binary function 'plus'"),
         ("g g0 id id mul", "\n    ^^"),
     ],

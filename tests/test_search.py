@@ -220,6 +220,27 @@ def test_run_folder_holds_what_the_format_promises(tmp_path):
     assert meta["end"] is not None and meta["threads"] == 1
 
 
+def test_human_scores_depend_on_the_child_seed_alone(tmp_path):
+    runs = (
+        run(tmp_path / "a", "--samples", "5"),
+        run(tmp_path / "b", "--samples", "5", "--seed", "1"),
+        run(tmp_path / "c", "--samples", "5", "--child-seed", "1"),
+    )
+    lines = [results.read_lines(folder / "baselines.jsonl") for folder in runs]
+    a, b, c = ([line["reward"] for line in humans] for humans in lines)
+    assert a == b != c
+
+
+def test_distinct_keys_is_the_share_among_the_last_hundred_rules(tmp_path):
+    folder = run(tmp_path / "run", "--samples", "150", "--max-kl", "0.3", "--epochs", "1")
+    keys = [record["key"] for record in results.read_lines(folder / "records.jsonl")]
+    updates = results.read_lines(folder / "updates.jsonl")
+    for update in updates:
+        recent = keys[max(0, update["samples"] - 100) : update["samples"]]
+        assert update["distinct_keys"] == len(set(recent)) / len(recent)
+    assert updates[-1]["distinct_keys"] != len(set(keys)) / len(keys)
+
+
 def test_a_human_rule_scores_the_same_as_baseline_and_as_sample(tmp_path):
     folder = run(tmp_path / "run", "--algorithm", "random", "--samples", "200")
     humans = {line["rule"]: line for line in results.read_lines(folder / "baselines.jsonl")}
@@ -297,6 +318,21 @@ def test_complete_run_resumes_to_nothing(tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_run_killed_between_its_last_record_and_its_end_is_completed(tmp_path):
+    folder = run(tmp_path / "run")
+    names = ("records.jsonl", "updates.jsonl", "hall_of_fame.csv")
+    before = [(folder / name).read_text() for name in names]
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"end": None}))
+    (folder / "updates.jsonl").write_text("".join(before[1].splitlines(keepends=True)[:-2]))
+    (folder / "hall_of_fame.csv").unlink()
+    (folder / "controller.pt").unlink()
+    assert search.main(["--resume", str(folder)]) == 0
+    assert [(folder / name).read_text() for name in names] == before
+    assert (folder / "controller.pt").exists()
+    assert results.read_meta(folder)["end"] is not None
+
+
 def test_resume_refuses_records_that_do_not_replay(tmp_path, capfd):
     folder = run(tmp_path / "run")
     lines = (folder / "records.jsonl").read_text().splitlines()
@@ -352,6 +388,9 @@ WRONG = {
     "too many images": ["--epoch-size", "10001"],
     "epoch smaller than a batch": ["--epoch-size", "50"],
     "no rates": ["--lr-exponents="],
+    "huge seed": ["--seed", str(2**63)],
+    "huge child seed": ["--child-seed", str(2**63)],
+    "endless limit": ["--cpu-limit-s", "1e300"],
     "resume of no run": ["--resume", "nowhere"],
     "resume with a flag": ["--resume", "nowhere", "--samples", "5"],
     "data root cannot be made": ["--data", "/dev/null/data"],
@@ -371,6 +410,25 @@ def test_bad_input_is_one_line_and_exit_code_2_and_creates_nothing(tmp_path, mon
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1 and captured.err.startswith("search.py: error: ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [["--out", "."], ["--epoch-size", "99999"], ["--samples", "0"]])
+def test_nothing_is_unpacked_for_a_search_that_cannot_start(tmp_path, monkeypatch, capfd, flags):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        search.main(["--preset", "laptop", *flags])
+    assert exit.value.code == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_without_cifar10_warns_and_the_config_names_what_was_taken(tmp_path, capfd):
+    args = search.make_parser().parse_args(["--preset", "laptop", "--data", str(tmp_path)])
+    config = search.configure(args)
+    assert (config.dataset, config.precision == "auto") == (data.SAMPLE, False)
+    assert "python data.py cifar10" in capfd.readouterr().err
+    search.configure(search.make_parser().parse_args([*TINY]))
+    assert capfd.readouterr().err == ""  # asked for by name
 
 
 def test_damaged_data_is_refused_before_a_run_is_made(tmp_path, capfd):
