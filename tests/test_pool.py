@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import os
+import platform
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from pool import TaskError, TimeLimit, WorkerDied, WorkerPool
+from pool import TaskError, TimeLimit, WorkerDied, WorkerPool, usable_cores
 
 DEADLINE_S = 60.0  # for a busy machine; nothing here waits that long when all is well
 FOREVER_S = 600.0
@@ -103,6 +105,7 @@ DEATHS = {
     "exit code 5": lambda: sys.exit(5),
     "signal 9, Killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "signal 11, Segmentation fault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "signal 40": lambda: os.kill(os.getpid(), 40),  # one of those without a name
 }
 
 
@@ -125,6 +128,28 @@ def burn(log, cpu_s=FOREVER_S):
 def burn_in_c(log):
     append(log)
     deque(itertools.repeat(0), maxlen=0)  # holds the interpreter and never comes back
+
+
+def exhaust_memory(log):
+    """Ask for more than the address space that is left."""
+    append(log)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 50_000_000, hard))
+    try:
+        return bytearray(10**9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+KEPT = []
+
+
+def fragment_memory():
+    """Free all but the last of many small blocks, which the allocator therefore holds on to."""
+    blocks = [b"x" * 60_000 for _ in range(4_000)]
+    KEPT.append(blocks[-1])
+    return os.getpid()
 
 
 def blob(size):
@@ -155,7 +180,7 @@ def make_lambda():
 @contextlib.contextmanager
 def pool_of(workers, **settings):
     """A pool that is killed at the end, so that a failing test cannot hang."""
-    pool = WorkerPool(workers, preload=("pytest",), at_once=workers, **settings)
+    pool = WorkerPool(workers, preload=("pytest",), **{"at_once": workers, **settings})
     try:
         yield pool
     finally:
@@ -369,6 +394,78 @@ def test_a_worker_that_dies_while_idle_costs_no_task(one):
     os.kill(before, signal.SIGKILL)
     until(lambda: not alive({before}))
     assert one.submit(os.getpid).result(DEADLINE_S) not in (None, before)
+
+
+def test_a_task_that_runs_out_of_memory_fails_alone_and_the_worker_lives_on(one, tmp_path):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    error = one.submit(exhaust_memory, tmp_path / "log").exception(DEADLINE_S)
+    assert type(error) is TaskError and "MemoryError" in str(error)
+    assert (tmp_path / "log").read_text() == "x\n"
+    assert one.submit(os.getpid).result(DEADLINE_S) == before
+
+
+def test_tasks_survive_the_death_of_the_process_that_forks_the_workers(script, tmp_path):
+    program = script("""
+if __name__ == "__main__":
+    from multiprocessing import forkserver
+    with WorkerPool(2) as pool:
+        running = [pool.submit(wait_for, folder) for _ in range(2)]
+        until(lambda: len(list(Path(folder).glob("[0-9]*"))) == 2)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        (Path(folder) / "go").touch()
+        print(len(wait(running).done), sorted(pool.map(add, range(6))))
+        assert all(future.exception() is None for future in running)
+""")
+    out, err = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, out, err) == (0, "2 [0, 1, 2, 3, 4, 5]\n", "")
+    until(nothing_left_of(program), "the end of all processes")
+
+
+# --- many workers on few cores --------------------------------------------------------------------
+
+
+def test_no_more_tasks_run_at_once_than_may_and_the_others_follow(tmp_path):
+    with pool_of(6, at_once=2) as pool:
+        futures = [pool.submit(wait_for, tmp_path) for _ in range(8)]
+        until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 2, "two tasks")
+        assert sum(future.running() for future in futures) == 2
+        assert futures[-1].cancel()  # what waits its turn has not begun
+        (tmp_path / "go").touch()
+        pids = [future.result(DEADLINE_S) for future in futures[:-1]]
+    assert len(set(pids)) > 2  # every worker gets its turn
+
+
+def test_usable_cores_are_those_that_the_process_may_run_on():
+    assert usable_cores() == int(subprocess.check_output(["nproc"], env={"PATH": os.environ["PATH"]}))
+
+
+def test_as_many_tasks_run_at_once_as_there_are_usable_cores(script, tmp_path):
+    program = script("""
+if __name__ == "__main__":
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    with WorkerPool(3) as pool:
+        futures = [pool.submit(wait_for, folder) for _ in range(3)]
+        until(lambda: list(Path(folder).glob("[0-9]*")))
+        print(sum(future.running() for future in futures))
+        (Path(folder) / "go").touch()
+""")
+    out, err = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, out, err) == (0, "1\n", "")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
+def test_a_worker_that_is_done_gives_its_memory_back(one):
+    pid = one.submit(fragment_memory).result(DEADLINE_S)
+    resident = Path(f"/proc/{pid}/statm")
+    until(lambda: int(resident.read_text().split()[1]) * resource.getpagesize() < 120_000_000)
+
+
+def test_a_hundred_workers_all_work(tmp_path):
+    with pool_of(100) as pool:
+        futures = [pool.submit(wait_for, tmp_path) for _ in range(100)]
+        until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 100, "a hundred tasks")
+        (tmp_path / "go").touch()
+        assert len({future.result(DEADLINE_S) for future in futures}) == 100
 
 
 # --- the CPU limit --------------------------------------------------------------------------------
