@@ -18,7 +18,7 @@ from threading import Lock
 
 from pool import TaskError
 
-CONNECT_S = 30  # seconds to wait for the scheduler
+CONNECT_S = 10  # seconds to wait for the scheduler
 _one_at_a_time = Lock()  # tasks of a process share its random state and its CPU clock
 
 
