@@ -10,9 +10,12 @@ taken of neighbours. Every figure is a median with the 10th and 90th percentile.
 RESULTS.md says what was measured on which machine.
 """
 
+import math
+import os
 import random
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +39,7 @@ from child import (
 from config import ConfigError, Parser, add_settings, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, SUBSETS, RuleOptimizer, SearchSpace
+from pool import WorkerPool, usable_cores
 from progress import Progress
 from results import environment
 from rules import NAMED_RULES
@@ -108,6 +112,33 @@ def bench_controller(config: Config, rounds: int = 30) -> None:
         rows.append([f"depth {depth}", *(spread(times[name], 1e3) for name in steps)])
     print(f"One batch of 5 rules, sampling and update, ms, median [10-90 %] of {rounds}\n")
     print(table(["", "TRPO", "PPO", "REINFORCE"], rows))
+    print()
+    simulate_workers()
+
+
+def simulate_workers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, batches: int = 76) -> None:
+    """Print how well one controller feeds many workers, whose rules are tasks that only sleep."""
+    space = SearchSpace(2, constraints=tuple(CONSTRAINTS.values()))
+    controller = Controller(space, "trpo", ControllerConfig(), seed=0)
+    with WorkerPool(workers, at_once=workers) as pool:
+        for future in [pool.submit(time.sleep, 1) for _ in range(workers)]:  # until all have started
+            future.result()
+        start_s, start_cpu_s, in_flight = time.perf_counter(), time.process_time(), deque()
+        for batch in range(batches + lag + 1):
+            if batch < batches:
+                rules = controller.ask(5)
+                in_flight.append((rules, [pool.submit(time.sleep, rule_s) for _ in rules]))
+            if batch > lag:
+                rules, futures = in_flight.popleft()
+                for future in futures:
+                    future.result()
+                controller.tell(rules, [0.1, 0.2, 0.3, 0.4, 0.5])
+        wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+    rate, most = 5 * batches / wall_s, workers / rule_s
+    print(
+        f"{workers} workers that sleep {rule_s:.0f} s a rule: {rate:.2f} of {most:.2f} rules a second,"
+    )
+    print(f"{rate / most:.0%}; the parent is busy {cpu_s / wall_s:.0%} of the time")
 
 
 # --- one rule -------------------------------------------------------------------------------------
@@ -218,7 +249,60 @@ def bench_steps(config: Config, rounds: int = 60) -> None:
     print(table(head, rows))
 
 
-BENCHES = {"controller": bench_controller, "child": bench_child}
+# --- the workers ----------------------------------------------------------------------------------
+
+
+def work(config: ChildConfig) -> int:
+    """Score a rule, as a worker does, and return the worker's process."""
+    evaluate_rule("g m id id left", config, seed=0)
+    return os.getpid()
+
+
+def memory_mb(pid: int) -> float:
+    """Return the memory of a process, what it shares divided among the sharers; NaN off Linux."""
+    path = Path(f"/proc/{pid}/smaps_rollup")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1e3 or math.nan
+
+
+def bench_pool(config: Config, rounds: int = 3, num_tasks: int = 100) -> None:
+    """Print what the number of workers costs and brings, with the child of `--preset smoke`."""
+    data.prepare(data.SAMPLE, Path(config.data))
+    small = {"downsample": "stride", "filters": 8, "epoch_size": 1_000, "num_validation": 1_000}
+    child = ChildConfig(data.SAMPLE, config.data, precision=config.precision, **small)
+    setup = {"initializer": start_worker, "preload": ("child", "torch._dynamo")}
+    with WorkerPool(1, **setup) as pool:
+        server_s, _ = timed(pool.submit(os.getpid).result)
+    pools, start_s, pids, turns = {}, {}, {}, {}
+    for workers in (1, 2, 4, 16, 100):
+
+        def begin(workers: int = workers) -> None:
+            pools[workers] = WorkerPool(workers, **setup)
+            list(pools[workers].map(time.sleep, [1e-3] * workers))
+
+        def turn(workers: int = workers) -> None:
+            pids.setdefault(workers, set()).update(pools[workers].map(work, [child] * num_tasks))
+
+        (start_s[workers], _), turns[workers] = timed(begin), turn
+    times = take_turns(turns, rounds)
+    rows = []
+    for workers in pools:
+        memory = np.array([memory_mb(pid) for pid in pids[workers]])
+        speed = spread(num_tasks / times[workers], digits=2)
+        ratio = spread(times[2] / times[workers], digits=2)
+        rows.append(
+            [f"{workers} workers", f"{start_s[workers]:.1f}", speed, ratio, f"{memory.mean():.0f}"]
+        )
+    for pool in pools.values():
+        pool.stop()
+    print(
+        f"{usable_cores()} usable cores, {num_tasks} tasks a turn, median [10-90 %] of {rounds} turns;"
+    )
+    print(f"once for all, {server_s:.1f} s for the server that forks the workers\n")
+    print(table(["", "start-up, s", "tasks a second", "of 2 workers'", "MB a worker"], rows))
+
+
+BENCHES = {"controller": bench_controller, "child": bench_child, "pool": bench_pool}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -55,11 +55,11 @@ def check(config) -> None:
                 names = ", ".join(map(str, allowed["choices"]))
                 raise ConfigError(f"{flag} is {item!r}; it must be one of {names}")
             if kind in (int, float) and not (
-                math.isfinite(item) and allowed["low"] <= item <= allowed["high"]
+                abs(item) <= sys.float_info.max and allowed["low"] <= item <= allowed["high"]
             ):
                 bounds = [f"at least {allowed['low']}"] * (allowed["low"] > -math.inf)
                 bounds += [f"at most {allowed['high']}"] * (allowed["high"] < math.inf)
-                if not math.isfinite(item):
+                if not abs(item) < math.inf or not bounds:
                     bounds.insert(0, "finite")
                 raise ConfigError(f"{flag} is {item}; it must be {' and '.join(bounds)}")
 

@@ -1,34 +1,33 @@
 """A pool of worker processes behind the standard `concurrent.futures.Executor` interface.
 
 The paper's scheme, section 3.3: the controller pushes rules to a queue, workers take them one by one
-and send back what they measured. This file knows nothing of rules or of torch.
+and send back what they measured. Nothing here knows of rules or of torch.
 
     submit(fn, ...)                 one thread each                      one process each
     ------------->  task queue  ->  thread 0  == task / answer pipe ==>  worker 0
       <- Future                 ->  thread 1  == task / answer pipe ==>  worker 1
                                 ->  ...
 
-Each worker has a pipe of its own (its task queue and its result queue), so one that is killed can
-spoil nobody else's. Its thread takes the next task, sends it, and waits for the answer or for the
-death of the process, whichever comes first; then it settles the Future. A task whose worker died is
-tried once more in a fresh process. Workers leave when their pipe closes or their parent dies.
-Read next: child.py, the function that the workers run, and search.py, which fills the queue.
+Each worker has a pipe of its own, so one that is killed can spoil nobody else's. Its thread takes a
+task, waits its turn, sends it, and waits for the answer or for the death of the process. A task whose
+worker died is tried once more in a fresh one. Workers leave when their pipe closes or their parent dies.
+Read next: child.py, which the workers run, and search.py, which fills the queue.
 """
 
 import atexit
 import contextlib
+import ctypes
 import os
 import pickle
 import queue
 import signal
-import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import NamedTuple
+from threading import Lock, Semaphore, Thread
+from weakref import WeakSet
 
 
 class TaskError(RuntimeError):
@@ -43,184 +42,159 @@ class TimeLimit(WorkerDied):
     """The task used more CPU seconds than it may, and is not tried again."""
 
 
-class Task(NamedTuple):
-    future: Future
-    call: bytes  # pickled (fn, args, kwargs)
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# --- in the worker --------------------------------------------------------------------------------
+def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) -> None:
+    """Be a worker process: answer tasks until the pipe closes."""
 
+    def leave_with_parent():
+        wait([parent_process().sentinel])
+        os._exit(1)  # also in the middle of a task: nobody waits for its answer
 
-def _leave_with_parent() -> None:
-    wait([parent_process().sentinel])
-    os._exit(1)  # also in the middle of a task: nobody waits for its answer
-
-
-def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None, initargs: tuple) -> None:
-    """Answer tasks until the pipe closes."""
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    Thread(target=leave_with_parent, daemon=True).start()
     if initializer is not None:
-        initializer(*initargs)
-    while True:
-        try:
+        initializer()
+    with contextlib.suppress(EOFError):
+        while True:
             call = pipe.recv_bytes()
-        except EOFError:
-            return
-        # CPU time, not wall time, so that a busy machine changes nothing. The kernel kills at the
-        # limit (SIGPROF), even inside a C function that never returns.
-        signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
-        try:
-            fn, args, kwargs = pickle.loads(call)
-            answer = pickle.dumps((True, fn(*args, **kwargs)))
-        except Exception:
-            answer = pickle.dumps((False, traceback.format_exc()))
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        pipe.send_bytes(answer)
-
-
-# --- in the parent --------------------------------------------------------------------------------
+            # CPU time, not wall time, so that a busy machine changes nothing. The kernel kills at the
+            # limit (SIGPROF), even inside a C function that never returns.
+            signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
+            try:
+                fn, args, kwargs = pickle.loads(call)
+                answer = pickle.dumps((True, fn(*args, **kwargs)))
+            except Exception:
+                answer = pickle.dumps((False, TaskError(traceback.format_exc())))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            pipe.send_bytes(answer)
+            with contextlib.suppress(AttributeError):  # glibc alone keeps freed memory until told
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 class WorkerPool(Executor):
     """Run tasks on `num_workers` processes; each starts when its first task comes.
 
     Args:
-        num_workers: processes, >= 1.
+        num_workers: processes, >= 1, else ValueError.
         cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
-        initializer, initargs: called once in each new worker.
+        initializer: called once in each new worker.
         preload: names of modules that all workers share in memory (heavy imports).
-    Raises:
-        ValueError: num_workers is below 1.
+        at_once: tasks that may run at the same time; None is as many as usable cores.
     """
 
-    # One for all pools: starting a process polls all others, and two polls at once lose an exit code.
-    _lock = threading.Lock()
+    _lock = Lock()  # one for all pools: to start a process polls the others, two polls lose an exit code
 
-    def __init__(
-        self, num_workers: int, cpu_limit_s: float = 0.0, initializer=None, initargs=(), preload=()
-    ):
+    def __init__(self, num_workers: int, cpu_limit_s=0.0, initializer=None, preload=(), at_once=None):
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}; it must be at least 1")
         # A server that has imported `preload` forks the workers: they share its memory, and inherit none
-        # of the parent's threads, locks or open files.
+        # of our threads, locks and files. Ctrl-C is ours alone: server and workers start with SIGINT
+        # blocked. (The resource tracker unblocks it, so it must be running before.)
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
-        # Ctrl-C is the parent's alone: the server is started with SIGINT blocked, and workers inherit
-        # that. (The resource tracker unblocks it, so it must be running before.)
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._setup = (cpu_limit_s, initializer, initargs)
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._processes: dict[int, BaseProcess] = {}
+        self._setup = (cpu_limit_s, initializer)
+        self._tasks: queue.SimpleQueue[tuple[Future, bytes] | None] = queue.SimpleQueue()
+        self._futures: WeakSet[Future] = WeakSet()
+        self._turns = Semaphore(at_once or usable_cores())
+        self._workers: dict[int, tuple] = {}  # number -> process, our end of its pipe
         self._closed = self._killed = False
-        self._threads = [
-            threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(num_workers)
-        ]
+        self._threads = [Thread(target=self._serve, args=(i,), daemon=True) for i in range(num_workers)]
         for thread in self._threads:
             thread.start()
-        atexit.register(self.kill_workers)  # a pool that was forgotten must not keep the program alive
+        atexit.register(self.stop)  # a pool that was forgotten must not keep the program alive
 
     def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
-        """Queue fn(*args, **kwargs) for the next free worker; arguments and result are pickled.
-
-        The Future's exception is TaskError, WorkerDied or TimeLimit.
-        """
-        task = Task(Future(), pickle.dumps((fn, args, kwargs)))
+        """Queue fn(*args, **kwargs); it may fail with TaskError, WorkerDied, TimeLimit or OSError."""
+        future, call = Future(), pickle.dumps((fn, args, kwargs))
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot submit a task after shutdown")
-            self._tasks.put(task)
-        return task.future
+            self._futures.add(future)
+            self._tasks.put((future, call))
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the workers leave after the queued tasks, or with `cancel_futures` after this one."""
         with self._lock:
             self._closed = True
-            if cancel_futures:
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        if (task := self._tasks.get_nowait()) and task.future.cancel():
-                            task.future.set_running_or_notify_cancel()  # tells those who wait for it
-            for _ in self._threads:
-                self._tasks.put(None)
-        if wait:
-            for thread in self._threads:
-                thread.join()
-            atexit.unregister(self.kill_workers)
+        for future in list(self._futures) if cancel_futures else ():
+            future.cancel()  # does nothing to those that run
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
 
-    def kill_workers(self) -> None:
+    def stop(self) -> None:
         """Stop at once: cancel queued tasks and kill the running ones."""
         with self._lock:
             self._killed = True
-            for process in self._processes.values():
+            for process, _ in self._workers.values():
                 process.kill()
         self.shutdown(cancel_futures=True)
 
     def _serve(self, number: int) -> None:
-        """Be worker `number`'s thread: hand it one task after another, restart it when it dies."""
-        worker = None
-        while (task := self._tasks.get()) is not None:
-            if not task.future.set_running_or_notify_cancel():
-                continue
-            for _ in range(2):
-                try:
-                    worker = worker or self._start(number)
-                    success, value = self._exchange(*worker, task.call)
-                    break
-                except (WorkerDied, OSError) as error:  # OSError: no process or no pipe to be had
-                    worker, success, value = None, False, error
-                    if self._killed or isinstance(error, TimeLimit):
+        """Be worker `number`'s thread: hand it one task after another."""
+        while task := self._tasks.get():
+            future, call = task
+            with self._turns:
+                if not future.set_running_or_notify_cancel():
+                    continue
+                for _ in range(2):
+                    success, value = self._exchange(number, call)
+                    if success or self._killed or isinstance(value, TaskError | TimeLimit):
                         break
-            (task.future.set_result if success else task.future.set_exception)(value)
-        if worker is not None:
-            process, pipe = worker
-            pipe.close()
-            self._exit_code(process)
+            (future.set_result if success else future.set_exception)(value)
+        if number in self._workers:
+            self._end(number)
 
-    def _start(self, number: int) -> tuple[BaseProcess, Connection]:
-        """Start worker `number`; return its process and our end of its pipe."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(theirs, *self._setup), name=f"worker-{number}", daemon=True
-        )
-        with self._lock:
-            if self._killed:
-                raise WorkerDied("the pool was stopped")
-            process.start()
-            self._processes[number] = process
-        theirs.close()  # or we would not see the end of the pipe when the worker dies
-        return process, ours
-
-    def _exchange(self, process: BaseProcess, pipe: Connection, call: bytes) -> tuple[bool, object]:
-        """Send a task; return (True, its value) or (False, its error); raise if the worker dies."""
-        with contextlib.suppress(EOFError, OSError):  # the pipe broke because the worker died
+    def _exchange(self, number: int, call: bytes) -> tuple[bool, object]:
+        """Give worker `number` a task; return (True, the value) or (False, the error)."""
+        try:
+            process, pipe = self._workers.get(number) or self._start(number)
+        except (OSError, EOFError) as error:
+            return False, OSError(f"no worker can start: {error!r}")
+        with contextlib.suppress(OSError, EOFError):  # the pipe breaks when the worker dies
             pipe.send_bytes(call)
             wait([pipe, process.sentinel])
             if pipe.poll():
-                return self._read(pipe.recv_bytes())
-        pipe.close()
-        code = self._exit_code(process)
+                answer = pipe.recv_bytes()
+                try:
+                    return pickle.loads(answer)
+                except Exception as error:
+                    return False, TaskError(f"unreadable answer: {error!r}")
+        code = self._end(number)
         if code == -signal.SIGPROF:
-            raise TimeLimit("the task used up its CPU seconds")
-        reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        raise WorkerDied(f"the worker ended {reason}")
+            return False, TimeLimit("the task used up its CPU seconds")
+        how = f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+        return False, WorkerDied(f"the worker ended with {how}")
 
-    @staticmethod
-    def _read(answer: bytes) -> tuple[bool, object]:
-        try:
-            success, value = pickle.loads(answer)
-        except Exception as error:
-            return False, TaskError(f"unreadable answer: {error!r}")
-        return success, value if success else TaskError(value)
+    def _start(self, number: int) -> tuple:
+        """Start worker `number`; return its process and our end of its pipe."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, *self._setup), daemon=True)
+        process.name = f"worker-{number}"
+        with theirs, self._lock:  # our copy of its end closes, or we would not see the pipe break
+            process.start()
+            self._workers[number] = process, ours
+            if self._killed:
+                process.kill()
+        return process, ours
 
-    @classmethod
-    def _exit_code(cls, process: BaseProcess) -> int:
-        """Wait until a process ends and return its exit code."""
+    def _end(self, number: int) -> int:
+        """Wait until worker `number` has left; return its exit code."""
+        process, pipe = self._workers[number]
+        pipe.close()
         wait([process.sentinel])
-        with cls._lock:
+        with self._lock:
             process.join()
+            del self._workers[number]
         return process.exitcode

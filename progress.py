@@ -1,5 +1,6 @@
 """A progress line: rewritten in place on a terminal, a plain line now and then in a log."""
 
+import contextlib
 import shutil
 import sys
 import time
@@ -45,5 +46,6 @@ class Progress:
         if show:
             print(text, file=self.stream, flush=True)
         if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as file:
+            # A full disk is for those to report whose lines cannot be done without.
+            with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")

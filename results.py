@@ -18,6 +18,7 @@ Read next: search.py, which fills a folder, and plots/, which reads them.
 import contextlib
 import csv
 import fcntl
+import gc
 import io
 import json
 import math
@@ -36,6 +37,8 @@ import torch
 
 FORMAT = 1  # of the folder; a reader refuses others instead of guessing
 RUNS = Path("runs")
+FIELDS = set("id batch rule infix key seed status cached_from reward lr sweep curve error".split())
+FIELDS |= set("start_s wall_s cpu_s worker".split())  # of a record; these differ from run to run
 
 
 class RunError(ValueError):
@@ -49,26 +52,41 @@ def read_lines(path: Path) -> list[dict]:
     """Read a .jsonl file, of a finished run or one in progress; a torn last line is left out.
 
     Raises:
-        RunError: a line before the last is not JSON.
+        RunError: a line before the last is no JSON object.
     """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     complete = lines[:-1]  # what follows the last newline is nothing, or a line being written
+    collecting = gc.isenabled()
+    gc.disable()  # or it would look through all rows again and again, three quarters of the time
     try:
-        return [json.loads(line) for line in complete]
-    except ValueError:
-        bad = next(i for i, line in enumerate(complete, 1) if not _is_json(line))
-        raise RunError(f"{path}: line {bad} is damaged") from None
+        return [_read_line(path, number, line) for number, line in enumerate(complete, 1)]
+    finally:
+        if collecting:
+            gc.enable()
 
 
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+def _read_line(path: Path, number: int, line: bytes) -> dict:
+    with contextlib.suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        if isinstance(row, dict):
+            return row
+    raise RunError(f"{path}: line {number} is damaged")
+
+
+def read_records(folder: Path) -> list[dict]:
+    """Read the records of a run, one for every id from 0 on.
+
+    Raises:
+        RunError: a line is damaged, one between others is missing, or a record lacks a field.
+    """
+    records = read_lines(folder / "records.jsonl")
+    for number, record in enumerate(records):
+        if record.get("id") != number or not record.keys() >= FIELDS:
+            raise RunError(f"{folder / 'records.jsonl'}: line {number + 1} is not record {number}")
+    return records
 
 
 def read_meta(folder: Path) -> dict:
@@ -255,10 +273,10 @@ class Run:
         while line:
             line = line[self._files[name].write(line) :]
 
-    def replace(self, name: str, text: str) -> None:
+    def replace(self, name: str, content: str | bytes) -> None:
         """Replace a whole file in one step, so that a reader never sees half of it."""
         partial = self.folder / f".{name}.partial"
-        partial.write_text(text, "utf-8")
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(partial, self.folder / name)
 
     def write_table(self, name: str, rows: list[dict]) -> None:

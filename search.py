@@ -5,6 +5,7 @@ Bello et al., ICML 2017, section 3.3 and Figure 4.
     python search.py --preset laptop              # minutes on two cores
     python search.py --workers 100                # the paper's setting
     python search.py --algorithm random           # what the controller must beat
+    python search.py --cluster tcp://HOST:8786    # workers on other machines, see cluster.py
     python search.py --resume runs/...            # go on after Ctrl-C or a crash
 
 Batches of 5 rules go through the workers' queue. Batch k is sampled after update k - 1 - lag, so
@@ -14,15 +15,19 @@ Read next: results.py for what a run leaves behind, plots/ for its figures.
 """
 
 import contextlib
-import os
+import io
+import resource
+import shlex
+import signal
 import sys
 import textwrap
 import time
 from collections import deque
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,14 +45,25 @@ from child import (
     resolve_precision,
     start_worker,
 )
+from cluster import Cluster
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, SUBSETS, Rule, SearchSpace
-from pool import TimeLimit, WorkerDied, WorkerPool
+from pool import WorkerPool, usable_cores
 from progress import Progress
 from rules import HUMAN, NAMED_RULES
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution")
+# What a rule's failure is recorded as, by the name of its exception (KilledWorker is Dask's). Any other
+# exception says that the workers cannot be reached, which is no rule's fault and ends the search.
+FAILURES = {
+    "TaskError": "error",
+    "TimeLimit": "timeout",
+    "WorkerDied": "crashed",
+    "KilledWorker": "crashed",
+}
+MAX_SEED = 2**63 - 1  # torch's generators take no larger one
+MANY = 1_000_000  # more than anybody will wait for
 RECENT = 100  # rules over which the progress line and the diagnostics look back
 
 
@@ -56,21 +72,23 @@ class Config(ChildConfig, EvolutionConfig, ControllerConfig):
     """All that determines a run's history; defaults are the paper's setting, as far as we know it."""
 
     algorithm: str = setting("trpo", "what proposes rules", choices=ALGORITHMS)
-    samples: int = setting(10_000, "rules to sample", low=1)
+    samples: int = setting(10_000, "rules to sample", low=1, high=MANY)
     rules_per_batch: int = setting(5, "rules in one batch of the controller", low=1)
     # UNSPECIFIED: how stale the controller's batches were; 20 is about what 100 workers make.
-    lag: int = setting(20, "updates between sampling a batch and learning from it, beyond one", low=0)
+    lag: int = setting(
+        20, "updates between sampling a batch and learning from it, beyond one", low=0, high=MANY
+    )
     iterations: int = setting(2, "groups of five tokens in a rule", low=1, high=MAX_GROUPS)
     subset: str = setting("compact", "operands and functions to choose from", choices=SUBSETS)
     constraints: tuple[str, ...] = setting(tuple(CONSTRAINTS), "rules of legality", choices=CONSTRAINTS)
-    seed: int = setting(0, "of the controller: which rules are sampled", low=0, high=2**63 - 1)
+    seed: int = setting(0, "of the controller: which rules are sampled", low=0, high=MAX_SEED)
     child_seed: int = setting(
-        0, "of every child: weights, order of images, random operands", low=0, high=2**63 - 1
+        0, "of every child: weights, order of images, random operands", low=0, high=MAX_SEED
     )
     # UNSPECIFIED: the reward of a rule that diverged.
     failure_reward: float = setting(0.0, "reward of a rule that diverged or failed", low=-1, high=1)
     cpu_limit_s: float = setting(
-        600.0, "CPU seconds that one rule may use; below a microsecond is no limit", low=0, high=1e7
+        600.0, "CPU seconds that one rule may use; 0 is no limit", low=0, high=1e7
     )
 
 
@@ -117,18 +135,23 @@ def describe(future: Future, failure_reward: float, wait_s: float | None = None)
 
     Raises:
         NotDone: it is not there after `wait_s` seconds.
+        RunError: the workers cannot be reached, so there will be no score.
     """
     failed = {"reward": failure_reward, "lr": None, "sweep": [], "curve": []}
     failed |= {"error": None, "start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
-    error = future.exception(wait_s)
+    try:
+        error = future.exception(wait_s)
+    except CancelledError as cancelled:
+        error = cancelled
     if error is not None:
-        kinds = {TimeLimit: "timeout", WorkerDied: "crashed"}
-        status = kinds.get(type(error), "error")
-        return {"status": status, **failed, "error": str(error).strip().splitlines()[-1]}
+        if (kind := type(error).__name__) not in FAILURES:
+            raise results.RunError(f"the workers cannot go on: {kind} {error}".strip())
+        return {"status": FAILURES[kind], **failed, "error": str(error).strip().splitlines()[-1]}
     result = future.result()
     if isinstance(result, dict):  # replayed from the records of an interrupted run
         return {name: result[name] for name in ("status", *failed)}
-    assert isinstance(result, ChildResult)
+    if not isinstance(result, ChildResult):
+        return {"status": "error", **failed, "error": f"the worker returned {result!r:.100}, no score"}
     measured = asdict(result)
     accuracy = measured.pop("accuracy")
     return {**failed, **measured, "reward": failure_reward if accuracy is None else accuracy}
@@ -176,7 +199,7 @@ class Search:
         self.child_config = child_config(config)
         self.space = make_space(config)
         self.proposer = make_proposer(config, self.space)
-        self.recorded = results.read_lines(run.folder / "records.jsonl")
+        self.recorded = results.read_records(run.folder)
         self.num_updates = len(results.read_lines(run.folder / "updates.jsonl"))
         self.records: list[dict] = []
         self.asked = 0
@@ -358,9 +381,12 @@ def make_parser() -> Parser:
     parser = Parser(prog="search.py", description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, help="named settings (default: paper)")
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="workers of a Dask cluster instead: its scheduler's address"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="go on with a run; takes only --workers"
+        "--resume", type=Path, metavar="DIR", help="go on with a run; takes only --workers, --cluster"
     )
     add_settings(parser, Config)
     return parser
@@ -374,11 +400,14 @@ def configure(args) -> Config:
     """
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    if args.workers is not None and args.cluster is not None:
+        raise ConfigError("--workers counts local processes; they have no part in a --cluster")
     if args.resume is not None:
-        given = {name for name, value in vars(args).items() if value is not None} - {"resume", "workers"}
+        given = {name for name, value in vars(args).items() if value is not None}
+        given -= {"resume", "workers", "cluster"}
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
-            raise ConfigError(f"--resume takes only --workers beside it, not {flags}")
+            raise ConfigError(f"--resume takes only --workers and --cluster beside it, not {flags}")
         config = from_dict(Config, results.read_config(args.resume))
     else:
         config = resolve(Config, args, PRESETS[args.preset or "paper"])
@@ -400,7 +429,7 @@ def configure(args) -> Config:
 def is_complete(folder: Path, config: Config) -> bool:
     """Return whether a run has all its records and was ended."""
     recorded = len(results.read_lines(folder / "records.jsonl"))
-    return recorded >= config.samples and results.read_meta(folder)["end"] is not None
+    return recorded >= config.samples and results.read_meta(folder).get("end") is not None
 
 
 def open_run(args, config: Config) -> results.Run:
@@ -417,7 +446,7 @@ def open_run(args, config: Config) -> results.Run:
     run = results.Run.reopen(args.resume)
     before = results.read_meta(run.folder)
     changed = [
-        name for name in ("processor", "capability", "torch") if before[name] != environment[name]
+        name for name in ("processor", "capability", "torch") if before.get(name) != environment[name]
     ]
     if changed:
         print(
@@ -427,47 +456,66 @@ def open_run(args, config: Config) -> results.Run:
     return run
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
-    try:
-        config = configure(args)
-        if args.resume is not None and is_complete(args.resume, config):
-            print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
-            return 0
-        data.prepare(config.dataset, Path(config.data))
-        open_pictures(child_config(config))
-        run = open_run(args, config)
-    except ValueError as error:
-        parser.error(str(error))
+def prepare_worker(config: ChildConfig) -> None:
+    """Make a process, perhaps on another machine, ready for `evaluate_rule`."""
+    start_worker()
+    data.prepare(config.dataset, Path(config.data))
 
-    workers = args.workers or WORKERS.get(args.preset) or os.cpu_count()
-    resume = f"python search.py --resume {run.folder}"
-    with run, contextlib.ExitStack() as cleanup:
-        progress = Progress(run.folder / "log.txt")
+
+def count_workers(args) -> int:
+    """Return how many worker processes were asked for."""
+    return args.workers or WORKERS.get(args.preset) or usable_cores()
+
+
+def start_workers(args, config: Config) -> WorkerPool | Cluster:
+    """Return what trains the rules: processes of this machine, or those of a Dask cluster.
+
+    Raises:
+        ValueError: there are too many, or the cluster cannot be reached.
+    """
+    if args.cluster is not None:
+        initializer = partial(prepare_worker, child_config(config))
+        return Cluster(args.cluster, initializer, config.cpu_limit_s)
+    workers = count_workers(args)
+    files, (soft, hard) = 100 + 3 * workers, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and files > soft:
         try:
-            pool = WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=("child",))
-            cleanup.callback(pool.kill_workers)
-            search = Search(config, pool, run, progress)
-            settings = "  ".join(f"{name}={value}" for name, value in asdict(config).items())
-            progress.say(textwrap.fill(settings, 100))
-            progress.say(
-                f"{run.folder}: {workers} workers, {search.space.size():,} strings to choose from"
-            )
-            search.run_to_end()
-            if isinstance(search.proposer, Controller):
-                torch.save(search.proposer.policy.state_dict(), run.folder / "controller.pt")
-            run.finish()
-        except KeyboardInterrupt:
-            progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
-            return 130
-        except (results.RunError, OSError) as error:
-            progress.say(f"search.py: error: {error}. What was finished is kept; go on with: {resume}")
-            return 1
-    from plots import learning_curve  # late: workers import this file too, and need no matplotlib
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+        except ValueError:
+            raise ConfigError(f"{workers} workers need {files} open files; {hard} are allowed") from None
+    # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
+    preload = ("child", "torch._dynamo")
+    return WorkerPool(workers, config.cpu_limit_s, initializer=start_worker, preload=preload)
 
-    picture, _ = learning_curve.draw([run.folder], run.folder / "learning_curve.png")
+
+def search_to_end(args, config: Config, executor: Executor, run: results.Run) -> int:
+    """Run the search, say how it ended, and return the exit code."""
+    resume = ["python", "search.py", "--resume", str(run.folder)]
+    resume += ["--cluster", args.cluster] if args.cluster else []
+    workers = f"cluster {args.cluster}" if args.cluster else f"{count_workers(args)} workers"
+    progress = Progress(run.folder / "log.txt")
+    try:
+        search = Search(config, executor, run, progress)
+        settings = "  ".join(f"{name}={value}" for name, value in asdict(config).items())
+        progress.say(textwrap.fill(settings, 100))
+        progress.say(f"{run.folder}: {workers}, {search.space.size():,} strings to choose from")
+        search.run_to_end()
+        if isinstance(search.proposer, Controller):
+            weights = io.BytesIO()
+            torch.save(search.proposer.policy.state_dict(), weights)
+            run.replace("controller.pt", weights.getvalue())
+        run.finish()
+        from plots import learning_curve  # late: workers import this file too, and need no matplotlib
+
+        picture, _ = learning_curve.draw([run.folder], run.folder / "learning_curve.png")
+    except KeyboardInterrupt:
+        progress.say(f"interrupted; what was finished is kept. Go on with: {shlex.join(resume)}")
+        return 130
+    except (results.RunError, OSError) as error:
+        progress.say(
+            f"search.py: error: {error}. What was finished is kept; go on with: {shlex.join(resume)}"
+        )
+        return 1
     print(f"\n{costs(run.folder)}\n\n{summary(run.folder)}\n")
     print(f"{run.folder} holds the run; its learning curve is {picture}")
     best = results.best_distinct(results.read_lines(run.folder / "records.jsonl"), 1)
@@ -477,8 +525,35 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
+    with contextlib.ExitStack() as stack:
+        try:
+            config = configure(args)
+            if args.resume is not None and is_complete(args.resume, config):
+                print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
+                return 0
+            data.prepare(config.dataset, Path(config.data))
+            open_pictures(child_config(config))
+            executor = start_workers(args, config)
+            stack.callback(executor.stop)
+            run = stack.enter_context(open_run(args, config))
+        except ValueError as error:
+            parser.error(str(error))
+        except KeyboardInterrupt:
+            print("interrupted before the search began", file=sys.stderr)
+            return 130
+        return search_to_end(args, config, executor, run)
+
+
+def interrupt_once(signum, frame):
+    """End cleanly on Ctrl-C; a second one must not break into that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:  # before the run began, or after its end
-        sys.exit(130)
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

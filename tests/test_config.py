@@ -5,6 +5,8 @@ import json
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config import ConfigError, Parser, add_settings, check, from_dict, resolve, setting
 
@@ -105,6 +107,9 @@ WRONG = [  # flags, and what the message must hold
     (["--tags", "a,d"], "a, b, c"),
     (["--use-cache=maybe"], "maybe"),
     (["--no-steps"], "--no-steps"),
+    (["--steps", "1" + "0" * 400], "at most 100"),
+    (["--steps", "1" * 5000], "--steps"),
+    (["--shift=1e999"], "finite"),
 ]
 
 
@@ -132,6 +137,7 @@ def test_wrong_flag_is_one_line_on_stderr_and_exit_code_2(argv, words, capsys):
         ({"lr": math.nan}, "--lr"),
         ({"lr": "0.1"}, "--lr"),
         ({"shift": math.nan}, "--shift"),
+        ({"shift": 10**400}, "--shift"),
         ({"use_cache": 1}, "--use-cache"),
         ({"use_cache": "no"}, "--use-cache"),
         ({"run_name": 3}, "--run-name"),
@@ -193,3 +199,30 @@ def test_help_shows_every_flag_with_its_text_choices_and_default(capsys):
     ):
         assert shown in text
     assert text.count("(default: True)") == 1 and "SUPPRESS" not in text
+
+
+SIMPLE = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text()
+ANYTHING = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+NAMES = [field.name for field in dataclasses.fields(Config)]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES) | st.text(), ANYTHING))
+def test_any_values_are_a_config_that_holds_them_or_a_config_error(values):
+    try:
+        config = from_dict(Config, values)
+    except ConfigError as error:
+        assert str(error)
+    else:
+        for name, value in values.items():
+            assert getattr(config, name) == (tuple(value) if isinstance(value, list) else value)
+        check(config)
+
+
+@given(st.sampled_from(["steps", "lr", "shift", "run_name"]), st.text() | st.floats().map(str))
+def test_any_text_behind_a_flag_is_taken_as_it_is_or_refused(name, text):
+    try:
+        config = run(f"--{name.replace('_', '-')}={text}")
+    except SystemExit as exit:
+        assert exit.code == 2
+    else:
+        assert getattr(config, name) == type(getattr(Config(), name))(text)

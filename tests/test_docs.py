@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 # A file imports only from layers above its own; the scripts come last and nothing imports them. That
 # search.py draws its own learning curve is why plots stand before it.
 LAYERS = [
-    {"config", "dsl", "pool", "progress", "results"},
+    {"cluster", "config", "dsl", "pool", "progress", "results"},
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"plots"},

@@ -3,6 +3,7 @@
 Every oracle is written here from the paper's statements, so that nothing is compared with itself.
 """
 
+import contextlib
 import copy
 import io
 import itertools
@@ -392,6 +393,14 @@ def test_any_text_is_a_rule_or_a_rule_error(text):
     else:
         assert Rule.parse(str(rule)) == rule
         assert list(rule.tokens) == text.replace("|", " ").split()
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1), st.integers(1, 10_000))
+def test_text_of_any_length_is_a_rule_or_a_rule_error(text, times):
+    for repeated in (text * times, f"{G} " * times + text, f"{G} | " * times):
+        with contextlib.suppress(RuleError):
+            assert list(Rule.parse(repeated).tokens) == repeated.replace("|", " ").split()
 
 
 # --- faces for people -----------------------------------------------------------------------------

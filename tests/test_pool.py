@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import os
+import platform
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,11 +18,12 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pool import TaskError, TimeLimit, WorkerDied, WorkerPool
+from pool import TaskError, TimeLimit, WorkerDied, WorkerPool, usable_cores
 
 DEADLINE_S = 60.0  # for a busy machine; nothing here waits that long when all is well
 FOREVER_S = 600.0
@@ -100,8 +103,9 @@ def fail(message):
 DEATHS = {
     "exit code 3": lambda: os._exit(3),
     "exit code 5": lambda: sys.exit(5),
-    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "SIGSEGV": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "signal 9, Killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "signal 11, Segmentation fault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "signal 40": lambda: os.kill(os.getpid(), 40),  # one of those without a name
 }
 
 
@@ -124,6 +128,28 @@ def burn(log, cpu_s=FOREVER_S):
 def burn_in_c(log):
     append(log)
     deque(itertools.repeat(0), maxlen=0)  # holds the interpreter and never comes back
+
+
+def exhaust_memory(log):
+    """Ask for more than the address space that is left."""
+    append(log)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 50_000_000, hard))
+    try:
+        return bytearray(10**9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+KEPT = []
+
+
+def fragment_memory():
+    """Free all but the last of many small blocks, which the allocator therefore holds on to."""
+    blocks = [b"x" * 60_000 for _ in range(4_000)]
+    KEPT.append(blocks[-1])
+    return os.getpid()
 
 
 def blob(size):
@@ -154,11 +180,11 @@ def make_lambda():
 @contextlib.contextmanager
 def pool_of(workers, **settings):
     """A pool that is killed at the end, so that a failing test cannot hang."""
-    pool = WorkerPool(workers, preload=("pytest",), **settings)
+    pool = WorkerPool(workers, preload=("pytest",), **{"at_once": workers, **settings})
     try:
         yield pool
     finally:
-        pool.kill_workers()
+        pool.stop()
 
 
 @pytest.fixture(scope="module")
@@ -243,21 +269,21 @@ def test_each_task_runs_exactly_once(pool, tmp_path):
 
 
 def test_a_pool_without_tasks_starts_no_process_and_ends(tmp_path):
-    with WorkerPool(3, initializer=append_pid, initargs=(tmp_path / "started",)):
+    with WorkerPool(3, initializer=partial(append_pid, tmp_path / "started")):
         pass
     assert not (tmp_path / "started").exists()
 
 
 def test_with_fewer_tasks_than_workers_only_the_needed_workers_start(tmp_path):
     log = tmp_path / "started"
-    with pool_of(5, initializer=append_pid, initargs=(log,)) as pool:
+    with pool_of(5, initializer=partial(append_pid, log)) as pool:
         pids = {pool.submit(os.getpid).result(DEADLINE_S) for _ in range(2)}
     assert set(map(int, log.read_text().split())) == pids
 
 
 def test_initializer_runs_once_in_each_worker(tmp_path):
     log = tmp_path / "started"
-    with pool_of(2, initializer=append_pid, initargs=(log,)) as pool:
+    with pool_of(2, initializer=partial(append_pid, log)) as pool:
         first, second = (pool.submit(wait_for, tmp_path) for _ in range(2))
         until(lambda: len(log.read_text().split()) == 2 if log.exists() else False)
         (tmp_path / "go").touch()
@@ -286,7 +312,7 @@ def test_two_pools_live_side_by_side(one, tmp_path):
 @pytest.mark.parametrize("workers", [0, -1])
 def test_a_pool_without_workers_is_refused(workers):
     with pytest.raises(ValueError, match=str(workers)):
-        WorkerPool(workers).kill_workers()
+        WorkerPool(workers).stop()
 
 
 def test_a_pool_can_be_made_and_used_in_any_thread():
@@ -344,7 +370,7 @@ def test_a_task_that_kills_its_worker_is_tried_twice_and_the_death_named(one, tm
     assert one.submit(add, 1, 2).result(DEADLINE_S) == 3
 
 
-@pytest.mark.parametrize("how", ["exit code 3", "SIGKILL"])
+@pytest.mark.parametrize("how", ["exit code 3", "signal 9, Killed"])
 def test_a_task_that_kills_its_worker_once_succeeds_in_a_fresh_one(one, tmp_path, how):
     before = one.submit(os.getpid).result(DEADLINE_S)
     assert one.submit(die, how, tmp_path / "log", times=1).result(DEADLINE_S) == "survived"
@@ -356,7 +382,7 @@ def test_a_dying_worker_harms_nobody_elses_task(tmp_path):
     with pool_of(2) as pool:
         innocent = pool.submit(wait_for, tmp_path)
         pid = int(until(lambda: [p.name for p in tmp_path.iterdir() if p.name.isdigit()])[0])
-        guilty = pool.submit(die, "SIGKILL", tmp_path / "log")
+        guilty = pool.submit(die, "signal 9, Killed", tmp_path / "log")
         assert isinstance(guilty.exception(DEADLINE_S), WorkerDied)
         (tmp_path / "go").touch()
         assert innocent.result(DEADLINE_S) == pid
@@ -364,9 +390,9 @@ def test_a_dying_worker_harms_nobody_elses_task(tmp_path):
 
 def test_every_death_of_many_at_once_is_named_correctly(tmp_path):
     with pool_of(6) as pool:
-        futures = [pool.submit(die, "SIGKILL", tmp_path / f"{i}") for i in range(24)]
+        futures = [pool.submit(die, "signal 9, Killed", tmp_path / f"{i}") for i in range(24)]
         reasons = {str(future.exception(DEADLINE_S)).split()[-1] for future in futures}
-    assert reasons == {"SIGKILL"}
+    assert reasons == {"Killed"}
 
 
 def test_a_worker_that_dies_while_idle_costs_no_task(one):
@@ -376,12 +402,84 @@ def test_a_worker_that_dies_while_idle_costs_no_task(one):
     assert one.submit(os.getpid).result(DEADLINE_S) not in (None, before)
 
 
+def test_a_task_that_runs_out_of_memory_fails_alone_and_the_worker_lives_on(one, tmp_path):
+    before = one.submit(os.getpid).result(DEADLINE_S)
+    error = one.submit(exhaust_memory, tmp_path / "log").exception(DEADLINE_S)
+    assert type(error) is TaskError and "MemoryError" in str(error)
+    assert (tmp_path / "log").read_text() == "x\n"
+    assert one.submit(os.getpid).result(DEADLINE_S) == before
+
+
+def test_tasks_survive_the_death_of_the_process_that_forks_the_workers(script, tmp_path):
+    program = script("""
+if __name__ == "__main__":
+    from multiprocessing import forkserver
+    with WorkerPool(2) as pool:
+        running = [pool.submit(wait_for, folder) for _ in range(2)]
+        until(lambda: len(list(Path(folder).glob("[0-9]*"))) == 2)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        (Path(folder) / "go").touch()
+        print(len(wait(running).done), sorted(pool.map(add, range(6))))
+        assert all(future.exception() is None for future in running)
+""")
+    out, err = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, out, err) == (0, "2 [0, 1, 2, 3, 4, 5]\n", "")
+    until(nothing_left_of(program), "the end of all processes")
+
+
+# --- many workers on few cores --------------------------------------------------------------------
+
+
+def test_no_more_tasks_run_at_once_than_may_and_the_others_follow(tmp_path):
+    with pool_of(6, at_once=2) as pool:
+        futures = [pool.submit(wait_for, tmp_path) for _ in range(8)]
+        until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 2, "two tasks")
+        assert sum(future.running() for future in futures) == 2
+        assert futures[-1].cancel()  # what waits its turn has not begun
+        (tmp_path / "go").touch()
+        pids = [future.result(DEADLINE_S) for future in futures[:-1]]
+    assert len(set(pids)) > 2  # every worker gets its turn
+
+
+def test_usable_cores_are_those_that_the_process_may_run_on():
+    assert usable_cores() == int(subprocess.check_output(["nproc"], env={"PATH": os.environ["PATH"]}))
+
+
+def test_as_many_tasks_run_at_once_as_there_are_usable_cores(script, tmp_path):
+    program = script("""
+if __name__ == "__main__":
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    with WorkerPool(3) as pool:
+        futures = [pool.submit(wait_for, folder) for _ in range(3)]
+        until(lambda: list(Path(folder).glob("[0-9]*")))
+        print(sum(future.running() for future in futures))
+        (Path(folder) / "go").touch()
+""")
+    out, err = program.communicate(timeout=DEADLINE_S)
+    assert (program.returncode, out, err) == (0, "1\n", "")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
+def test_a_worker_that_is_done_gives_its_memory_back(one):
+    pid = one.submit(fragment_memory).result(DEADLINE_S)
+    resident = Path(f"/proc/{pid}/statm")
+    until(lambda: int(resident.read_text().split()[1]) * resource.getpagesize() < 120_000_000)
+
+
+def test_a_hundred_workers_all_work(tmp_path):
+    with pool_of(100) as pool:
+        futures = [pool.submit(wait_for, tmp_path) for _ in range(100)]
+        until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 100, "a hundred tasks")
+        (tmp_path / "go").touch()
+        assert len({future.result(DEADLINE_S) for future in futures}) == 100
+
+
 # --- the CPU limit --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", [burn, burn_in_c])
 def test_a_task_past_its_cpu_limit_is_stopped_and_not_tried_again(tmp_path, task):
-    with pool_of(1, cpu_limit_s=0.3, initializer=add, initargs=(0,)) as pool:
+    with pool_of(1, cpu_limit_s=0.3, initializer=partial(add, 0)) as pool:
         error = pool.submit(task, tmp_path / "log").exception(DEADLINE_S)
         assert type(error) is TimeLimit and "CPU" in str(error)
         assert (tmp_path / "log").read_text() == "x\n"
@@ -389,12 +487,12 @@ def test_a_task_past_its_cpu_limit_is_stopped_and_not_tried_again(tmp_path, task
 
 
 def test_sleeping_does_not_count_as_cpu_time():
-    with pool_of(1, cpu_limit_s=0.2, initializer=add, initargs=(0,)) as pool:
+    with pool_of(1, cpu_limit_s=0.2, initializer=partial(add, 0)) as pool:
         assert pool.submit(time.sleep, 0.5).result(DEADLINE_S) is None
 
 
 def test_each_task_has_the_whole_limit_to_itself(tmp_path):
-    with pool_of(1, cpu_limit_s=0.4, initializer=add, initargs=(0,)) as pool:
+    with pool_of(1, cpu_limit_s=0.4, initializer=partial(add, 0)) as pool:
         pids = {pool.submit(burn, tmp_path / "log", 0.15).result(DEADLINE_S) for _ in range(4)}
     assert len(pids) == 1
 
@@ -402,26 +500,26 @@ def test_each_task_has_the_whole_limit_to_itself(tmp_path):
 # --- the end --------------------------------------------------------------------------------------
 
 
-def test_kill_workers_ends_running_tasks_cancels_queued_ones_and_leaves_no_process(tmp_path):
+def test_stop_ends_running_tasks_cancels_queued_ones_and_leaves_no_process(tmp_path):
     pool = WorkerPool(2, preload=("pytest",))
     running = [pool.submit(sleep_on, tmp_path, i) for i in range(2)]
     queued = [pool.submit(append, tmp_path / "log") for _ in range(5)]
     until(is_file(tmp_path, 0, 1))
     pids = {int((tmp_path / name).read_text()) for name in "01"}
     start = time.monotonic()
-    pool.kill_workers()
+    pool.stop()
     assert time.monotonic() - start < FOREVER_S / 20
     until(lambda: not alive(pids), "the workers' end")
     assert all(isinstance(future.exception(0), WorkerDied) for future in running)
     assert all(future.cancelled() for future in queued)
     assert not (tmp_path / "log").exists()
-    pool.kill_workers()  # once more does no harm
+    pool.stop()  # once more does no harm
 
 
 def test_futures_that_are_cancelled_at_the_end_count_as_done_to_those_who_wait(tmp_path):
     pool = WorkerPool(1, preload=("pytest",))
     futures = [pool.submit(sleep_on, tmp_path, i) for i in range(3)]
-    pool.kill_workers()
+    pool.stop()
     assert wait(futures, 10).not_done == set()
 
 
@@ -452,7 +550,7 @@ def test_shutdown_with_cancel_finishes_the_running_task_only(tmp_path, already):
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize("end", [WorkerPool.shutdown, WorkerPool.kill_workers])
+@pytest.mark.parametrize("end", [WorkerPool.shutdown, WorkerPool.stop])
 def test_submit_after_the_end_is_refused(end):
     pool = WorkerPool(1)
     end(pool)
@@ -466,7 +564,7 @@ def test_submit_after_the_end_is_refused(end):
 def test_interrupt_reaches_the_parent_alone_and_leaves_no_process(script, tmp_path):
     program = script("""
 if __name__ == "__main__":
-    pool = WorkerPool(3)
+    pool = WorkerPool(3, at_once=3)
     futures = [pool.submit(wait_for, folder) for _ in range(3)]
     try:
         wait(futures)
@@ -477,7 +575,7 @@ if __name__ == "__main__":
         for number in range(9):
             pool.submit(sleep_on, folder, number)
         until(is_file(folder, 0, 1, 2))
-        pool.kill_workers()
+        pool.stop()
         sys.exit(130)
 """)
     until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 3, "three workers")

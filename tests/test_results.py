@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pool import WorkerPool
 from results import (
+    FIELDS,
     FORMAT,
     RUNS,
     Run,
@@ -28,6 +31,7 @@ from results import (
     environment,
     read_config,
     read_lines,
+    read_records,
 )
 
 # Some Pythons warn of a fork beside threads; the children here only handle files.
@@ -241,13 +245,72 @@ def test_reopening_keeps_whole_lines_of_all_files(run):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"garbage", b'{"id": 1', b"", b"\x00" * 30, b'{"rule": "\xff\xfe"}', b"{}{}"]
+    "damage",
+    [
+        *(b"garbage", b'{"id": 1', b"", b"\x00" * 30, b'{"rule": "\xff\xfe"}', b"{}{}"),
+        *(b"7", b"null", b"[]", b"[" * 100_000, b"9" * 5_000),
+    ],
+    ids=lambda damage: str(damage[:20]),
 )
 def test_a_damaged_line_before_the_last_is_named(run, damage):
     path = run.folder / "records.jsonl"
     path.write_bytes(b'{"id": 0}\n{"id": 1}\n' + damage + b'\n{"id": 3}\n')
     with pytest.raises(RunError, match=re.escape(f"{path}: line 3 ")):
         read_lines(path)
+
+
+def record(number, **values):
+    return {**dict.fromkeys(FIELDS), "id": number, **values}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=6),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=9)), max_size=4),
+)
+def test_cuts_anywhere_cost_only_what_was_cut_and_the_run_goes_on(tmp_path_factory, texts, cuts):
+    """A run that is cut off again and again, each time with torn bytes at its end."""
+    rows = [record(i, rule=text) for i, text in enumerate(texts)]
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    path = folder / "records.jsonl"
+    Run.create(folder, CONFIG, META).close()
+    for share, torn in [*cuts, (1, b"")]:
+        with Run.reopen(folder) as run:
+            for row in rows[len(read_records(folder)) :]:
+                run.append("records.jsonl", row)
+        assert read_records(folder) == rows
+        kept = path.read_bytes()[: round(share * path.stat().st_size)]
+        path.write_bytes(kept + torn.replace(b"\n", b""))
+        assert read_records(folder) == rows[: kept.count(b"\n")]
+
+
+@given(st.binary() | st.text().map(str.encode), st.integers(0, 3))
+def test_a_foreign_line_is_refused_and_nothing_is_read_from_it(tmp_path_factory, line, place):
+    folder = tmp_path_factory.mktemp("foreign")
+    lines = [json.dumps(record(i)).encode() for i in range(3)]
+    lines.insert(place, line)
+    (folder / "records.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    with pytest.raises(RunError, match=f"line {place + 1} "):
+        read_records(folder)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda r: r.pop(1), lambda r: r[2].pop("key"), lambda r: r.reverse()]
+)
+def test_records_that_are_missing_or_of_another_format_are_refused(tmp_path, damage):
+    rows = [record(i) for i in range(4)]
+    damage(rows)
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RunError, match=r"line \d is not record \d"):
+        read_records(tmp_path)
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(run):
+    for switch, state in ((gc.disable, False), (gc.enable, True)):
+        switch()
+        read_lines(run.folder / "records.jsonl")
+        assert gc.isenabled() == state
 
 
 def test_a_full_disk_costs_the_line_in_flight_only_and_frees_the_run(run):
@@ -407,9 +470,9 @@ def test_a_table_survives_commas_quotes_and_line_breaks_in_formulas(run):
 
 def test_finish_keeps_what_meta_held_and_adds_the_end(run):
     before = json.loads((run.folder / "meta.json").read_text())
-    run.finish(best=0.5)
+    run.finish()
     after = json.loads((run.folder / "meta.json").read_text())
-    assert after == {**before, "end": after["end"], "best": 0.5}
+    assert after == {**before, "end": after["end"]}
     assert before["end"] is None and after["end"] >= after["start"]
     assert read_config(run.folder) == CONFIG
 

@@ -1,20 +1,27 @@
 """The search loop on real children and real worker processes: same history, whatever happens."""
 
+import contextlib
 import csv
+import importlib.util
 import json
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 import data
 import results
 import search
+from child import start_worker
+from pool import WorkerPool
 from progress import Progress
 from rules import HUMAN, NAMED_RULES
 
@@ -43,11 +50,11 @@ def run(folder: Path, *flags: str) -> Path:
     return folder
 
 
-def start(*flags: str) -> subprocess.Popen:
+def start(*flags: str, **settings) -> subprocess.Popen:
     """Start search.py as a user would, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "search.py", *flags],
-        cwd=ROOT,
+        **{"cwd": ROOT, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,6 +101,23 @@ def test_records_do_not_depend_on_the_number_of_workers(tmp_path):
     assert history(one) == history(three)
     assert (one / "updates.jsonl").read_text() == (three / "updates.jsonl").read_text()
     assert len(history(one)) == 24
+
+
+@pytest.mark.slow
+def test_records_are_the_same_with_one_to_a_hundred_workers_and_after_resume(tmp_path):
+    flags = ["--lag", "20", "--samples", "210"]  # 105 rules in flight
+    one = run(tmp_path / "1", "--workers", "1", *flags)
+    for workers in ("2", "7", "100"):
+        folder = run(tmp_path / workers, "--workers", workers, *flags)
+        assert history(folder) == history(one), f"{workers} workers"
+        lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+        (folder / "records.jsonl").write_text("".join(lines[:100]))
+        assert search.main(["--resume", str(folder), "--workers", str(101 - int(workers))]) == 0
+        assert history(folder) == history(one), f"{workers} workers, resumed"
+        for name in ("updates.jsonl", "hall_of_fame.csv"):
+            assert (folder / name).read_text() == (one / name).read_text()
+    names = {row["worker"] for row in results.read_lines(tmp_path / "100" / "records.jsonl")[:100]}
+    assert len(names) > 20
 
 
 def test_lag_and_seeds_change_the_history(tmp_path):
@@ -184,6 +208,108 @@ def test_a_rule_past_its_cpu_limit_is_recorded_and_the_search_goes_on(tmp_path):
     assert len(history(folder)) == 5
 
 
+# --- workers that fail ----------------------------------------------------------------------------
+
+
+def exhaust_memory():
+    """Ask for more than the address space that is left."""
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 50_000_000, hard))
+    try:
+        return torch.zeros(10**9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def burn():
+    while True:
+        pass
+
+
+class Unreadable:
+    def __reduce__(self):
+        return open, ("/missing/file",)
+
+
+def die_once(marker: Path):
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+FAULTS = {  # what a worker does in a rule's place, and what the rule is then recorded as
+    "raise": (lambda: 1 / 0, "error", "ZeroDivisionError"),
+    "exit": (lambda: os._exit(3), "crashed", "exit code 3"),
+    "kill": (lambda: os.kill(os.getpid(), signal.SIGKILL), "crashed", "signal 9"),
+    "hang": (burn, "timeout", "CPU seconds"),
+    "number": (lambda: 7, "error", "returned 7, no score"),
+    "unreadable": (Unreadable, "error", "unreadable answer"),
+    "memory": (exhaust_memory, "error", "memory"),
+}
+
+
+def sabotage(fault: str | None, marker: Path, fn, *args):
+    if fault is None:
+        die_once(marker)
+        return fn(*args)
+    return FAULTS[fault][0]()
+
+
+class Saboteur(Executor):
+    """Real workers of which some misbehave: the n-th task meets the n-th fault."""
+
+    def __init__(self, pool: Executor, faults: list[str | None], folder: Path):
+        self.pool, self.faults, self.folder, self.count = pool, faults, folder, 0
+
+    def submit(self, fn, *args):
+        self.count += 1
+        if self.count > len(self.faults):
+            return self.pool.submit(fn, *args)
+        marker = self.folder / f"died{self.count}"
+        return self.pool.submit(sabotage, self.faults[self.count - 1], marker, fn, *args)
+
+
+def test_a_fault_of_every_kind_is_recorded_and_costs_no_other_rule_anything(tmp_path):
+    flags = [*TINY, "--algorithm", "random", "--failure-reward", "0.05"]
+    config = search.configure(search.make_parser().parse_args(flags))
+    faults = [None] * (len(HUMAN) + 1) + list(FAULTS)  # the first ones die once and then do their work
+    preload = ("child", "torch._dynamo")
+    pool = WorkerPool(2, cpu_limit_s=5, initializer=start_worker, preload=preload)
+    with results.Run.create(tmp_path / "faults", {}, {}) as folder:
+        try:
+            executor = Saboteur(pool, faults, tmp_path)
+            search.Search(config, executor, folder, Progress()).run_to_end()
+        finally:
+            pool.stop()
+    undisturbed = history(run(tmp_path / "undisturbed", "--algorithm", "random"))
+    records = history(tmp_path / "faults")
+    assert [record["rule"] for record in records] == [record["rule"] for record in undisturbed]
+    trained = [record for record in records if record["cached_from"] is None]
+    for record, (_, status, words) in zip(trained[1:], FAULTS.values(), strict=False):
+        assert (record["status"], record["reward"], record["lr"]) == (status, 0.05, None)
+        assert words in record["error"]
+    spared = {record["key"] for record in trained[1 : 1 + len(FAULTS)]}
+    for record, expected in zip(records, undisturbed, strict=True):
+        if record["key"] not in spared and expected["status"] == "ok":
+            assert record == expected
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), BrokenExecutor("gone"), CancelledError()])
+def test_workers_out_of_reach_end_the_search_and_are_no_rules_fault(tmp_path, error):
+    class OutOfReach(Executor):
+        def submit(self, fn, *args):
+            future = Future()
+            future.set_exception(error)
+            return future
+
+    config = search.configure(search.make_parser().parse_args(TINY))
+    with results.Run.create(tmp_path / "run", {}, {}) as folder:
+        with pytest.raises(results.RunError, match="workers cannot go on"):
+            search.Search(config, OutOfReach(), folder, Progress()).run_to_end()
+        assert not (tmp_path / "run" / "baselines.jsonl").exists()
+
+
 # --- what a run leaves behind ---------------------------------------------------------------------
 
 
@@ -269,11 +395,6 @@ def test_killed_and_resumed_run_has_the_records_of_an_undisturbed_one(tmp_path):
     kill_and_resume(tmp_path, kills=2)
 
 
-@pytest.mark.slow
-def test_run_killed_twenty_times_has_the_records_of_an_undisturbed_one(tmp_path):
-    kill_and_resume(tmp_path, kills=20, more=["--samples", "120"])
-
-
 def kill_and_resume(tmp_path: Path, kills: int, more: list[str] | None = None) -> None:
     flags = [*TINY, "--workers", "2", *(more or [])]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -297,17 +418,95 @@ def kill_and_resume(tmp_path: Path, kills: int, more: list[str] | None = None) -
         assert (broken / name).read_text() == (whole / name).read_text()
 
 
-def test_ctrl_c_keeps_what_is_done_and_prints_the_resume_command(tmp_path):
+@pytest.mark.slow
+def test_run_killed_at_twenty_random_moments_has_the_records_of_an_undisturbed_one(tmp_path):
+    flags = [*TINY, "--samples", "600", "--lag", "3"]
+    whole, broken = run(tmp_path / "whole", "--samples", "600", "--lag", "3"), tmp_path / "broken"
+    moments, lengths = random.Random(0), []
+    for kill in range(20):
+        resumed = ["--resume", str(broken), "--workers", str(1 + kill % 3)]
+        process = start(*(resumed if broken.exists() else [*flags, "--out", str(broken)]))
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a random moment, not a wait for anything
+            process.communicate(timeout=moments.uniform(0, 15))
+        process.kill()
+        process.communicate()
+        wait_for(lambda process=process: group_is_empty(process.pid), "workers to leave")
+        lengths.append(len(history(broken)) if broken.exists() else 0)
+    print("records after each kill:", lengths)
+    assert search.main(["--resume", str(broken)]) == 0
+    assert history(broken) == history(whole)
+    for name in ("updates.jsonl", "hall_of_fame.csv"):
+        assert (broken / name).read_text() == (whole / name).read_text()
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_ctrl_c_keeps_what_is_done_and_prints_the_resume_command(tmp_path, times):
     folder = tmp_path / "run"
     process = start(*TINY, "--samples", "2000", "--out", str(folder))
     wait_for(lambda: len(results.read_lines(folder / "records.jsonl")) > 5, "some records")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    for _ in range(times):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"python search.py --resume {folder}" in output
+    assert output.count(f"python search.py --resume {folder}") == 1
     assert "Traceback" not in output
     wait_for(lambda: group_is_empty(process.pid), "workers to leave")
     assert len(history(folder)) > 5
+
+
+def test_a_run_killed_between_its_last_record_and_its_end_is_finished_by_resume(tmp_path):
+    whole = run(tmp_path / "run")
+    expected = {p.name: p.read_bytes() for p in whole.iterdir() if p.name != "meta.json"}
+    meta = json.loads((whole / "meta.json").read_text())
+    (whole / "meta.json").write_text(json.dumps({**meta, "end": None}))
+    updates = (whole / "updates.jsonl").read_text().splitlines(keepends=True)
+    (whole / "updates.jsonl").write_text("".join(updates[:-1]))
+    for name in ("hall_of_fame.csv", "controller.pt"):
+        (whole / name).unlink()
+    assert search.main(["--resume", str(whole)]) == 0
+    assert json.loads((whole / "meta.json").read_text())["end"] is not None
+    for name in ("records.jsonl", "updates.jsonl", "hall_of_fame.csv"):
+        assert (whole / name).read_bytes() == expected[name]
+    assert (whole / "controller.pt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [0, 3_000, 9_000, 100_000])
+def test_a_full_disk_is_one_line_and_costs_nothing_that_was_written(tmp_path, size):
+    """No file may grow longer: at first not even a config fits, at last only the weights do not."""
+    whole, broken = run(tmp_path / "whole"), tmp_path / "broken"
+
+    def fill_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    process = start(*TINY, "--out", str(broken), preexec_fn=fill_disk)
+    output, _ = process.communicate(timeout=120)
+    assert "Traceback" not in output and "File too large" in output
+    wait_for(lambda: group_is_empty(process.pid), "workers to leave")
+    if size == 0:
+        assert process.returncode == 2 and list(tmp_path.iterdir()) == [whole]
+        return
+    assert process.returncode == 1 and f"python search.py --resume {broken}" in output
+    assert search.main(["--resume", str(broken)]) == 0
+    assert history(broken) == history(whole)
+    for name in ("updates.jsonl", "hall_of_fame.csv"):
+        assert (broken / name).read_text() == (whole / name).read_text()
+
+
+@pytest.mark.slow
+def test_of_two_searches_on_one_folder_the_second_is_refused_and_the_first_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    first = start(*TINY, "--samples", "100", "--out", str(folder))
+    wait_for(folder.exists, "the run folder")
+    for flags in (["--resume", str(folder)], [*TINY, "--out", str(folder)]):
+        second = start(*flags)
+        output, _ = second.communicate(timeout=120)
+        assert second.returncode == 2 and len(output.splitlines()) == 1
+        assert "in use by another process" in output or "exists already" in output
+        wait_for(lambda second=second: group_is_empty(second.pid), "workers to leave")
+    assert first.communicate(timeout=240) and first.returncode == 0
+    assert history(folder) == history(run(tmp_path / "alone", "--samples", "100"))
 
 
 def test_complete_run_resumes_to_nothing(tmp_path, capsys):
@@ -374,6 +573,11 @@ def test_flags_win_over_the_preset():
 WRONG = {
     "unknown flag": ["--sample", "5"],
     "zero workers": ["--workers", "0"],
+    "more workers than the system has files": ["--workers", "10000000000"],
+    "workers of two kinds": ["--workers", "2", "--cluster", "tcp://localhost:1"],
+    "more rules than anybody waits for": ["--samples", "1" + "0" * 400],
+    "more lag than rules": ["--lag", "10000000"],
+    "seed too large": ["--child-seed", str(2**63)],
     "negative workers": ["--workers", "-3"],
     "zero samples": ["--samples", "0"],
     "negative samples": ["--samples", "-1"],
@@ -453,3 +657,82 @@ def test_second_search_on_a_run_folder_is_refused(tmp_path, capfd):
         search.main(["--resume", str(folder)])
     assert exit.value.code == 2
     assert "in use by another process" in capfd.readouterr().err
+
+
+# --- a cluster ------------------------------------------------------------------------------------
+
+
+def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "distributed.py").write_text("raise ImportError")
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = start(*TINY, "--out", str(tmp_path / "run"), "--cluster", "tcp://localhost:1", env=path)
+    output, _ = process.communicate(timeout=120)
+    needs = "search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
+    assert (process.returncode, output) == (2, needs)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def dask_program(tmp_path):
+    """Start `python -m dask ...` in the project's folder; all end with the test."""
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("needs requirements-cluster.txt")
+    started = []
+
+    def begin(*flags: str) -> subprocess.Popen:
+        log = (tmp_path / f"dask{len(started)}.log").open("w")
+        command = [sys.executable, "-m", "dask", *flags, "--scheduler-file", str(tmp_path / "address")]
+        with log:
+            started.append(
+                subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            )
+        return started[-1]
+
+    yield begin
+    for program in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path, dask_program):
+    """A scheduler and three workers; one is killed, later the scheduler too, and the run is resumed."""
+
+    def begin_cluster() -> tuple[str, list[subprocess.Popen]]:
+        address = tmp_path / "address"
+        address.unlink(missing_ok=True)
+        scheduler = dask_program("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        wait_for(address.exists, "the scheduler")
+        folder = ("--local-directory", str(tmp_path / "dask"))
+        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", *folder)
+        workers = [dask_program("worker", *options) for _ in range(3)]
+        return json.loads(address.read_text())["address"], [scheduler, *workers]
+
+    flags = [*TINY, "--samples", "300"]
+    folder, records = tmp_path / "cluster", tmp_path / "cluster" / "records.jsonl"
+    address, (scheduler, worker, *_) = begin_cluster()
+    process = start(*flags, "--cluster", address, "--out", str(folder))
+    wait_for_records(process, records, more_than=50)
+    worker.kill()
+    wait_for_records(process, records, more_than=150)
+    scheduler.kill()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in output
+    assert f"python search.py --resume {folder} --cluster {address}" in output
+
+    address, _ = begin_cluster()
+    process = start("--resume", str(folder), "--cluster", address)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert history(folder) == history(run(tmp_path / "local", "--samples", "300"))
+    trained = {row["worker"] for row in results.read_lines(records) if row["worker"]}
+    assert len(trained) == 6  # three at first, three others after the resume
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, dask_program):
+    process = start(*TINY, "--cluster", "tcp://127.0.0.1:1", "--out", str(tmp_path / "run"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and "no Dask scheduler at tcp://127.0.0.1:1" in output
+    assert len(output.splitlines()) == 1 and not (tmp_path / "run").exists()

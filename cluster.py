@@ -1,0 +1,77 @@
+"""A Dask cluster in the place of the local workers, as a standard `concurrent.futures.Executor`.
+
+    python -m dask scheduler                                  # on one machine
+    python -m dask worker tcp://HOST:8786 --nthreads 1        # on every other, in the project's folder
+    python search.py --cluster tcp://HOST:8786
+
+Dask carries the tasks, gives those of a lost worker to another one, and lets workers come and go; this
+file adds what pool.py does for local workers. An optional extra: requirements-cluster.txt.
+Read next: search.py, to which both kinds of workers are the same.
+"""
+
+import signal
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from multiprocessing import current_process
+from threading import Lock
+
+from pool import TaskError
+
+CONNECT_S = 10  # seconds to wait for the scheduler
+_one_at_a_time = Lock()  # tasks of a process share its random state and its CPU clock
+
+
+class ClusterError(ValueError):
+    """There is no cluster to work with; the message says what to do."""
+
+
+def _run(initializer: Callable, cpu_limit_s: float, fn: Callable, args: tuple) -> object:
+    """Run a task on a Dask worker as pool.py would: prepared, limited, failing with TaskError."""
+    from distributed import get_worker
+
+    with _one_at_a_time:
+        current_process().name = str(get_worker().name)  # what a score says of where it was made
+        initializer()  # each time: Dask may run a task in a new thread, which has its own settings
+        # At the limit the process dies and Dask starts another one, up to 3 times (allowed-failures).
+        signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
+        try:
+            return fn(*args)
+        except Exception:
+            raise TaskError(traceback.format_exc()) from None
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+class Cluster(Executor):
+    """Run tasks on the workers of a Dask cluster.
+
+    Args:
+        address: of the scheduler, such as tcp://host:8786.
+        initializer: called on a worker before each task; its errors end the search, not the task.
+        cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
+    Raises:
+        ClusterError: Dask is not installed, or nobody answers at the address.
+    """
+
+    def __init__(self, address: str, initializer: Callable, cpu_limit_s: float = 0.0):
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
+        try:
+            self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ClusterError(f"no Dask scheduler at {address} ({reason})") from None
+        self._executor = self._client.get_executor(pure=False)
+        self._setup = (initializer, cpu_limit_s)
+
+    def submit(self, fn: Callable, /, *args) -> Future:
+        """Queue fn(*args) for a free worker; it may fail with TaskError or KilledWorker."""
+        return self._executor.submit(_run, *self._setup, fn, args)
+
+    def stop(self) -> None:
+        """Drop what is queued or running and leave the cluster, whose workers stay."""
+        self._executor.shutdown(wait=False)
+        self._client.close()
