@@ -9,6 +9,7 @@ file adds what pool.py does for local workers. An optional extra: requirements-c
 Read next: search.py, to which both kinds of workers are the same.
 """
 
+import logging
 import signal
 import traceback
 from collections.abc import Callable
@@ -59,6 +60,7 @@ class Cluster(Executor):
             from distributed import Client
         except ImportError:
             raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the search says what matters
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:

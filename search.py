@@ -540,7 +540,7 @@ def main(argv: list[str] | None = None) -> int:
             executor = start_workers(args, config)
             stack.callback(executor.stop)
             run = stack.enter_context(open_run(args, config))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             parser.error(str(error))
         except KeyboardInterrupt:
             print("interrupted before the search began", file=sys.stderr)
