@@ -3,7 +3,8 @@
     python rules.py export powersign -o powersign.py
 
 The file computes the rule's simplified expression with `torch._foreach_*`, keeps only the averages
-that it reads, draws random operands as RuleOptimizer does and follows RuleOptimizer step by step.
+that it reads and draws random operands as RuleOptimizer does. Its steps equal RuleOptimizer's but for
+one rounding, where the update is scaled and subtracted at once.
 Three stages: `lower` spells an expression out in operations that torch has, `Code` turns these into
 lines, `export` puts the lines into a file. Read next: advice.py for the learning rates it names.
 """
@@ -95,8 +96,8 @@ def whole(node: Node) -> Node:
 WIDTH = 70  # characters of code; arguments of what is longer get lines of their own
 # fmt: off
 FOREACH = {name: name for name in (  # name in the exported file -> what follows torch._foreach_
-    "add", "add_", "clamp_max", "clamp_max_", "clamp_min", "div", "exp", "lerp_", "log", "mul", "mul_",
-    "neg", "reciprocal", "sign", "sqrt", "sub", "sub_",
+    "add", "add_", "clamp_max", "clamp_max_", "clamp_min", "div", "exp", "lerp_", "log", "mul",
+    "neg", "reciprocal", "sign", "sqrt", "sub",
 )} | {"absolute": "abs", "power": "pow"}
 TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")} | {
     **{name: name + "({}, {})" for name in ("add", "div", "mul", "sub")},
@@ -134,11 +135,7 @@ class Code:
         for token, value in zip(self.averages, values, strict=True):
             self.lines.append(f"lerp_({AVERAGES[token]}, {self._code(value)}, 1 - {beta(token)})")
         self.lines.append(f"update = {self._code(update)}")
-        scaled = "mul(update, lr)"
-        if isinstance(update, tuple):  # new tensors, not the caller's: no need for others
-            self.lines.append("mul_(update, lr)")
-            scaled = "update"
-        self.lines.append(f"sub_(params, {scaled})")
+        self.lines.append("add_(params, update, alpha=-lr)")
 
     def _count(self, node: Node) -> None:
         """Count in how many places a node stands, those within equal nodes once."""
