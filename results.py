@@ -28,6 +28,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy
@@ -108,6 +109,22 @@ def best_distinct(records: list[dict], most: int | None = None) -> list[dict]:
             best.setdefault(record["key"], record)
     ranked = sorted(best.values(), key=lambda record: (-record["reward"], record["id"]))
     return ranked[:most]
+
+
+def funnel(records: list[dict]) -> dict[str, int]:
+    """Return how many rules went which way: sampled, then duplicates, rejected by each test, ...
+
+    All but "sampled" add up to it.
+    """
+    ways = Counter(
+        "duplicate of an earlier one"
+        if record["cached_from"] is not None
+        else f"rejected: {record['error']}"
+        if record["status"] == "rejected"
+        else {"ok": "trained to the end"}.get(record["status"], record["status"])
+        for record in records
+    )
+    return {"sampled": len(records), **dict(ways.most_common())}
 
 
 # --- writing --------------------------------------------------------------------------------------

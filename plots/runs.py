@@ -118,6 +118,8 @@ def relevant(config: dict) -> dict:
     algorithm, unused = config["algorithm"], set(SEEDS)
     unused |= LEARNING if algorithm not in CONTROLLERS else set()
     unused |= BREEDING if algorithm != "evolution" else set()
+    # Runs made before there was such a setting are like those that start from nothing.
+    unused |= {"start_from"} if not config.get("start_from") else set()
     unused |= {"lag", "rules_per_batch"} if algorithm == "random" else set()
     return {name: value for name, value in config.items() if name not in unused}
 
