@@ -2,182 +2,19 @@
 
     python rules.py export powersign -o powersign.py
 
-The file computes the rule's simplified expression with `torch._foreach_*`, keeps only the averages
-that it reads and draws random operands as RuleOptimizer does. Its steps equal RuleOptimizer's but for
-one rounding, where the update is scaled and subtracted at once.
-Three stages: `lower` spells an expression out in operations that torch has, `Code` turns these into
-lines, `export` puts the lines into a file. Read next: advice.py for the learning rates it names.
+The file computes the rule's simplified expression on lists of tensors, keeps only the averages that
+it reads and draws random operands as RuleOptimizer does. Its steps equal RuleOptimizer's but for one
+rounding, where the update is scaled and subtracted at once. Below is what the file looks like, then
+what is filled in. Read next: foreach.py for the lines that compute the update.
 """
 
 import keyword
 import re
 import textwrap
-from collections import Counter
 from typing import NamedTuple
 
-import torch
-
-from dsl import BINARY, CLIP, DECAYS, DROP, OPERANDS, UNARY, Expression, Rule
-
-# A node is a name of lists of tensors ("g", "w", "keep1", ...), NUMBER and code for a number, or an
-# operation and its arguments. Equal nodes are computed once.
-Node = str | tuple
-NUMBER = "number"
-AVERAGES = {"m": "exp_avg", "v": "exp_avg_sq", "gamma": "exp_avg_cube"}  # operand -> name in `state`
-EPS = (NUMBER, "eps")
-
-
-# --- from the language to operations of torch -----------------------------------------------------
-
-G2 = ("mul", "g", "g")
-G3 = ("mul", G2, "g")
-ROOT = ("add", ("sqrt", ("average", "v")), EPS)
-LOWERED: dict[str, Node] = {
-    "g2": G2,
-    "g3": G3,
-    **{token: ("average", token) for token in AVERAGES},
-    **{token: ("mul", "w", (NUMBER, token[:-1])) for token in OPERANDS if token.endswith("w")},
-    "adam": ("div", ("average", "m"), ROOT),
-    "rmsprop": ("div", "g", ROOT),
-    **{token: (NUMBER, token) for token in ("1", "2", *DECAYS)},
-}
-
-
-def constant(x: Expression) -> float | None:
-    """Return the value of an expression that is the same number in every step, else None."""
-    if isinstance(x, str):
-        return float(x) if x in ("1", "2") else None
-    values = [None] if x[0] in DROP or x[0] == "div" else [constant(y) for y in x[1:]]  # div has eps
-    if None in values:
-        return None
-    numbers = [torch.tensor(value, dtype=torch.float64) for value in values]
-    eps = (0.0,) if x[0] in BINARY else ()
-    return (UNARY | BINARY)[x[0]].value(*numbers, *eps).item()
-
-
-def lower(x: Expression, rule: Rule) -> Node:
-    """Spell an expression out: operands as formulas of g, w and averages, numbers as numbers."""
-    if (value := constant(x)) is not None:
-        return (NUMBER, f"{value:g}" if float(f"{value:g}") == value else repr(value))
-    if isinstance(x, str):
-        return LOWERED.get(x, x)
-    if x[0] in DROP:
-        return ("drop", f"keep{rule.draws.index(x[2]) + 1}", whole(lower(x[1], rule)))
-    arguments = [lower(argument, rule) for argument in x[1:]]
-    numbers = [node[0] == NUMBER for node in arguments]
-    if all(numbers):  # a function of numbers that change or involve eps; rare, so spelled as tensors
-        arguments, numbers = list(map(whole, arguments)), [False] * len(numbers)
-    if x[0] in CLIP:
-        return ("clip", arguments[0], (NUMBER, f"{CLIP[x[0]]:g}"))
-    if x[0] in ("log", "sqrt"):
-        return (x[0], ("absolute", arguments[0]))
-    if len(arguments) == 1:
-        return (x[0], arguments[0])
-    left, right = arguments
-    if x[0] == "div":
-        divisor = (NUMBER, f"{right[1]} + eps") if numbers[1] else ("add", right, EPS)
-        if left == (NUMBER, "1"):
-            return ("reciprocal", divisor)
-        return ("div", whole(left), divisor)
-    if numbers[0] and x[0] in ("add", "mul"):
-        return (x[0], right, left)
-    if numbers[0] and x[0] == "sub":
-        return ("add", ("neg", right), left)
-    return (x[0], left, right)
-
-
-def whole(node: Node) -> Node:
-    """Return a number as tensors, and tensors as they are."""
-    return ("full", node) if node[0] == NUMBER else node
-
-
-# --- from operations to lines of code -------------------------------------------------------------
-
-WIDTH = 70  # characters of code; arguments of what is longer get lines of their own
-# fmt: off
-FOREACH = {name: name for name in (  # name in the exported file -> what follows torch._foreach_
-    "add", "add_", "clamp_max", "clamp_max_", "clamp_min", "div", "exp", "lerp_", "log", "mul",
-    "neg", "reciprocal", "sign", "sqrt", "sub",
-)} | {"absolute": "abs", "power": "pow"}
-TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")} | {
-    **{name: name + "({}, {})" for name in ("add", "div", "mul", "sub")},
-    "pow":  "power({}, {})",
-    "clip": "clamp_max(clamp_min({0}, -{1}), {1})",
-    "sign": "_sign({})",
-    "drop": "_drop({}, {})",
-    "full": "[torch.full_like(x, {}) for x in g]",
-}
-# fmt: on
-
-
-class Code:
-    """The lines that compute a rule's update.
-
-    Attributes:
-        lines: the last one changes `params`.
-        averages: the operands whose averages are kept, in the order m, v, gamma.
-    """
-
-    def __init__(self, rule: Rule):
-        self.lines: list[str] = []
-        self._names: dict[Node, str] = {G2: "g2", G3: "g3"}  # for nodes that get a line
-        self._names |= {("average", token): token for token in AVERAGES}
-        self._num_given = len(self._names)
-        self._written: set[Node] = set()
-        self._counts: Counter[Node] = Counter()
-
-        update = whole(lower(rule.expression, rule))
-        self._count(update)
-        self.averages = [token for token in AVERAGES if ("average", token) in self._counts]
-        values = [{"m": "g", "v": G2, "gamma": G3}[token] for token in self.averages]
-        for value in values:
-            self._count(value)
-        for token, value in zip(self.averages, values, strict=True):
-            self.lines.append(f"lerp_({AVERAGES[token]}, {self._code(value)}, 1 - {beta(token)})")
-        self.lines.append(f"update = {self._code(update)}")
-        self.lines.append("add_(params, update, alpha=-lr)")
-
-    def _count(self, node: Node) -> None:
-        """Count in how many places a node stands, those within equal nodes once."""
-        self._counts[node] += 1
-        if self._counts[node] == 1 and isinstance(node, tuple) and node[0] not in (NUMBER, "average"):
-            for argument in node[1:]:
-                self._count(argument)
-
-    def _code(self, node: Node) -> str:
-        """Return a node as code; what stands in two places gets a line and a name."""
-        if isinstance(node, str):
-            return node
-        if node[0] == NUMBER:
-            return node[1]
-        if node in self._written:
-            return self._names[node]
-        if node[0] == "average":
-            state = AVERAGES[node[1]]
-            return self._line(node, f"div({state}, 1 - {beta(node[1])}**step)  # bias-corrected")
-        if node[0] == "sign" and node[1][0] == "average" and self._counts[node[1]] == 1:
-            code = f"_sign({AVERAGES[node[1][1]]})"  # which bias correction would not change
-        else:
-            arguments = [self._code(argument) for argument in node[1:]]
-            while len(code := TEMPLATES[node[0]].format(*arguments)) > WIDTH:
-                longest = max(range(len(arguments)), key=lambda k: len(arguments[k]))
-                arguments[longest] = self._line(node[1 + longest], arguments[longest])
-        return self._line(node, code) if self._counts[node] > 1 else code
-
-    def _line(self, node: Node, code: str) -> str:
-        """Compute a node in a line of its own; return its name."""
-        name = self._names.setdefault(node, f"x{len(self._names) - self._num_given + 1}")
-        self.lines.append(f"{name} = {code}")
-        self._written.add(node)
-        return name
-
-
-def beta(token: str) -> str:
-    """Return what the decay of an average is called: m's is beta1."""
-    return f"beta{1 + list(AVERAGES).index(token)}"
-
-
-# --- from lines to a file -------------------------------------------------------------------------
+from dsl import DROP, Rule
+from foreach import AVERAGES, FOREACH, Code, beta
 
 # fmt: off
 MEANING = {  # of the names in a formula
@@ -224,7 +61,7 @@ NOISE_SCALE = {"noise": "0.01", "anoise": 'state["step"] ** (-0.55 / 2)'}
 # fmt: on
 
 # A line that ends in `#? word` is there only if the rule needs it. Words in capitals are filled in.
-TEMPLATE = '''"""TITLE
+TEMPLATE = '''"""NAME, an optimizer for PyTorch: w <- w - lr * update, with
 
 DOCUMENTATION
 """
@@ -382,6 +219,16 @@ def _check(key: str) -> str:
     )
 
 
+def _noise(token: str) -> str:
+    indent, draw = " " * 16, "torch.randn(g.shape, generator=draws, dtype=g.dtype)"
+    return f"{indent}{token} = {draw}\n{indent}{token} = {token}.to(g.device) * {NOISE_SCALE[token]}"
+
+
+def _keep(keep: str, chance: float) -> str:
+    indent, draw = " " * 16, "torch.rand(g.shape, generator=draws, dtype=torch.float32)"
+    return f"{indent}{keep} = {draw}\n{indent}{keep} = ({keep} >= {chance}).to(g.device)"
+
+
 def _documentation(rule: Rule, name: str, advice: list[str], lr: float | None, decays: list[str]) -> str:
     """Return the docstring below its title: formula, rates, usage, origin."""
     wrap = textwrap.TextWrapper(84, "", "    ", break_long_words=False, break_on_hyphens=False)
@@ -431,68 +278,41 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
     keeps = {f"keep{i}": DROP[rule.groups[k][2 + side]] for i, (k, side) in enumerate(rule.draws, 1)}
     states = [AVERAGES[token] for token in code.averages]
 
-    parts = {"draws"} if noises or keeps else set()
-    parts |= {"averages"} if states else set()
-    parts |= {"decays"} if decays else set()
-    parts |= {"steps"} if "step" in words or decays or "anoise" in noises else {"no steps"}
-    parts |= {"state"} if states or "steps" in parts else set()
-    parts |= {"_sign", "_drop"} & words
+    steps = bool({"step", *decays} & words) or "anoise" in noises
+    needs = {"averages": states, "state": states or steps, "steps": steps, "no steps": not steps}
+    needs |= {"decays": decays, "draws": noises or keeps, "_sign": "_sign" in words, "_drop": keeps}
+    parts = {part for part, needed in needs.items() if needed}
 
     settings = ["lr", *map(beta, code.averages), *["eps"] * ("eps" in words)]
     settings += ["total_steps"] * bool(decays)
     arguments = [*settings, *["seed"] * ("draws" in parts)]
     arguments.sort(key=lambda key: SETTINGS[key].default != "")  # those without default come first
-    w = "w" in words
-    row = ["p", "g", *["_wide(p)"] * w, *(f'state["{s}"]' for s in states), *noises, *keeps]
-    columns = ["params", "g", *["w"] * w, *states, *noises, *keeps]
-    steps = "steps" in parts
-
-    indent = " " * 16
-    drawn = [
-        f"{indent}{t} = torch.randn(g.shape, generator=draws, dtype=g.dtype)\n"
-        f"{indent}{t} = {t}.to(g.device) * {NOISE_SCALE[t]}"
-        for t in noises
-    ] + [
-        f"{indent}{keep} = torch.rand(g.shape, generator=draws, dtype=torch.float32)\n"
-        f"{indent}{keep} = ({keep} >= {p}).to(g.device)"
-        for keep, p in keeps.items()
-    ]
+    w = ["_wide(p)"] * ("w" in words)
+    row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
+    columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps]
+    passed = ["*block", *["step"] * steps, *(f'{key}=group["{key}"]' for key in settings)]
+    taken = [f"{column}: list[Tensor]" for column in columns] + ["step: int"] * steps
+    taken += [f"{key}: {SETTINGS[key].kind}" for key in settings]
+    signature = ["self", "params: Iterable", *map(_typed, arguments)]
+    body = [*(f"{token} = {DECAY_CODE[token]}" for token in decays), *code.lines]
 
     filled = {
-        "TITLE": f"{name}, an optimizer for PyTorch: w <- w - lr * update, with",
         "DOCUMENTATION": _documentation(rule, name, advice, lr, decays),
         "HELP": "\n".join(f"        {key}: {SETTINGS[key].help}." for key in arguments),
-        "SIGNATURE": one_line_or_many(
-            "def __init__(", ["self", "params: Iterable", *map(_typed, arguments)], ") -> None:", 4
-        ),
+        "SIGNATURE": one_line_or_many("def __init__(", signature, ") -> None:", 4),
         "CHECKS": "\n".join(map(_check, settings)),
         "DEFAULTS": one_line_or_many("defaults = {", [f'"{key}": {key}' for key in settings], "}", 8),
         "ZEROS": "\n".join(f'{" " * 20}state["{s}"] = torch.zeros_like(g)' for s in states),
-        "DRAWS": "\n".join(drawn),
+        "DRAWS": "\n".join([*map(_noise, noises), *map(_keep, keeps, keeps.values())]),
         "ROW": one_line_or_many("row = (", row, ")", 16),
-        "CALL": one_line_or_many(
-            "_update(",
-            ["*block", *["step"] * steps, *(f'{key}=group["{key}"]' for key in settings)],
-            ")",
-            20 if steps else 16,
-        ),
-        "UPDATE": one_line_or_many(
-            "def _update(",
-            [f"{c}: list[Tensor]" for c in columns]
-            + ["step: int"] * steps
-            + [f"{key}: {SETTINGS[key].kind}" for key in settings],
-            ") -> None:",
-            0,
-        ),
-        "BODY": "\n".join(
-            [*(f"    {t} = {DECAY_CODE[t]}" for t in decays), *(f"    {line}" for line in code.lines)]
-        ),
-        "NAME": name,
+        "CALL": one_line_or_many("_update(", passed, ")", 20 if steps else 16),
+        "UPDATE": one_line_or_many("def _update(", taken, ") -> None:", 0),
+        "BODY": "\n".join(f"    {line}" for line in body),
     }
     text = "".join(_kept(line, parts) for line in TEMPLATE.splitlines(keepends=True))
+    text = text.replace("NAME", name)
     used = {FOREACH[s]: s for s in FOREACH if re.search(rf"\b{s}\(", text + filled["BODY"])}
     filled["IMPORTS"] = "\n".join(f"from torch import _foreach_{f} as {used[f]}" for f in sorted(used))
     for word, value in filled.items():
         text = re.sub(rf"^{word}\n", lambda _, v=value: v + "\n" * bool(v), text, flags=re.M)
-    text = text.replace("NAME", name).replace("TITLE", filled["TITLE"])
     return re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"

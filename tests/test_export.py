@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import export
+import foreach
 import rules
 from dsl import SUBSETS, Rule, RuleOptimizer, SearchSpace
 
@@ -53,7 +54,7 @@ def follow(module, job):
 jobs, paths = torch.load("jobs.pt", weights_only=False), {}
 for module, job in jobs.items():
     paths[module] = follow(module, job)
-own = {"dsl", "rules", "export", "config", "results"}
+own = {"dsl", "rules", "export", "foreach", "config", "results"}
 assert not own & set(sys.modules), "an exported file needs this project"
 torch.save(paths, "paths.pt")
 """
@@ -121,7 +122,7 @@ def computes_a_number(rule: Rule) -> bool:
             return False
         arguments = [a for a in x[1:] if isinstance(a, str) or isinstance(a[0], str)]
         numbers = [
-            a in ("1", "2") or (not isinstance(a, str) and export.constant(a) is not None)
+            a in ("1", "2") or (not isinstance(a, str) and foreach.constant(a) is not None)
             for a in arguments
         ]
         return (any(numbers) if x[0] == "pow" else all(numbers)) or any(map(within, arguments))
@@ -150,7 +151,7 @@ def check(jobs: dict, paths: dict) -> None:
                 room = units * torch.finfo(w.dtype).eps * torch.maximum(exact[0].abs(), exact[1].abs())
                 assert torch.equal(wanted.isnan(), got.isnan()), f"{rule}, step {step}"
                 assert ((exact[1] - exact[2]).abs() <= room).all(), f"{rule}, step {step}"
-        kept = {export.AVERAGES[token]: token for token in rules.averages(rule)}
+        kept = {foreach.AVERAGES[token]: token for token in rules.averages(rule)}
         for state, wanted in zip(states, job["state"], strict=True):
             assert state.keys() - {"step"} == kept.keys(), "only what the rule reads is kept"
             for name, token in kept.items():
@@ -324,6 +325,22 @@ def test_docstring_has_formula_rates_and_an_example_that_trains():
 def test_names_of_data_sets_cannot_leave_the_docstring():
     evil = 'x"""\nraise SystemExit\n\\'
     assert load("sgd", advice=(evil,)).__name__ == "Found"
+
+
+def test_a_name_is_not_mistaken_for_a_place_to_fill_in():
+    assert load("powersign", name="NAMED").__name__ == "NAMED"
+    assert load("powersign", name="HELP").__name__ == "HELP"
+
+
+def test_two_equal_parts_are_computed_once():
+    lines = foreach.Code(Rule.parse("g2 m exp id mul | r1 r1 log id add")).lines
+    assert lines == [
+        "lerp_(exp_avg, g, 1 - beta1)",
+        "m = div(exp_avg, 1 - beta1**step)  # bias-corrected",
+        "x1 = mul(exp(mul(g, g)), m)",
+        "update = add(log(absolute(x1)), x1)",
+        "add_(params, update, alpha=-lr)",
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "1st", "class", "My-Rule", "a b"])
