@@ -65,7 +65,7 @@ def lower(x: Expression, rule: Rule) -> Node:
     if all(numbers):  # a function of numbers that change or involve eps; rare, so spelled as tensors
         arguments, numbers = list(map(whole, arguments)), [False] * len(numbers)
     if x[0] in CLIP:
-        return ("clip", arguments[0], (NUMBER, f"{CLIP[x[0]]:g}"))
+        return ("clip", arguments[0], (NUMBER, x[0].removeprefix("clip")))
     if x[0] in ("log", "sqrt"):
         return (x[0], ("absolute", arguments[0]))
     if len(arguments) == 1:

@@ -9,7 +9,6 @@ question is whether the controller beats it. Read next: mathml.py and svg.py, wh
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -17,12 +16,11 @@ import numpy as np
 
 import results
 from advice import advise
-from config import Parser
 from dsl import Rule, RuleError
 from plots import style
 from plots.learning_curve import best_so_far, close_up, kind, moving_mean
 from plots.mathml import mathml
-from plots.runs import Group, Run, all_runs, humans, notes, read_groups, title
+from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, title
 from plots.svg import Chart
 from plots.timeline import clock, duration, jobs, pauses
 from plots.tree import layout
@@ -302,33 +300,29 @@ def page(folders: list[Path]) -> str:
     """
     groups = read_groups(folders)
 
-    def parts() -> Iterator[str]:
-        for part in (head, curves, funnels, hall_of_fame, front, timelines, settings):
-            yield part(groups)
-
+    sections = (head, curves, funnels, hall_of_fame, front, timelines, settings)
     view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     start = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{view}'
     start += f'<link rel="icon" href="data:,"><title>{escape(title(all_runs(groups)))}</title>'
-    return "\n".join([f"{start}<style>{CSS}</style></head><body>", *parts(), "</body></html>\n"])
+    return "\n".join(
+        [
+            f"{start}<style>{CSS}</style></head><body>",
+            *(part(groups) for part in sections),
+            "</body></html>\n",
+        ]
+    )
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Write the page; return its file. Raises RunError as `page` does."""
+    text = page(folders)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, "utf-8")
+    return [output]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m plots.report", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of search.py")
-    file_help = "page to write (default: report.html in the first RUN)"
-    parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
-    args = parser.parse_args(argv)
-    file = args.file or args.runs[0] / "report.html"
-    try:
-        text = page(args.runs)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
-    except results.RunError as error:
-        parser.error(str(error))
-    except OSError as error:
-        parser.error(f"cannot write {error.filename}: {error.strerror}")
-    print(f"Wrote {file}")
-    return 0
+    return command("report", __doc__, draw, argv, file="page to write", suffix=".html")
 
 
 if __name__ == "__main__":

@@ -197,16 +197,21 @@ def notes(groups: list[Group]) -> str:
 
 
 def command(
-    name: str, doc: str, draw: Callable[[list[Path], Path], list[Path]], argv: list[str] | None
+    name: str,
+    doc: str,
+    draw: Callable[[list[Path], Path], list[Path]],
+    argv: list[str] | None,
+    file: str = "picture, an SVG goes beside it",
+    suffix: str = ".png",
 ) -> int:
     """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
     parser = Parser(prog=f"python -m plots.{name}", description=doc)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of search.py")
-    file_help = f"picture to write, an SVG goes beside it (default: {name}.png in the first RUN)"
+    file_help = f"{file} (default: {name}{suffix} in the first RUN)"
     parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
     args = parser.parse_args(argv)
     try:
-        paths = draw(args.runs, args.file or args.runs[0] / f"{name}.png")
+        paths = draw(args.runs, args.file or args.runs[0] / f"{name}{suffix}")
     except results.RunError as error:
         parser.error(str(error))
     except OSError as error:
