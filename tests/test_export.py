@@ -173,7 +173,8 @@ def special_jobs() -> dict:
     settings = {"beta1": 0.5, "beta2": 0.9, "beta3": 0.7, "eps": 1e-3}
     jobs = {"wild": wild, "large": large, "settings": make_job(7, **settings)}
     texts = {
-        "signs": "sign_g sign_m id id mul | r1 g exp id mul",
+        "powersign": "sign_g sign_m id id mul | r1 g exp id mul",
+        "signs": "sign_g sign_m id id add",  # no gradient beside it that would be NaN as well
         "clips": "gamma rmsprop clip1e-4 clip1e-3 sub | r1 adam sign id add",
         "draws": "noise m drop0.3 drop0.5 add | r1 g id drop0.1 sub",
     }
