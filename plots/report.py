@@ -109,7 +109,7 @@ def head(groups: list[Group]) -> str:
         text += f"Best rule: {best[0][0]['reward']:.4f}. "
     if people:
         top = max(people, key=lambda line: line["reward"])
-        text += f"Best optimizer of people, same training: {style.HUMAN_NAMES[top['name']]}, "
+        text += f"Best human optimizer, trained alike: {style.HUMAN_NAMES[top['name']]}, "
         text += f"{top['reward']:.4f}. "
     text += (
         "Scores are validation accuracies of one training with one seed; the best of many is luck too."

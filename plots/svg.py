@@ -86,8 +86,8 @@ class Chart:
         names = f'<text x="{self.right}" y="{self.height - 4}" text-anchor="end">{xlabel}</text>'
         names += f'<text x="{LEFT + 4}" y="{TOP + 8}">{ylabel}</text>' * bool(ylabel)
         clip = re.sub(r"\W+", "-", title)  # a page's titles differ, so its ids do
-        box = f'<clipPath id="{clip}"><rect x="{LEFT}" y="{high - 3}" width="{self.right - LEFT}" '
-        box += f'height="{low - high + 6}"/></clipPath>'
+        box = f'<clipPath id="{clip}"><rect x="{LEFT - 3}" y="{high - 3}" '  # dots may overlap the edges
+        box += f'width="{self.right - LEFT + 6}" height="{low - high + 6}"/></clipPath>'
         return (
             f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">{box}'
             f'{"".join(grid)}<g clip-path="url(#{clip})">{"".join(self.marks)}</g>{names}'
