@@ -42,9 +42,17 @@ class Evolution:
     def __init__(self, space: SearchSpace, config: EvolutionConfig, seed: int):
         self.space, self.config, self.rng = space, config, random.Random(seed)
         self.population: deque[tuple[Rule, float]] = deque(maxlen=config.population)
+        self.least = config.population  # members before breeding begins
+
+    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+        """Take known rules as the initial population, from which breeding begins at once."""
+        # Waiting for a full population would fill it with random rules, and the known ones, being the
+        # oldest, would be the first to leave.
+        self.population.extend(zip(rules, rewards, strict=True))
+        self.least = 1
 
     def ask(self, n: int) -> list[Rule]:
-        """Breed n rules; random ones until the population is full."""
+        """Breed n rules; random ones until the population is full, unless known rules began it."""
         return [self._child() for _ in range(n)]
 
     def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
@@ -53,7 +61,7 @@ class Evolution:
         return {"population_mean": sum(reward for _, reward in self.population) / len(self.population)}
 
     def _child(self) -> Rule:
-        if len(self.population) < self.config.population:
+        if len(self.population) < self.least:
             return self.space.sample(self.rng)
         drawn = [self.rng.choice(self.population) for _ in range(self.config.tournament)]
         return self._mutate(max(drawn, key=lambda member: member[1])[0])

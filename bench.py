@@ -3,6 +3,7 @@
     python bench.py controller                           # one benchmark
     python bench.py child --dataset cifar10              # the cost of a rule; hours at full scale
     python bench.py child --epoch-size 1000 --num-validation 500     # a tenth of the protocol
+    python bench.py rule                                 # exported rules beside torch's optimizers
     python bench.py all                                  # all of them
 
 Machines drift, so what is compared takes turns: first one, then the other, many times, and a ratio is
@@ -39,10 +40,11 @@ from child import (
 from config import ConfigError, Parser, add_settings, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, SUBSETS, RuleOptimizer, SearchSpace
+from export import export
 from pool import WorkerPool, usable_cores
 from progress import Progress
 from results import environment
-from rules import NAMED_RULES
+from rules import NAMED_RULES, find
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,51 @@ def bench_pool(config: Config, rounds: int = 3, num_tasks: int = 100) -> None:
     print(table(["", "start-up, s", "tasks a second", "of 2 workers'", "MB a worker"], rows))
 
 
-BENCHES = {"controller": bench_controller, "child": bench_child, "pool": bench_pool}
+# --- exported rules -------------------------------------------------------------------------------
+
+# A convolutional network's shapes: many small tensors, and a few that hold nearly all parameters.
+SMALL = [(64, 64, 3, 3), (128, 32, 3, 3), (96, 256)] + [(64,)] * 20
+LARGE = [(512, 512, 3, 3)] * 3 + [(256, 512, 3, 3), (256, 256, 3, 3), (1000, 1024)] + [(512,)] * 40
+
+
+def bench_rule(config: Config) -> None:
+    """Print what a step of exported rules costs beside torch's optimizers."""
+    for shapes, rounds in ((SMALL, 500), (LARGE, 30)):
+        steps, generator = {}, torch.Generator().manual_seed(0)
+        weights = [torch.randn(shape, generator=generator) for shape in shapes]
+
+        def add(name: str, make: Callable, weights: list = weights, steps: dict = steps) -> None:
+            params = [w.clone().requires_grad_() for w in weights]
+            for p, w in zip(params, weights, strict=True):
+                p.grad = 0.1 * w
+            steps[name] = make(params).step
+
+        for name in ("adam", "rmsprop", "powersign"):
+            scope: dict = {"__name__": name}
+            exec(export(find(name), "Exported", []), scope)  # as importing the written file would
+            add(f"exported {name}", lambda params, cls=scope["Exported"]: cls(params, lr=1e-3))
+        for cls in (torch.optim.Adam, torch.optim.RMSprop):
+            for how in ("foreach", "fused"):
+                if how == "foreach" or cls is torch.optim.Adam:  # torch has no fused RMSprop
+                    add(f"torch {cls.__name__} {how}", lambda ps, c=cls, h=how: c(ps, 1e-3, **{h: True}))
+        # Adam without momentum is RMSProp as a rule has it, with bias correction.
+        no_momentum = {"betas": (0.0, 0.999), "foreach": True}
+        add("torch Adam foreach, beta1 0", lambda ps, kw=no_momentum: torch.optim.Adam(ps, 1e-3, **kw))
+
+        times = take_turns(steps, rounds)
+        base = times["torch Adam foreach"]
+        rows = [[name, spread(t, 1e3, 2), spread(t / base, 1, 2)] for name, t in times.items()]
+        number = sum(w.numel() for w in weights)
+        print(f"{number / 1e6:.1f} million parameters, {len(weights)} tensors; {rounds} rounds\n")
+        print(table(["", "ms a step", "of foreach Adam"], rows) + "\n")
+
+
+BENCHES = {
+    "controller": bench_controller,
+    "child": bench_child,
+    "rule": bench_rule,
+    "pool": bench_pool,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ class ConfigError(ValueError):
     """A setting has a wrong value; the message names it and what is allowed."""
 
 
-def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf, least=0):
+def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf, least=0, words=False):
     """Declare a dataclass field that is also a flag.
 
     Args:
@@ -25,8 +25,10 @@ def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf, lea
         choices: allowed values (of each element, if the field is a tuple), if limited to a list.
         low, high: allowed range, bounds included.
         least: elements that a tuple must have.
+        words: whether the flag takes a tuple's elements one by one instead of as a comma-separated list.
     """
     metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high, "least": least}
+    metadata["words"] = words
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -98,6 +100,8 @@ def add_settings(parser: argparse.ArgumentParser, cls: type) -> None:
         how = {"action": argparse.BooleanOptionalAction} if hint is bool else {"type": _reader(hint)}
         if hint is not bool:
             how["metavar"] = {int: "N", float: "X"}.get(hint, "VALUE")
+        if field.metadata["words"]:
+            how |= {"nargs": "+", "type": typing.get_args(hint)[0]}
         flag = f"--{field.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **how)
 

@@ -465,11 +465,17 @@ def _probe() -> dict[str, Tensor]:
 # --- the optimizer --------------------------------------------------------------------------------
 
 
+def widened(x: Tensor) -> Tensor:
+    """Return x, in float32 if its own dtype is shorter: averages with a decay of 0.999 stall there."""
+    return x.float() if x.itemsize < 4 else x
+
+
 class RuleOptimizer(torch.optim.Optimizer):
     """Train with any rule: w <- w - lr * update(g, w, moving averages), section 3.2.
 
     Only the operands that the rule uses are computed and stored. NaN and infinity go through to the
-    weights. `state_dict` holds the random generator too, so training resumes bit for bit.
+    weights. `state_dict` holds the random generator too, so training resumes bit for bit. For
+    bfloat16 and float16 weights the averages and the update are float32; only the new weights round.
 
     Args:
         params: parameters or parameter groups; a group may have its own rule, lr, betas, eps.
@@ -526,7 +532,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         rules = [group["rule"] for group in self.param_groups]
         if saved != rules:
             raise ValueError(f"the state is of rule {saved}, this optimizer runs {rules}")
-        super().load_state_dict(copy.deepcopy(state_dict))  # averages change in place
+        saved = copy.deepcopy(state_dict)  # averages change in place
+        super().load_state_dict(saved)
+        # torch has cast the averages to the weights' dtype; float32 ones of bfloat16 weights stay so.
+        places = [place for group in saved["param_groups"] for place in group["params"]]
+        weights = [w for group in self.param_groups for w in group["params"]]
+        for place, w in zip(places, weights, strict=True):
+            for name, value in saved["state"].get(place, {}).items():
+                self.state[w][name] = value.to(w.device) if isinstance(value, Tensor) else value
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -551,7 +564,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                     continue
                 if w.grad.is_sparse:
                     raise RuntimeError("RuleOptimizer does not support sparse gradients")
-                step = ParameterStep(w, w.grad, self.state[w], group, generator)
+                step = ParameterStep(widened(w), widened(w.grad), self.state[w], group, generator)
                 w.sub_(group["lr"] * step.update(rule))
         self.state["random"] = {"generator": generator.get_state()}
         return loss

@@ -6,7 +6,9 @@ are named in the later arXiv text (1709.07417).
     python rules.py list                              # every name with its formula
     python rules.py show powersign                    # all about one rule
     python rules.py show sign_m 1 id id mul           # or about any string of the language
+    python rules.py export powersign -o powersign.py  # a file of its own, for any project
 
+Learning rates come from the sweeps of the searches below runs/, or below the folders of --runs.
 `make_optimizer("powersign", model.parameters(), lr=1e-2)` is an ordinary torch optimizer. Read next:
 rosenbrock.py, which races these rules, and child.py, which trains a network with one.
 """
@@ -14,12 +16,16 @@ rosenbrock.py, which races these rules, and child.py, which trains a network wit
 import difflib
 import sys
 import textwrap
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from advice import Sweeps
 from config import Parser
-from dsl import DECAYS, Rule, RuleError, RuleOptimizer
+from dsl import BINARY, DECAYS, OPERANDS, UNARY, Rule, RuleError, RuleOptimizer
+from export import class_name, export
+from results import RUNS, RunError
 
 # Where a formula comes from. None was checked against the paper's own text.
 HAND = "human"
@@ -41,6 +47,9 @@ class NamedRule(NamedTuple):
 NAMED_RULES: dict[str, NamedRule] = {name: NamedRule(*entry) for name, *entry in [
     ("sgd",      "g 1 id id mul",       HAND, "stochastic gradient descent"),
     ("momentum", "m 1 id id mul",       HAND, "momentum with dampening and bias correction"),
+    # 9 m is 0.9 times torch's momentum buffer, while beta1 is 0.9. The 9 needs the later text's tokens.
+    ("nesterov", "1 2 id id add | r1 2 id id pow | r2 m id id mul | r3 g id id add",
+     HAND, "Nesterov's momentum of 0.9, bias-corrected"),
     ("rmsprop",  "rmsprop 1 id id mul", HAND, "RMSProp with bias correction"),
     ("adam",     "adam 1 id id mul",    HAND, "Adam"),
     ("signsgd",  "sign_g 1 id id mul",  HAND, "the sign of the gradient"),
@@ -129,60 +138,132 @@ def averages(rule: Rule) -> list[str]:
 # --- command line ---------------------------------------------------------------------------------
 
 
-def list_rules() -> str:
+def list_rules(sweeps: Sweeps) -> str:
     """Return the table of all named rules."""
-    rows = [("name", "update", "source")]
-    rows += [(name, find(name).infix(), named.source) for name, named in NAMED_RULES.items()]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    rows = [("name", "update", "source", "state", "lr", "to Adam's")]
+    for name, named in NAMED_RULES.items():
+        rule = find(name)
+        found = sweeps.of(rule)
+        rates = found[0].advice.rates() if found else ("-", "-")
+        rows.append((name, rule.infix(), named.source, ", ".join(averages(rule)) or "-", *rates))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    legend = [f"{source.ljust(widths[2])}  {meaning}" for source, meaning in SOURCES.items()]
-    return "\n".join([lines[0], "-" * sum(widths, 4), *lines[1:], "", *legend])
+    legend = [f"{source.ljust(16)}  {meaning}" for source, meaning in SOURCES.items()]
+    legend += [
+        "state             moving averages kept for each weight, a number each",
+        "lr                best rate of the recorded sweeps and the range within 2 points of it",
+        "to Adam's         how many times Adam's best rate on the same child that is",
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *legend])
 
 
-def show_rule(text: str) -> str:
+def as_written(rule: Rule) -> list[str]:
+    """Return a rule group by group as its tokens say it, dead parts included."""
+    shown = []
+    for k, (*operands, u1, u2, b) in enumerate(rule.groups, 1):
+        names = [OPERANDS[token].infix if token in OPERANDS else token for token in operands]
+        left, right = (UNARY[u].infix.format(x) for u, x in zip((u1, u2), names, strict=True))
+        value = f"left({left}, {right})" if b == "left" else BINARY[b].infix.format(left, right)
+        shown.append(f"r{k} = {value}")
+    return shown
+
+
+def dead(rule: Rule) -> list[str]:
+    """Return the operands in the string that the update does not depend on, with their groups."""
+    places = [(k, side) for k in range(len(rule.groups)) for side in (0, 1)]
+    return [f"{rule.groups[k][side]} of r{k + 1}" for k, side in places if (k, side) not in rule.live]
+
+
+def show_rule(text: str, sweeps: Sweeps) -> str:
     """Return all about one rule: its faces, what it needs, rules that act alike, how to use it."""
     rule, name = find(text), text.strip().lower()
     named = NAMED_RULES.get(name)
     spelled = name if named else str(rule)
     decays = not DECAYS.isdisjoint(rule.operands)
     same = {other for other in NAMED_RULES if find(other).fingerprint() == rule.fingerprint()} - {name}
+    found = sweeps.of(rule)
     facts = {
-        "rule": str(rule),
-        "infix": rule.infix(),
+        "tokens": str(rule),
+        "as written": ";  ".join(as_written(rule)),
+        "simplified": rule.infix(),
         "LaTeX": rule.latex(),
         "key": rule.key(),
         "fingerprint": rule.fingerprint(),
         "operands": " ".join(rule.operands),
+        "dead": ", ".join(dead(rule)) or "none",
         "averages": ", ".join(averages(rule)) + " (kept for every weight)" if averages(rule) else "none",
         "setting": "total_steps, where the decay ends" if decays else "",
         "acts like": ", ".join(sorted(same)) or "no other named rule",
+        "rates": "" if found else "not recorded by any search that was found; try 1e-5 to 10",
     }
     wrap = textwrap.TextWrapper(90, "  ", " " * 15, break_long_words=False, break_on_hyphens=False)
-    shown = "\n".join(wrap.fill(f"{fact:<13}{value}") for fact, value in facts.items() if value)
+    lines = [wrap.fill(f"{fact:<13}{value}") for fact, value in facts.items() if value]
+    lines += [wrap.fill(f"{'rates' if k == 0 else '':<13}{one}") for k, one in enumerate(found)]
+    shown = "\n".join(lines)
     title = f"{name}: {named.description} ({named.source})" if named else "a rule without a name"
+    settings = f"lr={found[0].advice.lr if found else 1e-3:g}" + ", total_steps=10_000" * decays
+    quoted = name if named else f"'{rule}'"
     return f"""{title}
 
 {shown}
 
-  To train with it, after `from rules import make_optimizer` (try lr from 1e-5 to 10):
+  To train with it, after `from rules import make_optimizer`:
 
-    optimizer = make_optimizer("{spelled}", model.parameters(), lr=1e-3{", total_steps=10_000" * decays})
+    optimizer = make_optimizer("{spelled}", model.parameters(), {settings})
     optimizer.zero_grad()
     loss.backward()
-    optimizer.step()"""
+    optimizer.step()
+
+  Elsewhere:   python rules.py export {quoted} -o FILE.py
+  Its tree:    python -m plots.tree {quoted}"""
+
+
+def export_rule(text: str, name: str | None, sweeps: Sweeps) -> str:
+    """Return the file of `export`, the class called after the rule unless it has another name."""
+    rule, key = find(text), text.strip().lower()
+    found = sweeps.of(rule)
+    name = name or (class_name(key) if key in NAMED_RULES else "FoundOptimizer")
+    return export(rule, name, list(map(str, found)), found[0].advice.lr if found else None)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="rules.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("list", help="the named rules with their formulas")
-    show = commands.add_parser("show", help="all about one rule")
-    show.add_argument("rule", nargs="+", metavar="RULE", help="a name, or a rule's tokens")
+    commands.add_parser("list", help="the named rules: formula, state and learning rates")
+    for command, what in (("show", "all about one rule"), ("export", "a rule as a file of its own")):
+        taking = commands.add_parser(command, help=what)
+        taking.add_argument("rule", nargs="+", metavar="RULE", help="a name, or a rule's tokens")
+    taking.add_argument("--name", metavar="CLASS", help="name of the class (default: the rule's)")
+    taking.add_argument(
+        "-o", type=Path, metavar="FILE.py", dest="file", help="file to write (default: print)"
+    )
+    for command in commands.choices.values():
+        runs_help = f"folders with searches, for learning rates (default: {RUNS})"
+        command.add_argument(
+            "--runs", nargs="+", type=Path, metavar="DIR", default=[RUNS], help=runs_help
+        )
     args = parser.parse_args(argv)
+    command = commands.choices[args.command]
     try:
-        print(list_rules() if args.command == "list" else show_rule(" ".join(args.rule)))
-    except RuleError as error:
-        show.error(str(error))
+        sweeps = Sweeps(args.runs)
+        if args.command == "list":
+            print(list_rules(sweeps))
+        elif args.command == "show":
+            print(show_rule(" ".join(args.rule), sweeps))
+        else:
+            text = export_rule(" ".join(args.rule), args.name, sweeps)
+            if args.file is None:
+                print(text, end="")
+            else:
+                with args.file.open("x", encoding="utf-8") as file:  # never over somebody's work
+                    file.write(text)
+                print(f"Wrote {args.file}")
+    except (ValueError, RunError) as error:
+        command.error(str(error))
+    except FileExistsError:
+        command.error(f"{args.file} exists already; nothing was changed, choose another -o")
+    except OSError as error:
+        command.error(f"cannot write {args.file}: {error.strerror}")
     return 0
 
 

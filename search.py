@@ -6,6 +6,7 @@ Bello et al., ICML 2017, section 3.3 and Figure 4.
     python search.py --workers 100                # the paper's setting
     python search.py --algorithm random           # what the controller must beat
     python search.py --cluster tcp://HOST:8786    # workers on other machines, see cluster.py
+    python search.py --algorithm evolution --start-from adam powersign      # go on from known rules
     python search.py --resume runs/...            # go on after Ctrl-C or a crash
 
 Batches of 5 rules go through the workers' queue. Batch k is sampled after update k - 1 - lag, so
@@ -35,6 +36,7 @@ import torch
 
 import data
 import results
+from advice import advise
 from baselines import Evolution, EvolutionConfig, RandomSearch
 from child import (
     ChildConfig,
@@ -48,10 +50,10 @@ from child import (
 from cluster import Cluster
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from controller import Controller, ControllerConfig
-from dsl import CONSTRAINTS, MAX_GROUPS, SUBSETS, Rule, SearchSpace
+from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
 from pool import WorkerPool, usable_cores
 from progress import Progress
-from rules import HUMAN, NAMED_RULES
+from rules import HUMAN, NAMED_RULES, find
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution")
 # What a rule's failure is recorded as, by the name of its exception (KilledWorker is Dask's). Any other
@@ -81,6 +83,11 @@ class Config(ChildConfig, EvolutionConfig, ControllerConfig):
     iterations: int = setting(2, "groups of five tokens in a rule", low=1, high=MAX_GROUPS)
     subset: str = setting("compact", "operands and functions to choose from", choices=SUBSETS)
     constraints: tuple[str, ...] = setting(tuple(CONSTRAINTS), "rules of legality", choices=CONSTRAINTS)
+    start_from: tuple[str, ...] = setting(
+        (),
+        "rules scored before all others, by name or string; evolution breeds from them",
+        words=True,
+    )
     seed: int = setting(0, "of the controller: which rules are sampled", low=0, high=MAX_SEED)
     child_seed: int = setting(
         0, "of every child: weights, order of images, random operands", low=0, high=MAX_SEED
@@ -124,7 +131,7 @@ class Pending(NamedTuple):
     """A rule that was sampled and whose score is on its way."""
 
     id: int
-    batch: int
+    batch: int | None  # None for rules that the search starts from
     rule: Rule
     cached_from: int | None  # id of the earlier equal rule whose score this one shares
     outcome: Future
@@ -182,6 +189,29 @@ def make_proposer(config: Config, space: SearchSpace) -> Controller | RandomSear
     return Controller(space, config.algorithm, config, config.seed)
 
 
+def fit(text: str, space: SearchSpace) -> Rule:
+    """Return a rule to start from as a string of the space; a shorter one is padded, not changed.
+
+    Raises:
+        ConfigError: it is no rule, or none of this space.
+    """
+    try:
+        rule = find(text)
+    except RuleError as error:
+        raise ConfigError(f"--start-from: {str(error).splitlines()[0]}") from None
+    missing = space.iterations - len(rule.groups)
+    fillers = [token for token in space.choices(0) if token in OPERANDS]
+    for filler in fillers if missing > 0 else fillers[:1]:
+        # `left` of the last result and anything is the last result.
+        groups = [" ".join(group) for group in rule.groups]
+        groups += [f"r{len(rule.groups) + k} {filler} id id left" for k in range(missing)]
+        padded = Rule.parse(" | ".join(groups))
+        if space.contains(padded):
+            return padded
+    flags = "--iterations, --subset and --constraints"
+    raise ConfigError(f"--start-from: '{text}' is not in this search space; {flags} define it")
+
+
 def child_config(config: Config) -> ChildConfig:
     """Return the part of the config that a worker needs."""
     return ChildConfig(**{field.name: getattr(config, field.name) for field in fields(ChildConfig)})
@@ -207,8 +237,9 @@ class Search:
         self.start_s = self.table_s = time.monotonic()
 
     def run_to_end(self) -> None:
-        """Score the human optimizers, then sample, score and learn until all samples are done."""
+        """Score human optimizers and known rules, then sample, score and learn until all is done."""
         humans = self.push_humans()
+        self.start()
         in_flight: deque[list[Pending]] = deque()
         for batch in range(self.config.lag + 1):
             in_flight.append(self.push_batch(batch))
@@ -222,6 +253,17 @@ class Search:
             update += 1
         self.write_hall_of_fame()
 
+    def start(self) -> None:
+        """Score the rules to start from; they are samples too, though no controller sampled them."""
+        rules = [Rule.parse(text) for text in self.config.start_from]
+        pending = [self.push(id, None, rule) for id, rule in enumerate(rules)]
+        self.asked = len(rules)
+        # Evolution's first children need the scores, so this waits; controllers and random search
+        # learn nothing from rules that are not their own.
+        rewards = [self.collect(one) for one in pending]
+        if rules and isinstance(self.proposer, Evolution):
+            self.proposer.start(rules, rewards)
+
     def push_batch(self, number: int) -> list[Pending]:
         """Sample the next batch and push it to the workers' queue; empty when all are sampled."""
         size = min(self.config.rules_per_batch, self.config.samples - self.asked)
@@ -231,7 +273,7 @@ class Search:
         first, self.asked = self.asked, self.asked + size
         return [self.push(first + i, number, rule) for i, rule in enumerate(rules)]
 
-    def push(self, id: int, batch: int, rule: Rule) -> Pending:
+    def push(self, id: int, batch: int | None, rule: Rule) -> Pending:
         """Queue one rule for training, unless an equal one was sampled before."""
         if id < len(self.recorded) and self.recorded[id]["rule"] != str(rule):
             raise results.RunError(
@@ -288,10 +330,13 @@ class Search:
 
     def write_hall_of_fame(self) -> None:
         """Replace hall_of_fame.csv by the best distinct rules so far."""
-        rows = [
-            {"rank": rank, **{name: record[name] for name in ("reward", "lr", "id", "infix", "rule")}}
-            for rank, record in enumerate(results.best_distinct(self.records, 100), 1)
-        ]
+        humans = results.read_lines(self.run.folder / "baselines.jsonl")
+        rows = []
+        for rank, record in enumerate(results.best_distinct(self.records, 100), 1):
+            advice = advise(record, humans)
+            rates = {"lr_low": advice.low, "lr_high": advice.high, "lr_to_adam": advice.to_adam}
+            what = {name: record[name] for name in ("id", "infix", "rule")}
+            rows.append({"rank": rank, "reward": record["reward"], "lr": record["lr"], **rates, **what})
         self.run.write_table("hall_of_fame.csv", rows)
         self.table_s = time.monotonic()
 
@@ -408,21 +453,24 @@ def configure(args) -> Config:
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
             raise ConfigError(f"--resume takes only --workers and --cluster beside it, not {flags}")
-        config = from_dict(Config, results.read_config(args.resume))
+        asked = config = from_dict(Config, results.read_config(args.resume))
     else:
-        config = resolve(Config, args, PRESETS[args.preset or "paper"])
+        asked = config = resolve(Config, args, PRESETS[args.preset or "paper"])
         if args.out is not None:
             results.check_new(args.out)
         dataset = data.choose(config.dataset, Path(config.data))
-        check_epoch(replace(config, dataset=dataset))
-        if config.dataset != dataset == data.SAMPLE:
-            print(
-                "WARNING: CIFAR-10 is not on disk; the embedded Fashion-MNIST sample takes its place.\n"
-                "         For the paper's data run first: python data.py cifar10",
-                file=sys.stderr,
-            )
         config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
-    make_space(config)
+        check_epoch(config)
+    space = make_space(config)
+    config = replace(config, start_from=tuple(str(fit(text, space)) for text in config.start_from))
+    if len(config.start_from) > config.samples:
+        raise ConfigError(f"--start-from has {len(config.start_from)} rules, --samples {config.samples}")
+    if asked.dataset != config.dataset == data.SAMPLE:
+        print(
+            "WARNING: CIFAR-10 is not on disk; the embedded Fashion-MNIST sample takes its place.\n"
+            "         For the paper's data run first: python data.py cifar10",
+            file=sys.stderr,
+        )
     return config
 
 

@@ -118,6 +118,8 @@ def relevant(config: dict) -> dict:
     algorithm, unused = config["algorithm"], set(SEEDS)
     unused |= LEARNING if algorithm not in CONTROLLERS else set()
     unused |= BREEDING if algorithm != "evolution" else set()
+    # Runs made before there was such a setting are like those that start from nothing.
+    unused |= {"start_from"} if not config.get("start_from") else set()
     unused |= {"lag", "rules_per_batch"} if algorithm == "random" else set()
     return {name: value for name, value in config.items() if name not in unused}
 
@@ -201,16 +203,21 @@ def notes(groups: list[Group]) -> str:
 
 
 def command(
-    name: str, doc: str, draw: Callable[[list[Path], Path], list[Path]], argv: list[str] | None
+    name: str,
+    doc: str,
+    draw: Callable[[list[Path], Path], list[Path]],
+    argv: list[str] | None,
+    file: str = "picture, an SVG goes beside it",
+    suffix: str = ".png",
 ) -> int:
     """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
     parser = Parser(prog=f"python -m plots.{name}", description=doc)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of search.py")
-    file_help = f"picture to write, an SVG goes beside it (default: {name}.png in the first RUN)"
+    file_help = f"{file} (default: {name}{suffix} in the first RUN)"
     parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
     args = parser.parse_args(argv)
     try:
-        paths = draw(args.runs, args.file or args.runs[0] / f"{name}.png")
+        paths = draw(args.runs, args.file or args.runs[0] / f"{name}{suffix}")
     except results.RunError as error:
         parser.error(str(error))
     except OSError as error:

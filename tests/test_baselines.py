@@ -103,6 +103,17 @@ def test_evolution_mutates_only_once_the_population_is_full():
     assert all(min(distance(rule, member) for member in members) == 1 for rule in evolution.ask(50))
 
 
+def test_known_rules_are_the_initial_population_and_breed_at_once():
+    members = far_apart(3)
+    evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0)
+    evolution.start(members, [0.1, 0.9, 0.2])
+    assert [rule for rule, _ in evolution.population] == members
+    children = evolution.ask(30)  # (2/3)^40 is 1e-7: the best is all but sure to be drawn
+    assert {parent(child, members) for child in children} == {members[1]}
+    evolution.tell(children, [0.0] * 30)
+    assert len(evolution.population) == 33
+
+
 @pytest.mark.parametrize("space", [CONSTRAINED, LARGE], ids=["constrained", "large"])
 def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
     evolution = Evolution(space, EvolutionConfig(population=8, tournament=3), 0)

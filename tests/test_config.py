@@ -22,6 +22,7 @@ class Config:
     rates: tuple[float, ...] = setting((), "learning rates to try", low=0.0)
     tags: tuple[str, ...] = setting(("a",), "labels", choices=("a", "b", "c"))
     use_cache: bool = setting(True, "reuse results")
+    start: tuple[str, ...] = setting((), "texts that may hold commas", words=True)
 
 
 PRESET = {"steps": 20, "lr": 0.25, "sizes": (5,), "use_cache": False}
@@ -72,6 +73,8 @@ def test_flag_wins_over_the_preset_even_if_it_repeats_the_default():
         (["--use-cache"], "use_cache", True),
         (["--no-use-cache"], "use_cache", False),
         (["--steps", "3", "--steps", "4"], "steps", 4),
+        (["--start", "a, b"], "start", ("a, b",)),
+        (["--start", "a", "b c"], "start", ("a", "b c")),
     ],
 )
 def test_flag_sets_its_field_only(argv, field, value):
@@ -110,6 +113,7 @@ WRONG = [  # flags, and what the message must hold
     (["--steps", "1" + "0" * 400], "at most 100"),
     (["--steps", "1" * 5000], "--steps"),
     (["--shift=1e999"], "finite"),
+    (["--start"], "--start"),
 ]
 
 
@@ -172,7 +176,8 @@ def test_check_refuses_a_config_made_by_hand():
 
 
 @pytest.mark.parametrize(
-    "argv", [(), ("--sizes=1,2", "--tags=", "--lr=1e-30", "--no-use-cache", "--rates=1")]
+    "argv",
+    [(), ("--sizes=1,2", "--tags=", "--lr=1e-30", "--no-use-cache", "--rates=1", "--start", "a,b", "c")],
 )
 def test_config_survives_json(argv):
     config = run(*argv)

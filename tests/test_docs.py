@@ -17,6 +17,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 # search.py draws its own learning curve is why plots stand before it.
 LAYERS = [
     {"cluster", "config", "dsl", "pool", "progress", "results"},
+    {"advice", "foreach"},
+    {"export"},
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"plots"},

@@ -2,20 +2,23 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import exp, sign
 
+import results
 import rules
 from dsl import EXTRAS, Rule, RuleError
 from rules import HUMAN, NAMED_RULES, RECALLED, find, make_optimizer
 
-TOTAL = 20  # steps of a schedule
+STEPS, SIZE = 60, 500
+TOTAL = 50  # steps of a schedule, which then stays where it ended
 LD, CD, RD = (
-    lambda t: 1 - t / TOTAL,
-    lambda t: (1 + math.cos(math.pi * t / TOTAL)) / 2,
-    lambda t: (1 + math.cos(math.pi * ((t / 2) % TOTAL) / TOTAL)) / 2,
+    lambda t: 1 - min(t / TOTAL, 1),
+    lambda t: (1 + math.cos(math.pi * min(t / TOTAL, 1))) / 2,
+    lambda t: (1 + math.cos(math.pi * ((min(t, TOTAL) / 2) % TOTAL) / TOTAL)) / 2,
 )
 
 
@@ -28,6 +31,7 @@ def drop(x, p):
 FORMULAS = {
     "sgd": ("g", lambda s: s.g),
     "momentum": ("m", lambda s: s.m),
+    "nesterov": ("(1 + 2)^2 * m + g", lambda s: s.g + 0.9 * 10 * s.m),
     "rmsprop": ("RMSProp", lambda s: s.g / (s.v.sqrt() + 1e-8)),
     "adam": ("Adam", lambda s: s.adam),
     "signsgd": ("sign(g)", lambda s: sign(s.g)),
@@ -122,9 +126,9 @@ def test_infix_is_the_formula_listed(name):
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_trajectory_follows_the_formula(name):
-    w = torch.linspace(-2, 2, 3000, dtype=torch.float64, requires_grad=True)
+    w = torch.linspace(-2, 2, SIZE, dtype=torch.float64, requires_grad=True)
     optimizer, lr, dropped, seen = make_optimizer(name, [w], 0.01, total_steps=TOTAL), 0.01, 0, []
-    for g in gradients(8, w.shape):
+    for g in gradients(STEPS, w.shape):
         seen.append(g)
         before = w.detach().clone()
         wanted = before - lr * FORMULAS[name][1](Step(before, seen))
@@ -138,8 +142,8 @@ def test_trajectory_follows_the_formula(name):
             dropped += (near[1] & ~near[0]).sum().item()
     chances = re.findall(r"drop\(., (0\.\d)\)", FORMULAS[name][0])
     chance = float(chances[0]) if chances else 0.0
-    spread = math.sqrt(chance * (1 - chance) / (8 * 3000))
-    assert abs(dropped / (8 * 3000) - chance) <= 5 * spread
+    spread = math.sqrt(chance * (1 - chance) / (STEPS * SIZE))
+    assert abs(dropped / (STEPS * SIZE) - chance) <= 5 * spread
 
 
 def test_no_two_named_rules_act_alike():
@@ -159,7 +163,7 @@ def test_human_rules_equal_torch_optimizers(name):
     ours = torch.ones(50, dtype=torch.float64, requires_grad=True)
     theirs = torch.ones(50, dtype=torch.float64, requires_grad=True)
     optimizers = make_optimizer(name, [ours], 0.05), TORCH[name]([theirs])
-    for g in gradients(10, 50):
+    for g in gradients(200, 50):
         ours.grad, theirs.grad = g.clone(), g.clone()
         for optimizer in optimizers:
             optimizer.step()
@@ -179,6 +183,24 @@ def test_momentum_equals_torch_with_dampening_and_bias_correction():
         optimizer.step()
         reference.step()
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov"])
+def test_momentum_becomes_torchs_once_bias_correction_has_faded(name):
+    """m is a tenth of torch's buffer, so momentum runs at ten times the rate."""
+    ours = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    theirs = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    lr = 0.05 if name == "nesterov" else 0.5
+    optimizer = make_optimizer(name, [ours], lr)
+    reference = torch.optim.SGD([theirs], 0.05, momentum=0.9, nesterov=name == "nesterov")
+    for t, g in enumerate(gradients(300, 50)):
+        before = ours.detach().clone(), theirs.detach().clone()
+        ours.grad, theirs.grad = g.clone(), g.clone()
+        optimizer.step()
+        reference.step()
+        if t >= 250:  # 0.9**250 is 4e-12
+            a, b = (x.detach() - y for x, y in zip((ours, theirs), before, strict=True))
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_the_four_baselines_are_named_rules():
@@ -238,30 +260,98 @@ def test_averages_are_those_that_the_formula_reads(rule, kept):
 # --- command line ---------------------------------------------------------------------------------
 
 
-def test_list_shows_every_rule_with_its_formula_in_aligned_columns(capsys):
+def make_run(folder: Path, dataset="cifar10", adam=0.001) -> None:
+    """Write a run of a search that has scored Adam and PowerSign."""
+
+    def line(rule: str, lr: float, *scores: float | None) -> dict:
+        sweep = [[10.0**k, y] for k, y in zip(range(-3, 2), scores, strict=True)]
+        key = find(rule).key()
+        return {"rule": str(find(rule)), "key": key, "status": "ok", "lr": lr, "sweep": sweep}
+
+    with results.Run.create(folder, {"algorithm": "trpo", "dataset": dataset}, {}) as run:
+        run.append("baselines.jsonl", {"name": "adam", **line("adam", adam, 0.5, 0.4, 0.1, 0.1, None)})
+        run.append("records.jsonl", line("powersign", 0.1, 0.2, 0.49, 0.5, 0.481, 0.3))
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """Go to a folder without runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_list_shows_every_rule_with_its_formula_in_aligned_columns(elsewhere, capsys):
+    make_run(elsewhere / "runs" / "one")
     assert rules.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80
-    column, source = lines[0].index("update"), lines[0].index("source")
-    shown = {line[:column].strip(): line for line in lines[2 : 2 + len(NAMED_RULES)]}
+    assert max(map(len, lines)) <= 120
+    names = ["update", "source", "state", "lr", "to Adam's"]
+    starts = [0, *(re.search(rf"(?<= ){name}", lines[0]).start() for name in names), None]
+    rows = [[line[a:b].strip() for a, b in zip(starts, starts[1:], strict=False)] for line in lines[2:]]
+    shown = {row[0]: row[1:] for row in rows[: len(NAMED_RULES)]}
+    assert shown.keys() == NAMED_RULES.keys()
     for name, (infix, _) in FORMULAS.items():
-        assert shown[name][column:source].strip() == infix
-        assert shown[name][source:] == NAMED_RULES[name].source
+        state = ", ".join(rules.averages(find(name))) or "-"
+        assert shown[name][:3] == [infix, NAMED_RULES[name].source, state]
+        known = {"adam": ["0.001 (0.001-0.001)", "1x"], "powersign": ["0.1 (0.01-1)", "100x"]}
+        assert shown[name][3:] == known.get(name, ["-", "-"])
 
 
 @pytest.mark.parametrize("words", [["powersign"], ["PowerSign"], [NAMED_RULES["powersign"].rule]])
-def test_show_tells_all_faces(words, capsys):
+def test_show_tells_all_faces(words, elsewhere, capsys):
     rules.main(["show", *words])
     out, rule = capsys.readouterr().out, find("powersign")
     for fact in (str(rule), rule.infix(), rule.latex(), rule.key(), rule.fingerprint()):
         assert fact in out
     assert re.search(r"averages +m \(", out)
+    assert re.search(r"as written +r1 = sign\(g\) \* sign\(m\);  r2 = exp\(r1\) \* g$", out, re.M)
+    assert "not recorded by any search" in out
+
+
+def test_show_tells_what_is_dead_and_how_the_string_reads(capsys):
+    rules.main(["show", *"g m id neg add | gamma v exp drop0.1 left".split()])
+    out = capsys.readouterr().out
+    assert re.search(r"as written +r1 = g \+ -m;  r2 = left\(exp\(gamma\), drop\(v, 0.1\)\)$", out, re.M)
+    assert re.search(r"simplified +exp\(gamma\)$", out, re.M)
+    assert re.search(r"dead +g of r1, m of r1, v of r2$", out, re.M)
+
+
+def test_show_gives_the_recorded_rates(elsewhere, capsys):
+    make_run(elsewhere / "some" / "where")
+    make_run(elsewhere / "some" / "twin")
+    rules.main(["show", "powersign", "--runs", "some"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "rates lr 0.1, good from 0.01 to 1, 2 decades; Adam's best is 0.001, so this is 100 times "
+        in out
+    )
+    assert "[cifar10, 2 runs]" in out and "lr=0.1)" in out
 
 
 def test_show_takes_separate_words_and_finds_rules_that_act_alike(capsys):
     rules.main(["show", *"sign_g 1 sign id mul".split()])
     out = capsys.readouterr().out
     assert "a rule without a name" in out and re.search(r"acts like +signsgd$", out, re.M)
+
+
+def test_export_writes_a_file_that_trains_and_never_over_another(elsewhere, capsys):
+    make_run(elsewhere / "runs" / "one")
+    assert rules.main(["export", "powersign", "-o", "mine.py"]) == 0
+    assert capsys.readouterr().out == "Wrote mine.py\n"
+    text = (elsewhere / "mine.py").read_text()
+    assert "lr 0.1, good from 0.01 to 1" in text and "PowerSign(model.parameters(), lr=0.1)" in text
+    rules.main(["export", "powersign"])
+    assert capsys.readouterr().out == text
+    with pytest.raises(SystemExit) as stop:
+        rules.main(["export", "adam", "-o", "mine.py"])
+    assert stop.value.code == 2 and "exists already" in capsys.readouterr().err
+    assert (elsewhere / "mine.py").read_text() == text
+
+
+def test_export_names_the_class(elsewhere, capsys):
+    for words, wanted in ((["addsign-rd"], "AddSignRd"), ("m 1 id id mul --name Mine".split(), "Mine")):
+        rules.main(["export", *words])
+        assert f"class {wanted}(torch.optim.Optimizer)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", NAMED_RULES)
@@ -277,7 +367,18 @@ def test_printed_example_trains(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["shwo"], ["show"], ["show", "powersing"], ["show", "g", "1", "id"], ["list", "--all"]]
+    "argv",
+    [
+        [],
+        ["shwo"],
+        ["show"],
+        ["show", "powersing"],
+        ["show", "g", "1", "id"],
+        ["list", "--all"],
+        ["export"],
+        ["export", "adam", "--name", "class"],
+        ["export", "adam", "-o", "/proc/nothing/adam.py"],
+    ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:

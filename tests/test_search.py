@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,72 @@ def test_deeper_rules_search_too(tmp_path):
         groups = [group.split() for group in record["rule"].split(" | ")]
         assert len(groups) == 3
         assert all({"r1", "r2"} & set(group[:2]) for group in groups[1:])
+
+
+# The last one is the second, spelled otherwise.
+KNOWN = ["adam", "m 1 id id mul", "momentum"]
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "random", "evolution"])
+def test_known_rules_are_scored_first_and_are_in_the_hall_of_fame(tmp_path, algorithm):
+    flags = ["--algorithm", algorithm, "--tournament", "3"]
+    folder = run(tmp_path / "run", *flags, "--start-from", *KNOWN)
+    records = history(folder)
+    assert [record["id"] for record in records] == list(range(24))  # they are samples as well
+    assert [record["rule"] for record in records[:3]] == [str(search.find(text)) for text in KNOWN]
+    assert [record["batch"] for record in records] == [None] * 3 + [i // 5 for i in range(21)]
+    assert records[2]["cached_from"] == 1
+    humans = {line["name"]: line["reward"] for line in results.read_lines(folder / "baselines.jsonl")}
+    assert [record["reward"] for record in records[:2]] == [humans["adam"], humans["momentum"]]
+    with (folder / "hall_of_fame.csv").open() as file:
+        ids = [int(row["id"]) for row in csv.DictReader(file)]
+    assert {0, 1} <= set(ids)
+    updates = results.read_lines(folder / "updates.jsonl")
+    assert [update["samples"] for update in updates] == [8, 13, 18, 23, 24]
+    if algorithm == "evolution":  # bred from the known rules from the first batch on
+        parents = [record["rule"].split() for record in records[:3]]
+        for record in records[3:8]:
+            tokens = record["rule"].split()
+            assert 1 in [sum(a != b for a, b in zip(tokens, parent, strict=True)) for parent in parents]
+    else:  # its own rules do not depend on rules that it did not sample
+        without = history(run(tmp_path / "without", *flags))
+        assert [r["rule"] for r in records[3:13]] == [r["rule"] for r in without[:10]]
+
+
+def test_start_from_survives_resume_and_any_number_of_workers(tmp_path):
+    flags = ["--algorithm", "evolution", "--population", "6", "--tournament", "3", "--samples", "30"]
+    whole = run(tmp_path / "whole", *flags, "--start-from", *KNOWN, "--workers", "1")
+    lines = (whole / "records.jsonl").read_text().splitlines(keepends=True)
+    for kept in (0, 2, 14):  # cut within and behind the known rules
+        broken = tmp_path / f"broken{kept}"
+        shutil.copytree(whole, broken)
+        (broken / "records.jsonl").write_text("".join(lines[:kept]))
+        assert search.main(["--resume", str(broken), "--workers", "3"]) == 0
+        assert history(broken) == history(whole)
+
+
+def test_short_known_rules_are_padded_to_the_spaces_length_and_keep_their_key(tmp_path):
+    space = search.make_space(resolved("--data", str(DATA)))  # depth 2, compact, all constraints
+    for text in ("adam", "powersign", "g m id exp mul"):
+        fitted = search.fit(text, space)
+        assert space.contains(fitted)
+        assert fitted.key() == search.find(text).key()
+
+
+def test_hall_of_fame_holds_learning_rate_advice(tmp_path):
+    folder = run(tmp_path / "run", "--lr-exponents=-4,-3,-2,-1", "--start-from", "adam")
+    records = {str(record["id"]): record for record in history(folder)}
+    [adam] = [x for x in results.read_lines(folder / "baselines.jsonl") if x["name"] == "adam"]
+    with (folder / "hall_of_fame.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        sweep = dict(records[row["id"]]["sweep"])
+        low, best, high = (float(row[name]) for name in ("lr_low", "lr", "lr_high"))
+        assert low <= best <= high and best == records[row["id"]]["lr"]
+        inside = [y for rate, y in sweep.items() if low <= rate <= high]
+        assert all(sweep[best] - y <= 0.02 + 1e-9 for y in inside)
+        assert float(row["lr_to_adam"]) == pytest.approx(best / adam["lr"], rel=1e-5)
 
 
 def test_equal_rules_are_trained_once(tmp_path):
@@ -488,7 +555,11 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_written(tmp_path, si
         assert process.returncode == 2 and len(output.splitlines()) == 1
         assert list(tmp_path.iterdir()) == [whole]
         return
-    assert process.returncode == 1 and "File too large" in output and f"python search.py --resume {broken}" in output
+    assert (
+        process.returncode == 1
+        and "File too large" in output
+        and f"python search.py --resume {broken}" in output
+    )
     assert search.main(["--resume", str(broken)]) == 0
     assert history(broken) == history(whole)
     for name in ("updates.jsonl", "hall_of_fame.csv"):
@@ -601,6 +672,12 @@ WRONG = {
     "data root cannot be made": ["--data", "/dev/null/data"],
     "folder cannot be made": ["--out", "/dev/null/run"],
     "folder exists": ["--out", "."],
+    "unknown rule to start from": ["--start-from", "adam", "powersing"],
+    "damaged rule to start from": ["--start-from", "g 1 id plus mul"],
+    "rule beyond the space": ["--start-from", "powersign"],
+    "rule against a constraint": ["--start-from", "g g id id mul"],
+    "more rules than samples": ["--samples", "1", "--start-from", "adam", "sgd"],
+    "no rule to start from": ["--start-from"],
 }
 
 

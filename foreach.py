@@ -1,0 +1,174 @@
+"""A rule as code: lines that compute its update with `torch._foreach_*`, on lists of tensors.
+
+    Code(Rule.parse("m g2 id exp div")).lines
+    # lerp_(exp_avg, g, 1 - beta1)
+    # m = div(exp_avg, 1 - beta1**step)  # bias-corrected
+    # update = div(m, add(exp(mul(g, g)), eps))
+    # add_(params, update, alpha=-lr)
+
+Two stages: `lower` spells the simplified expression out in operations that torch has, `Code` turns
+these into lines and computes nothing twice. Read next: export.py, which makes a file of the lines.
+"""
+
+from collections import Counter
+
+import torch
+
+from dsl import BINARY, CLIP, DECAYS, DROP, OPERANDS, UNARY, Expression, Rule
+
+# A node is a name of lists of tensors ("g", "w", "keep1", ...), NUMBER and code for a number, or an
+# operation and its arguments. Equal nodes are computed once.
+Node = str | tuple
+NUMBER = "number"
+AVERAGES = {"m": "exp_avg", "v": "exp_avg_sq", "gamma": "exp_avg_cube"}  # operand -> name in `state`
+EPS = (NUMBER, "eps")
+
+
+# --- from the language to operations of torch -----------------------------------------------------
+
+G2 = ("mul", "g", "g")
+G3 = ("mul", G2, "g")
+ROOT = ("add", ("sqrt", ("average", "v")), EPS)
+LOWERED: dict[str, Node] = {
+    "g2": G2,
+    "g3": G3,
+    **{token: ("average", token) for token in AVERAGES},
+    **{token: ("mul", "w", (NUMBER, token[:-1])) for token in OPERANDS if token.endswith("w")},
+    "adam": ("div", ("average", "m"), ROOT),
+    "rmsprop": ("div", "g", ROOT),
+    **{token: (NUMBER, token) for token in ("1", "2", *DECAYS)},
+}
+
+
+def constant(x: Expression) -> float | None:
+    """Return the value of an expression that is the same number in every step, else None."""
+    if isinstance(x, str):
+        return float(x) if x in ("1", "2") else None
+    values = [None] if x[0] in DROP or x[0] == "div" else [constant(y) for y in x[1:]]  # div has eps
+    if None in values:
+        return None
+    numbers = [torch.tensor(value, dtype=torch.float64) for value in values]
+    eps = (0.0,) if x[0] in BINARY else ()
+    return (UNARY | BINARY)[x[0]].value(*numbers, *eps).item()
+
+
+def lower(x: Expression, rule: Rule) -> Node:
+    """Spell an expression out: operands as formulas of g, w and averages, numbers as numbers."""
+    if (value := constant(x)) is not None:
+        return (NUMBER, f"{value:g}" if float(f"{value:g}") == value else repr(value))
+    if isinstance(x, str):
+        return LOWERED.get(x, x)
+    if x[0] in DROP:
+        return ("drop", f"keep{rule.draws.index(x[2]) + 1}", whole(lower(x[1], rule)))
+    arguments = [lower(argument, rule) for argument in x[1:]]
+    numbers = [node[0] == NUMBER for node in arguments]
+    if all(numbers):  # a function of numbers that change or involve eps; rare, so spelled as tensors
+        arguments, numbers = list(map(whole, arguments)), [False] * len(numbers)
+    if x[0] in CLIP:
+        return ("clip", arguments[0], (NUMBER, x[0].removeprefix("clip")))
+    if x[0] in ("log", "sqrt"):
+        return (x[0], ("absolute", arguments[0]))
+    if len(arguments) == 1:
+        return (x[0], arguments[0])
+    left, right = arguments
+    if x[0] == "div":
+        divisor = (NUMBER, f"{right[1]} + eps") if numbers[1] else ("add", right, EPS)
+        if left == (NUMBER, "1"):
+            return ("reciprocal", divisor)
+        return ("div", whole(left), divisor)
+    if numbers[0] and x[0] in ("add", "mul"):
+        return (x[0], right, left)
+    if numbers[0] and x[0] == "sub":
+        return ("add", ("neg", right), left)
+    return (x[0], left, right)
+
+
+def whole(node: Node) -> Node:
+    """Return a number as tensors, and tensors as they are."""
+    return ("full", node) if node[0] == NUMBER else node
+
+
+# --- from operations to lines of code -------------------------------------------------------------
+
+WIDTH = 70  # characters of code; arguments of what is longer get lines of their own
+# fmt: off
+FOREACH = {name: name for name in (  # name in the exported file -> what follows torch._foreach_
+    "add", "add_", "clamp_max", "clamp_max_", "clamp_min", "div", "exp", "lerp_", "log", "mul",
+    "neg", "reciprocal", "sign", "sqrt", "sub",
+)} | {"absolute": "abs", "power": "pow"}
+TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")} | {
+    **{name: name + "({}, {})" for name in ("add", "div", "mul", "sub")},
+    "pow":  "power({}, {})",
+    "clip": "clamp_max(clamp_min({0}, -{1}), {1})",
+    "sign": "_sign({})",
+    "drop": "_drop({}, {})",
+    "full": "[torch.full_like(x, {}) for x in g]",
+}
+# fmt: on
+
+
+class Code:
+    """The lines that compute a rule's update.
+
+    Attributes:
+        lines: the last one changes `params`.
+        averages: the operands whose averages are kept, in the order m, v, gamma.
+    """
+
+    def __init__(self, rule: Rule):
+        self.lines: list[str] = []
+        self._names: dict[Node, str] = {G2: "g2", G3: "g3"}  # for nodes that get a line
+        self._names |= {("average", token): token for token in AVERAGES}
+        self._num_given = len(self._names)
+        self._written: set[Node] = set()
+        self._counts: Counter[Node] = Counter()
+
+        update = whole(lower(rule.expression, rule))
+        self._count(update)
+        self.averages = [token for token in AVERAGES if ("average", token) in self._counts]
+        values = [{"m": "g", "v": G2, "gamma": G3}[token] for token in self.averages]
+        for value in values:
+            self._count(value)
+        for token, value in zip(self.averages, values, strict=True):
+            self.lines.append(f"lerp_({AVERAGES[token]}, {self._code(value)}, 1 - {beta(token)})")
+        self.lines.append(f"update = {self._code(update)}")
+        self.lines.append("add_(params, update, alpha=-lr)")
+
+    def _count(self, node: Node) -> None:
+        """Count in how many places a node stands, those within equal nodes once."""
+        self._counts[node] += 1
+        if self._counts[node] == 1 and isinstance(node, tuple) and node[0] not in (NUMBER, "average"):
+            for argument in node[1:]:
+                self._count(argument)
+
+    def _code(self, node: Node) -> str:
+        """Return a node as code; what stands in two places gets a line and a name."""
+        if isinstance(node, str):
+            return node
+        if node[0] == NUMBER:
+            return node[1]
+        if node in self._written:
+            return self._names[node]
+        if node[0] == "average":
+            state = AVERAGES[node[1]]
+            return self._line(node, f"div({state}, 1 - {beta(node[1])}**step)  # bias-corrected")
+        if node[0] == "sign" and node[1][0] == "average" and self._counts[node[1]] == 1:
+            code = f"_sign({AVERAGES[node[1][1]]})"  # which bias correction would not change
+        else:
+            arguments = [self._code(argument) for argument in node[1:]]
+            while len(code := TEMPLATES[node[0]].format(*arguments)) > WIDTH:
+                longest = max(range(len(arguments)), key=lambda k: len(arguments[k]))
+                arguments[longest] = self._line(node[1 + longest], arguments[longest])
+        return self._line(node, code) if self._counts[node] > 1 else code
+
+    def _line(self, node: Node, code: str) -> str:
+        """Compute a node in a line of its own; return its name."""
+        name = self._names.setdefault(node, f"x{len(self._names) - self._num_given + 1}")
+        self.lines.append(f"{name} = {code}")
+        self._written.add(node)
+        return name
+
+
+def beta(token: str) -> str:
+    """Return what the decay of an average is called: m's is beta1."""
+    return f"beta{1 + list(AVERAGES).index(token)}"
