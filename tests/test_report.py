@@ -22,7 +22,7 @@ from plots.mathml import mathml
 from plots.svg import BOTTOM, LEFT, TOP, Chart, ticks
 from rules import NAMED_RULES, find
 
-PUBLISHED = sorted((Path(__file__).parent.parent / "runs" / "published").iterdir())
+PUBLISHED = sorted((Path(__file__).parent.parent / "runs" / "published").glob("laptop-cifar10-*-s[012]"))
 
 # --- formulas -------------------------------------------------------------------------------------
 

@@ -487,18 +487,21 @@ def kill_and_resume(tmp_path: Path, kills: int, more: list[str] | None = None) -
 
 @pytest.mark.slow
 def test_run_killed_at_twenty_random_moments_has_the_records_of_an_undisturbed_one(tmp_path):
-    flags = [*TINY, "--samples", "600", "--lag", "3"]
-    whole, broken = run(tmp_path / "whole", "--samples", "600", "--lag", "3"), tmp_path / "broken"
-    moments, lengths = random.Random(0), []
+    more = ["--samples", "600", "--lag", "3"]
+    flags, whole, broken = [*TINY, *more], run(tmp_path / "whole", *more), tmp_path / "broken"
+    moments, lengths = random.Random(0), [0]
     for kill in range(20):
         resumed = ["--resume", str(broken), "--workers", str(1 + kill % 3)]
         process = start(*(resumed if broken.exists() else [*flags, "--out", str(broken)]))
+        if kill % 2:  # while rules are trained; else anywhere from the start on
+            wait_for_records(process, broken / "records.jsonl", lengths[-1] + moments.randrange(25))
         with contextlib.suppress(subprocess.TimeoutExpired):  # a random moment, not a wait for anything
-            process.communicate(timeout=moments.uniform(0, 15))
+            process.communicate(timeout=moments.uniform(0, 0.2 if kill % 2 else 5))
         process.kill()
         process.communicate()
         wait_for(lambda process=process: group_is_empty(process.pid), "workers to leave")
         lengths.append(len(history(broken)) if broken.exists() else 0)
+    assert len(set(lengths)) > 5 and lengths[-1] < 600, "kills that hit nothing prove nothing"
     print("records after each kill:", lengths)
     assert search.main(["--resume", str(broken)]) == 0
     assert history(broken) == history(whole)
