@@ -133,10 +133,10 @@ def memory_mb(pid: int) -> float:
 
 
 def bench_pool(rounds: int = 3, num_tasks: int = 100) -> None:
-    """Print what the number of workers costs and brings, with the child of `--preset smoke`."""
+    """Print what the number of workers costs and brings, with half the child of `--preset smoke`."""
     prepare(SAMPLE, Path("data"))
     precision = resolve_precision("auto")
-    config = ChildConfig(SAMPLE, downsample="stride", filters=8, epoch_size=1_000, num_validation=1_000)
+    config = ChildConfig(SAMPLE, downsample="stride", filters=8, epoch_size=500, num_validation=500)
     config = replace(config, precision=precision)
     setup = {"initializer": start_worker, "preload": ("child", "torch._dynamo")}
     with WorkerPool(1, **setup) as pool:
