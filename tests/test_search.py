@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import importlib.util
 import json
 import os
 import random
@@ -738,82 +737,3 @@ def test_second_search_on_a_run_folder_is_refused(tmp_path, capfd):
         search.main(["--resume", str(folder)])
     assert exit.value.code == 2
     assert "in use by another process" in capfd.readouterr().err
-
-
-# --- a cluster ------------------------------------------------------------------------------------
-
-
-def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
-    (tmp_path / "distributed.py").write_text("raise ImportError")
-    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    process = start(*TINY, "--out", str(tmp_path / "run"), "--cluster", "tcp://localhost:1", env=path)
-    output, _ = process.communicate(timeout=120)
-    needs = "search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
-    assert (process.returncode, output) == (2, needs)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.fixture
-def dask_program(tmp_path):
-    """Start `python -m dask ...` in the project's folder; all end with the test."""
-    if importlib.util.find_spec("distributed") is None:
-        pytest.skip("needs requirements-cluster.txt")
-    started = []
-
-    def begin(*flags: str) -> subprocess.Popen:
-        log = (tmp_path / f"dask{len(started)}.log").open("w")
-        command = [sys.executable, "-m", "dask", *flags, "--scheduler-file", str(tmp_path / "address")]
-        with log:
-            started.append(
-                subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-            )
-        return started[-1]
-
-    yield begin
-    for program in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-
-
-@pytest.mark.slow
-def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path, dask_program):
-    """A scheduler and three workers; one is killed, later the scheduler too, and the run is resumed."""
-
-    def begin_cluster() -> tuple[str, list[subprocess.Popen]]:
-        address = tmp_path / "address"
-        address.unlink(missing_ok=True)
-        scheduler = dask_program("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        wait_for(address.exists, "the scheduler")
-        folder = ("--local-directory", str(tmp_path / "dask"))
-        options = ("--nthreads", "1", "--no-nanny", "--no-dashboard", *folder)
-        workers = [dask_program("worker", *options) for _ in range(3)]
-        return json.loads(address.read_text())["address"], [scheduler, *workers]
-
-    flags = [*TINY, "--samples", "300"]
-    folder, records = tmp_path / "cluster", tmp_path / "cluster" / "records.jsonl"
-    address, (scheduler, worker, *_) = begin_cluster()
-    process = start(*flags, "--cluster", address, "--out", str(folder))
-    wait_for_records(process, records, more_than=50)
-    worker.kill()
-    wait_for_records(process, records, more_than=150)
-    scheduler.kill()
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 1 and "Traceback" not in output, output
-    assert f"python search.py --resume {folder} --cluster {address}" in output
-
-    address, _ = begin_cluster()
-    process = start("--resume", str(folder), "--cluster", address)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    assert history(folder) == history(run(tmp_path / "local", "--samples", "300"))
-    trained = {row["worker"] for row in results.read_lines(records) if row["worker"]}
-    assert len(trained) == 6  # three at first, three others after the resume
-
-
-@pytest.mark.slow
-def test_a_scheduler_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, dask_program):
-    process = start(*TINY, "--cluster", "tcp://127.0.0.1:1", "--out", str(tmp_path / "run"))
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2 and "no Dask scheduler at tcp://127.0.0.1:1" in output
-    assert len(output.splitlines()) == 1 and not (tmp_path / "run").exists()

@@ -1,0 +1,150 @@
+"""A Dask cluster of real processes on this machine: the same records, whatever dies."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from multiprocessing import current_process
+from pathlib import Path
+
+import pytest
+from test_search import DATA, ROOT, TINY, history, run, start, wait_for, wait_for_records
+
+import data
+import results
+from cluster import Cluster
+from pool import TaskError
+from search import FAILURES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sample_on_disk():
+    data.prepare(data.SAMPLE, DATA)
+
+
+def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "distributed.py").write_text("raise ImportError")
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = start(*TINY, "--out", str(tmp_path / "run"), "--cluster", "tcp://localhost:1", env=path)
+    output, _ = process.communicate(timeout=120)
+    needs = "search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
+    assert (process.returncode, output) == (2, needs)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def dask_program(tmp_path):
+    """Start `python -m dask ...` in the project's folder; all end with the test."""
+    if importlib.util.find_spec("distributed") is None:
+        pytest.skip("needs requirements-cluster.txt")
+    started = []
+
+    def begin(*flags: str) -> subprocess.Popen:
+        log = (tmp_path / f"dask{len(started)}.log").open("w")
+        command = [sys.executable, "-m", "dask", *flags, "--no-dashboard"]
+        command += ["--scheduler-file", str(tmp_path / "address")]
+        command += ["--local-directory", str(tmp_path / "dask")] if flags[0] == "worker" else []
+        path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        how = {"cwd": ROOT, "env": path, "stdout": log, "stderr": log, "start_new_session": True}
+        with log:
+            started.append(subprocess.Popen(command, **how))
+        return started[-1]
+
+    yield begin
+    for program in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+
+
+def begin_scheduler(dask_program, folder: Path) -> tuple[subprocess.Popen, str]:
+    (folder / "address").unlink(missing_ok=True)
+    scheduler = dask_program("scheduler", "--host", "127.0.0.1", "--port", "0")
+    wait_for((folder / "address").exists, "the scheduler")
+    return scheduler, json.loads((folder / "address").read_text())["address"]
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+def burn():
+    while True:
+        pass
+
+
+def kill_oneself(log: Path):
+    with log.open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_tasks_fail_on_a_cluster_as_they_do_here(tmp_path, dask_program):
+    _, address = begin_scheduler(dask_program, tmp_path)
+    dask_program("worker", "--nthreads", "2", "--name", "ann")  # with a nanny, who restarts it
+    prepared = tmp_path / "prepared"
+    with_limit = Cluster(address, prepared.touch, cpu_limit_s=1.0)
+    cluster = Cluster(address, prepared.touch)
+    try:
+        assert type(cluster.submit(fail, "not today").exception(60)) is TaskError
+        assert "ValueError: not today" in str(cluster.submit(fail, "not today").exception(60))
+        assert prepared.exists()
+        assert type(cluster.submit(kill_oneself, tmp_path / "log").exception(120)).__name__ in FAILURES
+        assert (tmp_path / "log").read_text() == "x" * 4
+        assert type(with_limit.submit(burn).exception(120)).__name__ in FAILURES
+        assert cluster.submit(worker_name).result(60) == "ann"
+    finally:
+        with_limit.stop()
+        cluster.stop()
+    unprepared = Cluster(address, partial(fail, "no data here"))
+    try:  # the machine's fault, not the task's
+        assert type(unprepared.submit(worker_name).exception(60)).__name__ not in FAILURES
+    finally:
+        unprepared.stop()
+
+
+def worker_name():
+    return current_process().name
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path, dask_program):
+    """A scheduler and three workers; one is killed, later the scheduler too, and the run is resumed."""
+
+    def begin_cluster() -> tuple[str, list[subprocess.Popen]]:
+        scheduler, address = begin_scheduler(dask_program, tmp_path)
+        workers = [dask_program("worker", "--nthreads", "1", "--no-nanny") for _ in range(3)]
+        return address, [scheduler, *workers]
+
+    flags = [*TINY, "--samples", "300"]
+    folder, records = tmp_path / "cluster", tmp_path / "cluster" / "records.jsonl"
+    address, (scheduler, worker, *_) = begin_cluster()
+    process = start(*flags, "--cluster", address, "--out", str(folder))
+    wait_for_records(process, records, more_than=50)
+    worker.kill()
+    wait_for_records(process, records, more_than=150)
+    scheduler.kill()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in output, output
+    assert f"python search.py --resume {folder} --cluster {address}" in output
+
+    address, _ = begin_cluster()
+    process = start("--resume", str(folder), "--cluster", address)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert history(folder) == history(run(tmp_path / "local", "--samples", "300"))
+    trained = {row["worker"] for row in results.read_lines(records) if row["worker"]}
+    assert len(trained) == 6  # three at first, three others after the resume
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, dask_program):
+    process = start(*TINY, "--cluster", "tcp://127.0.0.1:1", "--out", str(tmp_path / "run"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and "no Dask scheduler at tcp://127.0.0.1:1" in output
+    assert len(output.splitlines()) == 1 and not (tmp_path / "run").exists()
