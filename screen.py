@@ -5,16 +5,24 @@ moves far. A chain of tests, the cheap ones first, finds nearly all of them; a r
 not trained and gets the reward of a failure. Rejecting by the angle between update and gradient is
 an idea of a later optimizer search (arXiv 2209.13575).
 
-The two thresholds were chosen on trained rules and then proven on others: RESULTS.md counts the good
-rules that each test would have lost. Nothing to run here. Read next: child.py, which asks first.
+The two thresholds were chosen on some trained rules and proven on others (RESULTS.md):
+
+    python screen.py RUN [RUN ...]       # of the rules that these runs trained: which would it reject?
+
+Read next: child.py, which asks before it trains.
 """
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+import results
+from config import Parser
 from dsl import OPERANDS, ParameterStep, Rule
 
 # DEVIATION: the paper trains every rule; `--no-screen` does so too.
@@ -116,3 +124,54 @@ TESTS = {
 def screen(rule: Rule) -> str | None:
     """Return the name of the first test that a rule fails, or None if it is worth training."""
     return next((name for name, fails in TESTS.items() if fails(rule)), None)
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def audit(folders: list[Path], good_share: float = 0.1) -> str:
+    """Return a table of what the tests reject among trained rules, one a key, and of the best tenth.
+
+    Raises:
+        RunError: a folder is no run, or its rules were screened, so that the bad ones are missing.
+    """
+    rewards: dict[str, tuple[float, str]] = {}
+    for folder in folders:
+        if results.read_config(folder).get("screen", True):
+            raise results.RunError(f"{folder} was screened already; make a run with --no-screen")
+        for record in results.read_lines(folder / "records.jsonl"):
+            rewards.setdefault(record["key"], (record["reward"], record["rule"]))
+    ranked = sorted(rewards.values(), reverse=True)
+    verdicts = [screen(Rule.parse(rule)) for _, rule in ranked]
+    best = round(good_share * len(ranked))
+    counts, lost = Counter(verdicts), Counter(verdicts[:best])
+    lines = [
+        f"{len(ranked):,} distinct trained rules; the best {best:,} score {ranked[best - 1][0]:.4f} or more"
+    ]
+    lines += [f"{'':24}{'rejected':>9}{'of the best':>13}"]
+    lines += [f"{name:24}{counts[name]:9,}{lost[name]:13,}" for name in TESTS]
+    rejected, false = len(ranked) - counts[None], best - lost[None]
+    lines += [f"{'all':24}{rejected:9,}{false:13,}"]
+    lines += [f"of the others {(rejected - false) / (len(ranked) - best):.1%} rejected"]
+    if not false:  # the rate at which none of n would be lost with a probability of 5 %
+        lines[-1] += f"; of the best at most {1 - 0.05 ** (1 / best):.1%} are lost, with 95 % confidence"
+    first = next((i for i, verdict in enumerate(verdicts) if verdict), None)
+    if first is not None:
+        reward, rule = ranked[first]
+        lines += [f"best rule rejected: {reward:.4f}, place {first + 1}, '{rule}' ({verdicts[first]})"]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="screen.py", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs made with --no-screen")
+    args = parser.parse_args(argv)
+    try:
+        print(audit(args.runs))
+    except results.RunError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
