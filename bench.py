@@ -95,7 +95,8 @@ def simulate_workers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, ba
     """Print how well one controller feeds many workers, whose rules are tasks that only sleep."""
     space = SearchSpace(2, constraints=tuple(CONSTRAINTS.values()))
     controller = Controller(space, "trpo", ControllerConfig(), seed=0)
-    with WorkerPool(workers, at_once=workers) as pool:
+    preload = ("child",)  # or each of them would import torch for itself: 230 MB, though it only sleeps
+    with WorkerPool(workers, preload=preload, at_once=workers) as pool:
         for future in [pool.submit(time.sleep, 1) for _ in range(workers)]:  # until all have started
             future.result()
         start_s, start_cpu_s, in_flight = time.perf_counter(), time.process_time(), deque()
