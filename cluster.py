@@ -60,9 +60,7 @@ class Cluster(Executor):
             from distributed import Client
         except ImportError:
             raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
-        logging.getLogger("distributed.client").setLevel(
-            logging.CRITICAL
-        )  # the search says it in a line
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # the search says it
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
