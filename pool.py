@@ -1,7 +1,6 @@
 """A pool of worker processes behind the standard `concurrent.futures.Executor` interface.
 
-The paper's scheme, section 3.3: the controller pushes rules to a queue, workers take them one by one
-and send back what they measured. Nothing here knows of rules or of torch.
+The paper's scheme, section 3.3: workers take rules from a queue and send back what they measured.
 
     submit(fn, ...)                 one thread each                      one process each
     ------------->  task queue  ->  thread 0  == task / answer pipe ==>  worker 0
@@ -21,10 +20,11 @@ import os
 import pickle
 import queue
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from multiprocessing import forkserver, get_context, parent_process, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from threading import Lock, Semaphore, Thread
 from weakref import WeakSet
@@ -57,7 +57,7 @@ def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) ->
     Thread(target=leave_with_parent, daemon=True).start()
     if initializer is not None:
         initializer()
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             call = pipe.recv_bytes()
             # CPU time, not wall time, so that a busy machine changes nothing. The kernel kills at the
@@ -90,17 +90,9 @@ class WorkerPool(Executor):
     def __init__(self, num_workers: int, cpu_limit_s=0.0, initializer=None, preload=(), at_once=None):
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}; it must be at least 1")
-        # A server that has imported `preload` forks the workers: they share its memory, and inherit none
-        # of our threads, locks and files. Ctrl-C is ours alone: server and workers start with SIGINT
-        # blocked. (The resource tracker unblocks it, so it must be running before.)
+        # A server that has imported `preload` forks the workers: they share its memory, not our locks.
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._setup = (cpu_limit_s, initializer)
         self._tasks: queue.SimpleQueue[tuple[Future, bytes] | None] = queue.SimpleQueue()
         self._futures: WeakSet[Future] = WeakSet()
@@ -143,6 +135,10 @@ class WorkerPool(Executor):
 
     def _serve(self, number: int) -> None:
         """Be worker `number`'s thread: hand it one task after another."""
+        # Ctrl-C is the main thread's alone: the server and the workers, which are started from here,
+        # inherit a blocked SIGINT. (The resource tracker unblocks it, so it must be running before.)
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while task := self._tasks.get():
             future, call = task
             with self._turns:
@@ -183,7 +179,11 @@ class WorkerPool(Executor):
         process = self._context.Process(target=_work, args=(theirs, *self._setup), daemon=True)
         process.name = f"worker-{number}"
         with theirs, self._lock:  # our copy of its end closes, or we would not see the pipe break
-            process.start()
+            try:
+                process.start()
+            except (OSError, EOFError):  # the server was killed: the next start begins with a new one
+                time.sleep(1)  # until the system is done with the old one
+                process.start()
             self._workers[number] = process, ours
             if self._killed:
                 process.kill()
