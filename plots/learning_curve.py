@@ -35,7 +35,7 @@ HALO = [patheffects.withStroke(linewidth=3.5, foreground="white")]
 def kind(record: dict) -> str:
     """Return how a record is drawn."""
     if record["status"] != "ok":
-        return "failed"
+        return "rejected" if record["status"] == "rejected" else "failed"
     return "trained" if record["cached_from"] is None else "duplicate"
 
 
@@ -63,13 +63,16 @@ def draw_dots(axes: plt.Axes, group: Group, alpha: float) -> None:
 
 
 def draw_failures(axes: plt.Axes, groups: list[Group], alpha: float) -> list[tuple[float, str, str]]:
-    """Draw a row of marks a group: rules that diverged, crashed or ran out of time; return labels."""
+    """Draw a row of marks a group: rules without a score, paler if rejected; return labels."""
     labels = []
     for row, group in enumerate(groups):
-        x = [record["id"] + 1 for record in group.records if kind(record) == "failed"]
-        gid = f"{group.label} failed"
-        axes.plot(x, [row] * len(x), "|", color=style.DIVERGED, ms=7, alpha=min(0.7, 2 * alpha), gid=gid)
-        labels.append((row, f"{group.label}: {len(x):,} failed", group.color))
+        told = []
+        for which, color in (("rejected", style.RANDOM), ("failed", style.DIVERGED)):
+            x = [record["id"] + 1 for record in group.records if kind(record) == which]
+            look = {"color": color, "ms": 7, "alpha": min(0.7, 2 * alpha)}
+            axes.plot(x, [row] * len(x), "|", gid=f"{group.label} {which}", **look)
+            told += [f"{len(x):,} {which}"] * (which == "failed" or len(x) > 0)
+        labels.append((row, f"{group.label}: {', '.join(told)}", group.color))
     axes.set(ylim=(len(groups) - 0.4, -0.6), yticks=[], xlabel="rules sampled")
     axes.set_ylabel("failed", rotation=0, ha="right", va="center")
     axes.grid(False)
@@ -82,7 +85,7 @@ def close_up(groups: list[Group], people: dict[str, float]) -> tuple[float, floa
     bests = [best for best in bests if np.isfinite(best)]
     if not bests:
         return 0.0, 1.0
-    good = np.quantile([r["reward"] for g in groups for r in g.records if kind(r) != "failed"], 0.9)
+    good = np.quantile([r["reward"] for g in groups for r in g.records if r["status"] == "ok"], 0.9)
     low, high = min([*bests, *(people.values() or [good])]), max([*bests, *people.values()])
     margin = 0.12 * (high - low) + 0.005
     return low - margin, high + margin
@@ -136,7 +139,7 @@ def picture(groups: list[Group]) -> Figure:
 
     explain(every, groups, window)
     text = "Score: validation accuracy of one training with one seed; the best of many is partly luck. "
-    text += f"Failed rules count {runs[0].config['failure_reward']:g} in the mean. "
+    text += f"Rejected and failed rules count {runs[0].config['failure_reward']:g} in the mean. "
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
     style.frame(figure, title(runs), text + notes(groups))
     style.label_all({top: best, every: mean, strip: failures})
