@@ -7,10 +7,10 @@ The paper's scheme, section 3.3: workers take rules from a queue and send back w
       <- Future                 ->  thread 1  == task / answer pipe ==>  worker 1
                                 ->  ...
 
-Each worker has a pipe of its own, so one that is killed can spoil nobody else's. Its thread takes a
-task, waits its turn, sends it, and waits for the answer or for the death of the process. A task whose
-worker died is tried once more in a fresh one. Workers leave when their pipe closes or their parent dies.
-Read next: child.py, which the workers run, and search.py, which fills the queue.
+Each worker has a pipe of its own, so one that is killed can spoil nobody else's. Its thread waits for
+its turn, takes a task, sends it, and waits for the answer or the death of the process. A task whose
+worker died is tried once more. Workers leave when their pipe closes or their parent dies. Read next:
+child.py, which the workers run, and search.py, which fills the queue.
 """
 
 import atexit
@@ -57,6 +57,7 @@ def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) ->
     Thread(target=leave_with_parent, daemon=True).start()
     if initializer is not None:
         initializer()
+    pipe.send_bytes(b"ready")
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             call = pipe.recv_bytes()
@@ -139,9 +140,11 @@ class WorkerPool(Executor):
         # inherit a blocked SIGINT. (The resource tracker unblocks it, so it must be running before.)
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        while task := self._tasks.get():
-            future, call = task
-            with self._turns:
+        while True:
+            with self._turns:  # first, and then the oldest task, so that none waits behind later ones
+                if (task := self._tasks.get()) is None:
+                    break
+                future, call = task
                 if not future.set_running_or_notify_cancel():
                     continue
                 for _ in range(2):
@@ -155,8 +158,12 @@ class WorkerPool(Executor):
     def _exchange(self, number: int, call: bytes) -> tuple[bool, object]:
         """Give worker `number` a task; return (True, the value) or (False, the error)."""
         try:
+            if number in self._workers and wait([self._workers[number][0].sentinel], 0):
+                self._end(number)  # it died while idle, which counts as no try
             process, pipe = self._workers.get(number) or self._start(number)
-        except (OSError, EOFError) as error:
+        except Exception as error:  # no task's fault
+            if number in self._workers:
+                self._end(number)
             return False, OSError(f"no worker can start: {error!r}")
         with contextlib.suppress(OSError, EOFError):  # the pipe breaks when the worker dies
             pipe.send_bytes(call)
@@ -165,7 +172,7 @@ class WorkerPool(Executor):
                 answer = pipe.recv_bytes()
                 try:
                     return pickle.loads(answer)
-                except Exception as error:
+                except BaseException as error:  # reading it may run anything, SystemExit included
                     return False, TaskError(f"unreadable answer: {error!r}")
         code = self._end(number)
         if code == -signal.SIGPROF:
@@ -174,7 +181,7 @@ class WorkerPool(Executor):
         return False, WorkerDied(f"the worker ended with {how}")
 
     def _start(self, number: int) -> tuple:
-        """Start worker `number`; return its process and our end of its pipe."""
+        """Start worker `number`; return its process and our end of its pipe, once it is ready."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, *self._setup), daemon=True)
         process.name = f"worker-{number}"
@@ -187,6 +194,7 @@ class WorkerPool(Executor):
             self._workers[number] = process, ours
             if self._killed:
                 process.kill()
+        ours.recv_bytes()  # its first word
         return process, ours
 
     def _end(self, number: int) -> int:

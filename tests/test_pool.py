@@ -437,8 +437,42 @@ def test_no_more_tasks_run_at_once_than_may_and_the_others_follow(tmp_path):
         assert sum(future.running() for future in futures) == 2
         assert futures[-1].cancel()  # what waits its turn has not begun
         (tmp_path / "go").touch()
-        pids = [future.result(DEADLINE_S) for future in futures[:-1]]
-    assert len(set(pids)) > 2  # every worker gets its turn
+        for future in futures[:-1]:
+            future.result(DEADLINE_S)
+
+
+def test_tasks_begin_in_the_order_in_which_they_came(tmp_path):
+    """The oldest is the one that is waited for, so no later one may overtake it at a turn's end."""
+    log = tmp_path / "log"
+    with pool_of(20, at_once=1) as pool:
+        for future in [pool.submit(append, log, number) for number in range(200)]:
+            future.result(DEADLINE_S)
+    assert list(map(int, log.read_text().split())) == list(range(200))
+
+
+def leave():
+    os._exit(7)
+
+
+def test_a_worker_that_cannot_start_is_not_the_tasks_fault():
+    with pool_of(1, initializer=leave) as pool:
+        error = pool.submit(add, 1).exception(DEADLINE_S)
+    assert type(error) is OSError and "no worker can start" in str(error)
+
+
+def test_a_worker_that_died_while_idle_leaves_the_next_task_both_tries(one, tmp_path):
+    idle = one.submit(os.getpid).result(DEADLINE_S)
+    os.kill(idle, signal.SIGKILL)
+    until(lambda: not alive({idle}))
+    error = one.submit(die, "signal 9, Killed", tmp_path / "log").exception(DEADLINE_S)
+    assert type(error) is WorkerDied
+    assert (tmp_path / "log").read_text() == "x\nx\n"
+
+
+def test_a_result_that_ends_the_program_where_it_is_read_is_the_tasks_failure(one):
+    error = one.submit(unreadable, sys.exit, 3).exception(DEADLINE_S)
+    assert type(error) is TaskError and "SystemExit" in str(error)
+    assert one.submit(add, 1, 2).result(DEADLINE_S) == 3
 
 
 def test_usable_cores_are_those_that_the_process_may_run_on():

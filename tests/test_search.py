@@ -116,8 +116,6 @@ def test_records_are_the_same_with_one_to_a_hundred_workers_and_after_resume(tmp
         assert history(folder) == history(one), f"{workers} workers, resumed"
         for name in ("updates.jsonl", "hall_of_fame.csv"):
             assert (folder / name).read_text() == (one / name).read_text()
-    names = {row["worker"] for row in results.read_lines(tmp_path / "100" / "records.jsonl")[:100]}
-    assert len(names) > 20
 
 
 def test_lag_and_seeds_change_the_history(tmp_path):
