@@ -8,6 +8,8 @@ rounding, where the update is scaled and subtracted at once. Below is what the f
 what is filled in. Read next: foreach.py for the lines that compute the update.
 """
 
+import ast
+import builtins
 import keyword
 import re
 import textwrap
@@ -73,6 +75,8 @@ import torch
 from torch import Tensor
 IMPORTS
 
+Tensors = list[Tensor] | tuple[Tensor, ...]  # a tensor a parameter
+
 
 class NAME(torch.optim.Optimizer):
     """w <- w - lr * update, as the top of this file says.
@@ -85,12 +89,17 @@ HELP
     """
 
 SIGNATURE
-CHECKS
 DEFAULTS
         super().__init__(params, defaults)
         draws = torch.Generator().manual_seed(seed)  #? draws
         # Kept in `state`, where state_dict finds it.  #? draws
         self.state["random"] = {"generator": draws.get_state()}  #? draws
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Add parameters with settings of their own, which are checked too."""
+        group = {**self.defaults, **param_group}
+CHECKS
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -144,7 +153,7 @@ CALL
 
 
 UPDATE
-    """Take a step; every list holds a tensor a parameter."""
+    """Take a step."""
     progress = min((step - 1) / total_steps, 1.0)  #? decays
 BODY
 
@@ -175,7 +184,7 @@ def _blocks(rows: list[tuple[Tensor, ...]]) -> Iterator[list[tuple[Tensor, ...]]
         yield list(zip(*block))
 
 
-def _sign(xs: list[Tensor]) -> list[Tensor]:  #? _sign
+def _sign(xs: Tensors) -> Tensors:  #? _sign
     """Return the signs; NaN stays NaN, where torch.sign would hide it as 0."""  #? _sign
     signs = sign(xs)  #? _sign
     # 0 * x is NaN where x is. Limits are for infinity: 0 * inf would be NaN too.  #? _sign
@@ -185,7 +194,7 @@ def _sign(xs: list[Tensor]) -> list[Tensor]:  #? _sign
     return signs  #? _sign
 
 
-def _drop(keep: list[Tensor], xs: list[Tensor]) -> list[Tensor]:  #? _drop
+def _drop(keep: Tensors, xs: Tensors) -> Tensors:  #? _drop
     """Return xs with zeros where `keep` is False; the rest is not rescaled."""  #? _drop
     return [torch.where(k, x, 0.0) for k, x in zip(keep, xs)]  #? _drop
 '''
@@ -214,6 +223,7 @@ def _typed(key: str) -> str:
 
 def _check(key: str) -> str:
     return (
+        f'        {key} = group["{key}"]\n'
         f"        if not {SETTINGS[key].allowed.format(key)}:\n"
         f'            raise ValueError(f"{key} is {{{key}}}; it must be {SETTINGS[key].words}")'
     )
@@ -267,7 +277,7 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
         advice: for the docstring, a line a recorded learning rate; may be empty.
         lr: for the usage example; None if no rate is known.
     Raises:
-        ValueError: the name cannot be a class's.
+        ValueError: the name cannot be a class's, or it means something else in the file.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"a class cannot be called '{name}'; choose a Python identifier")
@@ -291,7 +301,7 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
     row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
     columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps]
     passed = ["*block", *["step"] * steps, *(f'{key}=group["{key}"]' for key in settings)]
-    taken = [f"{column}: list[Tensor]" for column in columns] + ["step: int"] * steps
+    taken = [f"{column}: Tensors" for column in columns] + ["step: int"] * steps
     taken += [f"{key}: {SETTINGS[key].kind}" for key in settings]
     signature = ["self", "params: Iterable", *map(_typed, arguments)]
     body = [*(f"{token} = {DECAY_CODE[token]}" for token in decays), *code.lines]
@@ -315,4 +325,8 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
     filled["IMPORTS"] = "\n".join(f"from torch import _foreach_{f} as {used[f]}" for f in sorted(used))
     for word, value in filled.items():
         text = re.sub(rf"^{word}\n", lambda _, v=value: v + "\n" * bool(v), text, flags=re.M)
-    return re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+    text = re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    if name in used or hasattr(builtins, name):
+        raise ValueError(f"'{name}' means something else to the file or to Python; choose another name")
+    return text

@@ -1,5 +1,6 @@
 """Exported optimizers, imported where this project is not, against RuleOptimizer, step by step."""
 
+import inspect
 import random
 import subprocess
 import sys
@@ -177,6 +178,16 @@ def special_jobs() -> dict:
         "signs": "sign_g sign_m id id add",  # no gradient beside it that would be NaN as well
         "clips": "gamma rmsprop clip1e-4 clip1e-3 sub | r1 adam sign id add",
         "draws": "noise m drop0.3 drop0.5 add | r1 g id drop0.1 sub",
+        # Constants that are not finite, or are in float64 alone, which has the larger range.
+        "log0": "1 1 log id left | r1 g log id mul",
+        "log_difference": "1 1 id id sub | r1 g log id mul",
+        "exp803": "1 2 exp exp mul | r1 2 id id mul | r2 r1 id id mul | r3 g exp id mul",
+        "exp100": "1 2 exp exp mul | r1 2 id exp mul | r2 g exp id mul",
+        "log_exp100": "1 2 exp exp mul | r1 2 id exp mul | r2 1 exp id left | r3 g log id mul",
+        "power_inf": "1 1 id id sub | 2 r1 id log pow | r2 g id id add",
+        "inf_power": "1 1 id id sub | r1 g log id pow | r2 g id id sub",
+        "nan": "1 1 id id sub | r1 r1 log log sub | g r2 id id add",
+        "clip_inf": "1 1 id id sub | r1 1 log id left | r2 g clip1e-3 id mul",
     }
     return {
         f"{what}_{which}": (Rule.parse(text), dict(job))
@@ -273,6 +284,10 @@ def test_wrong_setting_is_a_value_error_that_names_it(wrong):
     fine = {"lr": 0.1, "total_steps": 10}
     with pytest.raises(ValueError, match=next(iter(wrong))):
         load("adam ld id id mul")([torch.ones(1)], **fine | wrong)
+    optimizer = load("adam ld id id mul")([torch.ones(1)], **fine)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        optimizer.add_param_group({"params": [torch.ones(1)], **wrong})
+    assert len(optimizer.param_groups) == 1
 
 
 def test_sparse_gradient_is_refused():
@@ -348,6 +363,48 @@ def test_two_equal_parts_are_computed_once():
 def test_a_name_that_no_class_can_have_is_refused(name):
     with pytest.raises(ValueError, match="identifier"):
         export.export(rules.find("sgd"), name, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["math", "torch", "Tensor", "Tensors", "div", "super", "_update", "group", "self", "int"]
+)
+def test_a_name_that_hides_another_is_refused(name):
+    with pytest.raises(ValueError, match=f"'{name}' means something else"):
+        export.export(rules.find("adam"), name, [])
+
+
+@pytest.mark.parametrize("rule", ["sgd", "powersign", "noise m drop0.3 drop0.5 add", "1 2 exp id mul"])
+def test_values_are_of_the_annotated_types(rule):
+    """Every call of a function with `Tensors` in its signature gets and returns just those."""
+    names: dict = {"__name__": "exported"}
+    exec(export.export(rules.find(rule), "Found", []), names)
+    calls = []
+
+    def is_tensors(xs) -> bool:
+        return isinstance(xs, list | tuple) and all(isinstance(x, torch.Tensor) for x in xs)
+
+    def checked(function):
+        hints = inspect.get_annotations(function)
+
+        def call(*args, **kw):
+            values = inspect.signature(function).bind(*args, **kw).arguments
+            result = function(*args, **kw)
+            for name, value in (values | {"return": result}).items():
+                fits = is_tensors if hints[name] == names["Tensors"] else lambda _: True
+                assert fits(value), f"{function.__name__}: {name} is {type(value)}"
+            calls.append(function.__name__)
+            return result
+
+        return call
+
+    for name in {"_update", "_sign", "_drop"} & names.keys():
+        names[name] = checked(names[name])
+    for block in names["_blocks"]([(torch.ones(2), torch.ones(2))] * 3):
+        assert isinstance(block, list) and all(isinstance(column, tuple) for column in block)
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    names["Found"]([w], lr=0.1).step()
+    assert "_update" in calls
 
 
 @pytest.mark.parametrize(
