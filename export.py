@@ -15,6 +15,7 @@ import re
 import textwrap
 from typing import NamedTuple
 
+from advice import NO_SWEEP
 from dsl import DROP, Rule
 from foreach import AVERAGES, FOREACH, Code, beta
 
@@ -239,7 +240,7 @@ def _keep(keep: str, chance: float) -> str:
     return f"{indent}{keep} = {draw}\n{indent}{keep} = ({keep} >= {chance}).to(g.device)"
 
 
-def _documentation(rule: Rule, name: str, advice: list[str], lr: float | None, decays: list[str]) -> str:
+def _documentation(rule: Rule, name: str, advice: list[str], usage: list[str], about: str) -> str:
     """Return the docstring below its title: formula, rates, usage, origin."""
     wrap = textwrap.TextWrapper(84, "", "    ", break_long_words=False, break_on_hyphens=False)
     averages = {"sign_g": "g", "sign_m": "m"}
@@ -250,17 +251,13 @@ def _documentation(rule: Rule, name: str, advice: list[str], lr: float | None, d
     )
     # Names of data sets come from files: nothing in them may end the docstring.
     advice = [re.sub(r"[\"\\\\]", "'", line) for line in advice]
-    rates = [wrap.fill(line) for line in advice] or ["not recorded by any search; try 1e-5 to 10"]
-    settings = f"lr={1e-3 if lr is None else lr:g}" + ", total_steps=10_000" * bool(decays)
-    usage = f"{name}(model.parameters(), {settings})"
-    origin = textwrap.fill(
-        f"The rule is '{rule}' in the language of Neural Optimizer Search (Bello et al., ICML 2017).", 84
-    )
-    lines = [formula, "", *meanings, *[""] * bool(meanings), "Learning rates:", ""]
+    rates = [wrap.fill(line) for line in advice] or [NO_SWEEP]
+    origin = f"The rule is '{rule}' in the language of Neural Optimizer Search (Bello et al., ICML 2017)"
+    origin = textwrap.fill(f"{origin}: {about}." if about else f"{origin}.", 84)
+    lines = [formula, "", *meanings, *[""] * bool(meanings), "Learning rates, tried a decade apart:", ""]
     lines += [f"    {line}" for rate in rates for line in rate.splitlines()]
-    lines += ["", "Use:", "", f"    optimizer = {usage}", "    optimizer.zero_grad()"]
-    lines += ["    loss.backward()", "    optimizer.step()", "", origin]
-    return "\n".join(lines)
+    usage = [*usage, "optimizer.zero_grad()", "loss.backward()", "optimizer.step()"]
+    return "\n".join([*lines, "", "Use:", "", *(f"    {line}" for line in usage), "", origin])
 
 
 def _kept(line: str, parts: set[str]) -> str:
@@ -269,13 +266,16 @@ def _kept(line: str, parts: set[str]) -> str:
     return line if not mark else f"{text}\n" * (part.strip() in parts)
 
 
-def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) -> str:
+def export(
+    rule: Rule, name: str, advice: list[str], lr: float = 1e-3, remark: str = "", about: str = ""
+) -> str:
     """Return a Python file with an optimizer that trains by a rule.
 
     Args:
         name: of the class.
         advice: for the docstring, a line a recorded learning rate; may be empty.
-        lr: for the usage example; None if no rate is known.
+        lr, remark: for the usage example, and a comment on that rate.
+        about: what the rule is and where it comes from.
     Raises:
         ValueError: the name cannot be a class's, or it means something else in the file.
     """
@@ -306,8 +306,11 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
     signature = ["self", "params: Iterable", *map(_typed, arguments)]
     body = [*(f"{token} = {DECAY_CODE[token]}" for token in decays), *code.lines]
 
+    steps_to_decay = ", total_steps=10_000" * bool(decays)
+    usage = [remark] * bool(remark)
+    usage.append(f"optimizer = {name}(model.parameters(), lr={lr:g}{steps_to_decay})")
     filled = {
-        "DOCUMENTATION": _documentation(rule, name, advice, lr, decays),
+        "DOCUMENTATION": _documentation(rule, name, advice, usage, about),
         "HELP": "\n".join(f"        {key}: {SETTINGS[key].help}." for key in arguments),
         "SIGNATURE": one_line_or_many("def __init__(", signature, ") -> None:", 4),
         "CHECKS": "\n".join(map(_check, settings)),
