@@ -267,14 +267,19 @@ def _kept(line: str, parts: set[str]) -> str:
 
 
 def export(
-    rule: Rule, name: str, advice: list[str], lr: float = 1e-3, remark: str = "", about: str = ""
+    rule: Rule,
+    name: str,
+    advice: list[str],
+    lr: float = 1e-3,
+    remark: str = f"# {NO_SWEEP}",
+    about: str = "",
 ) -> str:
     """Return a Python file with an optimizer that trains by a rule.
 
     Args:
         name: of the class.
         advice: for the docstring, a line a recorded learning rate; may be empty.
-        lr, remark: for the usage example, and a comment on that rate.
+        lr, remark: for the usage example, and a comment on that rate, if any.
         about: what the rule is and where it comes from.
     Raises:
         ValueError: the name cannot be a class's, or it means something else in the file.
@@ -306,9 +311,8 @@ def export(
     signature = ["self", "params: Iterable", *map(_typed, arguments)]
     body = [*(f"{token} = {DECAY_CODE[token]}" for token in decays), *code.lines]
 
-    steps_to_decay = ", total_steps=10_000" * bool(decays)
-    usage = [remark] * bool(remark)
-    usage.append(f"optimizer = {name}(model.parameters(), lr={lr:g}{steps_to_decay})")
+    given = f"lr={lr:g}" + ", total_steps=10_000" * bool(decays)
+    usage = [*[remark] * bool(remark), f"optimizer = {name}(model.parameters(), {given})"]
     filled = {
         "DOCUMENTATION": _documentation(rule, name, advice, usage, about),
         "HELP": "\n".join(f"        {key}: {SETTINGS[key].help}." for key in arguments),

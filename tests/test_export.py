@@ -12,7 +12,7 @@ import torch
 import export
 import foreach
 import rules
-from advice import NO_RATE
+from advice import NO_RATE, NO_SWEEP
 from dsl import SUBSETS, Rule, RuleOptimizer, SearchSpace
 
 TOTAL, STEPS, LR = 4, 6, 0.05  # steps of a decay, and two beyond it
@@ -328,17 +328,23 @@ def test_files_are_formatted_and_clean(tmp_path):
 
 
 def test_docstring_has_formula_rates_and_an_example_that_trains():
-    text = export.export(rules.find("powersign-ld"), "PowerSign", ["lr 0.5, good"], lr=0.5)
+    text = export.export(rules.find("powersign-ld"), "PowerSign", ["lr 0.5, good"], 0.5, "")
     doc = text.split('"""')[1]
     assert "update = exp(ld * sign(g) * sign(m)) * g" in doc and "lr 0.5, good" in doc
     names: dict = {}
     exec(text, names)
     names["model"] = torch.nn.Linear(2, 1)
     names["loss"] = names["model"](torch.ones(2)).square().sum()
+    assert "#" not in doc  # nothing to remark on a rate that was measured
     example = [line.strip() for line in doc.splitlines() if "optimizer" in line or "backward" in line]
     exec("\n".join(example[-4:]), names)
     assert names["optimizer"].param_groups[0]["lr"] == 0.5
     assert names["optimizer"].state[names["model"].weight]["exp_avg"].abs().sum() > 0
+
+
+def test_a_rate_that_was_not_measured_is_not_passed_off_as_one():
+    doc = export.export(rules.find("sgd"), "Found", []).split('"""')[1]
+    assert f"    # {NO_SWEEP}\n    optimizer = Found(model.parameters(), lr=0.001)" in doc
 
 
 def test_names_of_data_sets_cannot_leave_the_docstring():

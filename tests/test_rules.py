@@ -429,6 +429,8 @@ def test_printed_example_trains(name, capsys):
         ["list", "--all"],
         ["export"],
         ["export", "adam", "--name", "class"],
+        ["export", "adam", "--name", "torch"],
+        ["export", "adam", "--name", "super"],
         ["export", "adam", "-o", "/proc/nothing/adam.py"],
     ],
 )
