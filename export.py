@@ -8,11 +8,14 @@ rounding, where the update is scaled and subtracted at once. Below is what the f
 what is filled in. Read next: foreach.py for the lines that compute the update.
 """
 
+import ast
+import builtins
 import keyword
 import re
 import textwrap
 from typing import NamedTuple
 
+from advice import NO_SWEEP
 from dsl import DROP, Rule
 from foreach import AVERAGES, FOREACH, Code, beta
 
@@ -73,6 +76,8 @@ import torch
 from torch import Tensor
 IMPORTS
 
+Tensors = list[Tensor] | tuple[Tensor, ...]  # a tensor a parameter
+
 
 class NAME(torch.optim.Optimizer):
     """w <- w - lr * update, as the top of this file says.
@@ -85,12 +90,17 @@ HELP
     """
 
 SIGNATURE
-CHECKS
 DEFAULTS
         super().__init__(params, defaults)
         draws = torch.Generator().manual_seed(seed)  #? draws
         # Kept in `state`, where state_dict finds it.  #? draws
         self.state["random"] = {"generator": draws.get_state()}  #? draws
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Add parameters with settings of their own, which are checked too."""
+        group = {**self.defaults, **param_group}
+CHECKS
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -144,7 +154,7 @@ CALL
 
 
 UPDATE
-    """Take a step; every list holds a tensor a parameter."""
+    """Take a step."""
     progress = min((step - 1) / total_steps, 1.0)  #? decays
 BODY
 
@@ -175,7 +185,7 @@ def _blocks(rows: list[tuple[Tensor, ...]]) -> Iterator[list[tuple[Tensor, ...]]
         yield list(zip(*block))
 
 
-def _sign(xs: list[Tensor]) -> list[Tensor]:  #? _sign
+def _sign(xs: Tensors) -> Tensors:  #? _sign
     """Return the signs; NaN stays NaN, where torch.sign would hide it as 0."""  #? _sign
     signs = sign(xs)  #? _sign
     # 0 * x is NaN where x is. Limits are for infinity: 0 * inf would be NaN too.  #? _sign
@@ -185,7 +195,7 @@ def _sign(xs: list[Tensor]) -> list[Tensor]:  #? _sign
     return signs  #? _sign
 
 
-def _drop(keep: list[Tensor], xs: list[Tensor]) -> list[Tensor]:  #? _drop
+def _drop(keep: Tensors, xs: Tensors) -> Tensors:  #? _drop
     """Return xs with zeros where `keep` is False; the rest is not rescaled."""  #? _drop
     return [torch.where(k, x, 0.0) for k, x in zip(keep, xs)]  #? _drop
 '''
@@ -214,6 +224,7 @@ def _typed(key: str) -> str:
 
 def _check(key: str) -> str:
     return (
+        f'        {key} = group["{key}"]\n'
         f"        if not {SETTINGS[key].allowed.format(key)}:\n"
         f'            raise ValueError(f"{key} is {{{key}}}; it must be {SETTINGS[key].words}")'
     )
@@ -229,7 +240,7 @@ def _keep(keep: str, chance: float) -> str:
     return f"{indent}{keep} = {draw}\n{indent}{keep} = ({keep} >= {chance}).to(g.device)"
 
 
-def _documentation(rule: Rule, name: str, advice: list[str], lr: float | None, decays: list[str]) -> str:
+def _documentation(rule: Rule, name: str, advice: list[str], usage: list[str], about: str) -> str:
     """Return the docstring below its title: formula, rates, usage, origin."""
     wrap = textwrap.TextWrapper(84, "", "    ", break_long_words=False, break_on_hyphens=False)
     averages = {"sign_g": "g", "sign_m": "m"}
@@ -240,17 +251,13 @@ def _documentation(rule: Rule, name: str, advice: list[str], lr: float | None, d
     )
     # Names of data sets come from files: nothing in them may end the docstring.
     advice = [re.sub(r"[\"\\\\]", "'", line) for line in advice]
-    rates = [wrap.fill(line) for line in advice] or ["not recorded by any search; try 1e-5 to 10"]
-    settings = f"lr={1e-3 if lr is None else lr:g}" + ", total_steps=10_000" * bool(decays)
-    usage = f"{name}(model.parameters(), {settings})"
-    origin = textwrap.fill(
-        f"The rule is '{rule}' in the language of Neural Optimizer Search (Bello et al., ICML 2017).", 84
-    )
-    lines = [formula, "", *meanings, *[""] * bool(meanings), "Learning rates:", ""]
+    rates = [wrap.fill(line) for line in advice] or [NO_SWEEP]
+    origin = f"The rule is '{rule}' in the language of Neural Optimizer Search (Bello et al., ICML 2017)"
+    origin = textwrap.fill(f"{origin}: {about}." if about else f"{origin}.", 84)
+    lines = [formula, "", *meanings, *[""] * bool(meanings), "Learning rates, tried a decade apart:", ""]
     lines += [f"    {line}" for rate in rates for line in rate.splitlines()]
-    lines += ["", "Use:", "", f"    optimizer = {usage}", "    optimizer.zero_grad()"]
-    lines += ["    loss.backward()", "    optimizer.step()", "", origin]
-    return "\n".join(lines)
+    usage = [*usage, "optimizer.zero_grad()", "loss.backward()", "optimizer.step()"]
+    return "\n".join([*lines, "", "Use:", "", *(f"    {line}" for line in usage), "", origin])
 
 
 def _kept(line: str, parts: set[str]) -> str:
@@ -259,15 +266,23 @@ def _kept(line: str, parts: set[str]) -> str:
     return line if not mark else f"{text}\n" * (part.strip() in parts)
 
 
-def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) -> str:
+def export(
+    rule: Rule,
+    name: str,
+    advice: list[str],
+    lr: float = 1e-3,
+    remark: str = f"# {NO_SWEEP}",
+    about: str = "",
+) -> str:
     """Return a Python file with an optimizer that trains by a rule.
 
     Args:
         name: of the class.
         advice: for the docstring, a line a recorded learning rate; may be empty.
-        lr: for the usage example; None if no rate is known.
+        lr, remark: for the usage example, and a comment on that rate, if any.
+        about: what the rule is and where it comes from.
     Raises:
-        ValueError: the name cannot be a class's.
+        ValueError: the name cannot be a class's, or it means something else in the file.
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"a class cannot be called '{name}'; choose a Python identifier")
@@ -291,13 +306,15 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
     row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
     columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps]
     passed = ["*block", *["step"] * steps, *(f'{key}=group["{key}"]' for key in settings)]
-    taken = [f"{column}: list[Tensor]" for column in columns] + ["step: int"] * steps
+    taken = [f"{column}: Tensors" for column in columns] + ["step: int"] * steps
     taken += [f"{key}: {SETTINGS[key].kind}" for key in settings]
     signature = ["self", "params: Iterable", *map(_typed, arguments)]
     body = [*(f"{token} = {DECAY_CODE[token]}" for token in decays), *code.lines]
 
+    given = f"lr={lr:g}" + ", total_steps=10_000" * bool(decays)
+    usage = [*[remark] * bool(remark), f"optimizer = {name}(model.parameters(), {given})"]
     filled = {
-        "DOCUMENTATION": _documentation(rule, name, advice, lr, decays),
+        "DOCUMENTATION": _documentation(rule, name, advice, usage, about),
         "HELP": "\n".join(f"        {key}: {SETTINGS[key].help}." for key in arguments),
         "SIGNATURE": one_line_or_many("def __init__(", signature, ") -> None:", 4),
         "CHECKS": "\n".join(map(_check, settings)),
@@ -315,4 +332,8 @@ def export(rule: Rule, name: str, advice: list[str], lr: float | None = None) ->
     filled["IMPORTS"] = "\n".join(f"from torch import _foreach_{f} as {used[f]}" for f in sorted(used))
     for word, value in filled.items():
         text = re.sub(rf"^{word}\n", lambda _, v=value: v + "\n" * bool(v), text, flags=re.M)
-    return re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+    text = re.sub(r"\n{4,}", "\n\n\n", text).rstrip() + "\n"
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    if name in used or hasattr(builtins, name):
+        raise ValueError(f"'{name}' means something else to the file or to Python; choose another name")
+    return text

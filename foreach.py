@@ -41,7 +41,11 @@ LOWERED: dict[str, Node] = {
 
 
 def constant(x: Expression) -> float | None:
-    """Return the value of an expression that is the same number in every step, else None."""
+    """Return the value of an expression that is the same number in every step, else None.
+
+    None too if it, or a part of it, is no normal float32: then the parameters' dtype decides where
+    it overflows or vanishes, so that it is left to tensors of that dtype.
+    """
     if isinstance(x, str):
         return float(x) if x in ("1", "2") else None
     values = [None] if x[0] in DROP or x[0] == "div" else [constant(y) for y in x[1:]]  # div has eps
@@ -49,7 +53,9 @@ def constant(x: Expression) -> float | None:
         return None
     numbers = [torch.tensor(value, dtype=torch.float64) for value in values]
     eps = (0.0,) if x[0] in BINARY else ()
-    return (UNARY | BINARY)[x[0]].value(*numbers, *eps).item()
+    value = (UNARY | BINARY)[x[0]].value(*numbers, *eps).item()
+    limits = torch.finfo(torch.float32)
+    return value if value == 0 or limits.tiny <= abs(value) <= limits.max else None
 
 
 def lower(x: Expression, rule: Rule) -> Node:

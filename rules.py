@@ -8,7 +8,7 @@ are named in the later arXiv text (1709.07417).
     python rules.py show sign_m 1 id id mul           # or about any string of the language
     python rules.py export powersign -o powersign.py  # a file of its own, for any project
 
-Learning rates come from the sweeps of the searches below runs/, or below the folders of --runs.
+Learning rates come from the sweeps of the searches below runs/ beside this file, or below --runs.
 `make_optimizer("powersign", model.parameters(), lr=1e-2)` is an ordinary torch optimizer. Read next:
 rosenbrock.py, which races these rules, and child.py, which trains a network with one.
 """
@@ -21,11 +21,12 @@ from typing import NamedTuple
 
 import torch
 
-from advice import Sweeps
+from advice import NO_SWEEP, Sweeps, example_lr
 from config import Parser
 from dsl import BINARY, DECAYS, OPERANDS, UNARY, Rule, RuleError, RuleOptimizer
 from export import class_name, export
-from results import RUNS, RunError
+
+RUNS = Path(__file__).parent / "runs"  # wherever this is called
 
 # Where a formula comes from. None was checked against the paper's own text.
 HAND = "human"
@@ -49,7 +50,7 @@ NAMED_RULES: dict[str, NamedRule] = {name: NamedRule(*entry) for name, *entry in
     ("momentum", "m 1 id id mul",       HAND, "momentum with dampening and bias correction"),
     # 9 m is 0.9 times torch's momentum buffer, while beta1 is 0.9. The 9 needs the later text's tokens.
     ("nesterov", "1 2 id id add | r1 2 id id pow | r2 m id id mul | r3 g id id add",
-     HAND, "Nesterov's momentum of 0.9, bias-corrected"),
+     HAND, "Nesterov's momentum, bias-corrected, for a beta1 of 0.9 alone"),
     ("rmsprop",  "rmsprop 1 id id mul", HAND, "RMSProp with bias correction"),
     ("adam",     "adam 1 id id mul",    HAND, "Adam"),
     ("signsgd",  "sign_g 1 id id mul",  HAND, "the sign of the gradient"),
@@ -151,7 +152,8 @@ def list_rules(sweeps: Sweeps) -> str:
     legend = [f"{source.ljust(16)}  {meaning}" for source, meaning in SOURCES.items()]
     legend += [
         "state             moving averages kept for each weight, a number each",
-        "lr                best rate of the recorded sweeps and the range within 2 points of it",
+        "lr                best rate of the recorded sweeps and the range within 2 points of it; rates",
+        "                  are a decade apart, >= and <= mark the largest and smallest ones tried",
         "to Adam's         how many times Adam's best rate on the same child that is",
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *legend])
@@ -194,14 +196,16 @@ def show_rule(text: str, sweeps: Sweeps) -> str:
         "averages": ", ".join(averages(rule)) + " (kept for every weight)" if averages(rule) else "none",
         "setting": "total_steps, where the decay ends" if decays else "",
         "acts like": ", ".join(sorted(same)) or "no other named rule",
-        "rates": "" if found else "not recorded by any search that was found; try 1e-5 to 10",
+        "rates": "" if found else NO_SWEEP,
     }
     wrap = textwrap.TextWrapper(90, "  ", " " * 15, break_long_words=False, break_on_hyphens=False)
     lines = [wrap.fill(f"{fact:<13}{value}") for fact, value in facts.items() if value]
     lines += [wrap.fill(f"{'rates' if k == 0 else '':<13}{one}") for k, one in enumerate(found)]
     shown = "\n".join(lines)
     title = f"{name}: {named.description} ({named.source})" if named else "a rule without a name"
-    settings = f"lr={found[0].advice.lr if found else 1e-3:g}" + ", total_steps=10_000" * decays
+    lr, remark = example_lr(found)
+    remark = f"    {remark}\n" if remark else ""
+    settings = f"lr={lr:g}" + ", total_steps=10_000" * decays
     quoted = name if named else f"'{rule}'"
     return f"""{title}
 
@@ -209,7 +213,7 @@ def show_rule(text: str, sweeps: Sweeps) -> str:
 
   To train with it, after `from rules import make_optimizer`:
 
-    optimizer = make_optimizer("{spelled}", model.parameters(), {settings})
+{remark}    optimizer = make_optimizer("{spelled}", model.parameters(), {settings})
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -222,8 +226,21 @@ def export_rule(text: str, name: str | None, sweeps: Sweeps) -> str:
     """Return the file of `export`, the class called after the rule unless it has another name."""
     rule, key = find(text), text.strip().lower()
     found = sweeps.of(rule)
-    name = name or (class_name(key) if key in NAMED_RULES else "FoundOptimizer")
-    return export(rule, name, list(map(str, found)), found[0].advice.lr if found else None)
+    named = NAMED_RULES.get(key)
+    about = f"{named.description}; {SOURCES[named.source]}" if named else ""
+    name = name or (class_name(key) if named else "FoundOptimizer")
+    return export(rule, name, list(map(str, found)), *example_lr(found), about)
+
+
+def write_new(file: Path, text: str) -> None:
+    """Write a file, never over somebody's work; raise ValueError if that cannot be."""
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise ValueError(f"{file} exists already; nothing was changed, choose another -o") from None
+    except OSError as error:
+        raise ValueError(f"cannot write {file}: {error.strerror}") from None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -239,13 +256,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     for command in commands.choices.values():
         runs_help = f"folders with searches, for learning rates (default: {RUNS})"
-        command.add_argument(
-            "--runs", nargs="+", type=Path, metavar="DIR", default=[RUNS], help=runs_help
-        )
+        command.add_argument("--runs", nargs="+", type=Path, metavar="DIR", help=runs_help)
     args = parser.parse_args(argv)
     command = commands.choices[args.command]
+    missing = [str(folder) for folder in args.runs or () if not folder.is_dir()]
+    if missing:
+        command.error(f"--runs: {', '.join(missing)} is no folder")
+    sweeps = Sweeps(args.runs or [RUNS])
+    for reason in sweeps.skipped:
+        print(f"WARNING: {reason}", file=sys.stderr)
     try:
-        sweeps = Sweeps(args.runs)
         if args.command == "list":
             print(list_rules(sweeps))
         elif args.command == "show":
@@ -255,15 +275,10 @@ def main(argv: list[str] | None = None) -> int:
             if args.file is None:
                 print(text, end="")
             else:
-                with args.file.open("x", encoding="utf-8") as file:  # never over somebody's work
-                    file.write(text)
+                write_new(args.file, text)
                 print(f"Wrote {args.file}")
-    except (ValueError, RunError) as error:
+    except ValueError as error:
         command.error(str(error))
-    except FileExistsError:
-        command.error(f"{args.file} exists already; nothing was changed, choose another -o")
-    except OSError as error:
-        command.error(f"cannot write {args.file}: {error.strerror}")
     return 0
 
 

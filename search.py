@@ -329,15 +329,7 @@ class Search:
         self.run.append("updates.jsonl", {**line, **more})
 
     def write_hall_of_fame(self) -> None:
-        """Replace hall_of_fame.csv by the best distinct rules so far."""
-        humans = results.read_lines(self.run.folder / "baselines.jsonl")
-        rows = []
-        for rank, record in enumerate(results.best_distinct(self.records, 100), 1):
-            advice = advise(record, humans)
-            rates = {"lr_low": advice.low, "lr_high": advice.high, "lr_to_adam": advice.to_adam}
-            what = {name: record[name] for name in ("id", "infix", "rule")}
-            rows.append({"rank": rank, "reward": record["reward"], "lr": record["lr"], **rates, **what})
-        self.run.write_table("hall_of_fame.csv", rows)
+        write_hall_of_fame(self.run, self.records)
         self.table_s = time.monotonic()
 
     def push_humans(self) -> dict[str, Future]:
@@ -390,6 +382,19 @@ class Search:
             f"duplicates {duplicates}  rejected {rejected}  diverged {diverged}"
             + (f"  failed {failed}" if failed else "")
         )
+
+
+def write_hall_of_fame(run: results.Run, records: list[dict]) -> None:
+    """Replace hall_of_fame.csv by the best distinct rules so far, with advice on learning rates."""
+    humans = results.read_lines(run.folder / "baselines.jsonl")
+    rows = []
+    for rank, record in enumerate(results.best_distinct(records, 100), 1):
+        advice = advise(record, humans)
+        rates = {"lr_low": advice.low, "lr_high": advice.high, "lr_open": advice.open}
+        rates["lr_to_adam"] = advice.to_adam
+        what = {name: record[name] for name in ("id", "infix", "rule")}
+        rows.append({"rank": rank, "reward": record["reward"], "lr": record["lr"], **rates, **what})
+    run.write_table("hall_of_fame.csv", rows)
 
 
 # --- command line ---------------------------------------------------------------------------------

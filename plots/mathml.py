@@ -1,6 +1,6 @@
 """Formulas for web pages: a rule's simplified expression as MathML, which browsers draw themselves.
 
-    mathml(Rule.parse("m g2 id exp div"))     # <math>... a fraction of m hat and e to the g squared
+    mathml(Rule.parse("m g2 id exp div"))     # <math ...: a fraction of m hat and e to the g squared
 
 Nothing to run here. Read next: report.py, which shows these formulas; dsl.py for expressions.
 """
@@ -27,8 +27,8 @@ NEEDS = {"sub": (1, 2), "mul": (2, 3), "neg": (3,), "pow": (5, 0)}
 
 
 def mathml(rule: Rule) -> str:
-    """Return a rule's simplified update as a <math> element."""
-    return f"<math>{_row(rule.expression)}</math>"
+    """Return a rule's simplified update as a <math> element, its fractions as tall as on a line."""
+    return f'<math displaystyle="true">{_row(rule.expression)}</math>'
 
 
 def _row(x: Expression, least: int = 0) -> str:

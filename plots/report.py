@@ -20,7 +20,7 @@ from dsl import Rule, RuleError
 from plots import style
 from plots.learning_curve import best_so_far, close_up, kind, moving_mean
 from plots.mathml import mathml
-from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, title
+from plots.runs import Group, Run, all_runs, command, humans, notes, plural, read_groups, title
 from plots.svg import Chart
 from plots.timeline import clock, duration, jobs, pauses
 from plots.tree import layout
@@ -35,17 +35,17 @@ h1 { font-size: 1.5em; line-height: 1.2; margin: 1em 0 .3em; }
 h2 { font-size: 1.15em; margin: 1.8em 0 .2em; }
 p { max-width: 46em; margin: .3em 0 .8em; }
 small, .faint { color: #666; }
-svg { width: 100%; height: auto; display: block; }
+svg[role] { width: 100%; height: auto; display: block; }
 svg text { font: 10px system-ui, "DejaVu Sans", sans-serif; fill: #333; }
 .two { display: grid; gap: 0 28px;
-       grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
+       grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); }
 .two > * { min-width: 0; }
 .bar { display: grid; grid-template-columns: 12em 1fr; gap: 8px; align-items: center; font-size: .9em; }
 .bar i { display: block; height: 1.1em; min-width: 1px; }
 .rule { display: grid; grid-template-columns: 2.2em minmax(0, 1fr) 150px; gap: 2px 12px; padding: 9px 0;
         border-top: 1px solid #ddd; align-items: center; }
 .rule .what { overflow-x: auto; }
-.rule svg { width: 150px; }
+.rule svg[role] { width: 150px; }
 .rule math { font-size: 1.15em; }
 .rule code, .rule small { display: block; overflow-wrap: anywhere; font-size: .8em; }
 .rule code { margin-top: 6px; }
@@ -102,8 +102,8 @@ def head(groups: list[Group]) -> str:
     runs = all_runs(groups)
     done = sum(len(run.records) for run in runs)
     asked = sum(run.config["samples"] for run in runs)
-    state = "finished" if done >= asked else f"in progress, {done:,} of {asked:,} rules"
-    text = f"{len(runs)} run{'s' * (len(runs) > 1)}, {done:,} rules, {state}. "
+    state = "finished" if done >= asked else f"in progress, {done:,} of {plural(asked, 'rule')}"
+    text = f"{plural(len(runs), 'run')}, {plural(done, 'rule')}, {state}. "
     best, people = found(groups), [line for line in humans(groups) if line["status"] == "ok"]
     if best:
         text += f"Best rule: {best[0][0]['reward']:.4f}. "
@@ -269,9 +269,9 @@ def timelines(groups: list[Group]) -> str:
                     row = workers.index(job["worker"]) + 0.5
                     chart.line(clock(span, first_s, cut), (row, row), color, round(bar, 1))
         busy = sum(job["wall_s"] for job in work) / 60 / (ends.max() * len(workers))
-        name, plural = run.folder.resolve().name, "s" * (len(workers) > 1)
-        text = f"{len(workers)} worker{plural}, busy {busy:.0%} of {duration(60 * ends.max())}"
-        text += f", {len(cut)} pause{'s' * (len(cut) > 1)} cut out" * bool(cut)
+        name = run.folder.resolve().name
+        text = f"{plural(len(workers), 'worker')}, busy {busy:.0%} of {duration(60 * ends.max())}"
+        text += f", {plural(len(cut), 'pause')} cut out" * bool(cut)
         caption = f"<p><b>{escape(name)}</b> <small>{text}</small></p>"
         blocks.append(f"<div>{caption}{chart.svg(f'Workers of {name}')}</div>")
     text = '<p class="faint">A row a worker, a bar a training; orange ones came to nothing.</p>'

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 import results
 from baselines import EvolutionConfig
 from child import ChildConfig
-from config import Parser
+from config import ConfigError, Parser, from_dict
 from controller import ControllerConfig
 from plots import style
 
@@ -35,6 +35,8 @@ CHILD, LEARNING, BREEDING = (
 )
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
 SEEDS = {"seed", "child_seed", "samples", "data"}
+NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
+NEEDED |= {"seed", "child_seed"}
 TITLED = {"dataset", "downsample", "data", "precision"}  # in the title, or of no consequence
 
 
@@ -96,11 +98,19 @@ def read(folder: Path) -> Run:
     """Read a run folder of search.py.
 
     Raises:
-        RunError: it is none, or has no records yet.
+        RunError: it is none, or has no records yet, or its settings mean nothing here.
     """
     config = results.read_config(folder)
     if "algorithm" not in config:
         raise results.RunError(f"{folder} is a run of another script than search.py")
+    if lacking := NEEDED - config.keys():
+        raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
+    if config["algorithm"] not in list(style.ALGORITHM):
+        raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
+    try:
+        from_dict(ChildConfig, {name: config[name] for name in CHILD & config.keys()})
+    except ConfigError as error:
+        raise results.RunError(f"{folder}: config.json: {error}") from None
     names = ("records", "baselines", "updates")
     lines = [results.read_lines(folder / f"{name}.jsonl") for name in names]
     if not lines[0]:
@@ -134,7 +144,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         for name in CHILD - SEEDS - {"precision"}:
-            if run.config[name] != runs[0].config[name]:
+            if run.config.get(name) != runs[0].config.get(name):
                 raise results.RunError(
                     f"{runs[0].folder} and {run.folder} differ in {name}, so their scores do not compare"
                 )
@@ -177,7 +187,8 @@ def title(runs: list[Run]) -> str:
     names = [TITLES.get(run.config["algorithm"], run.config["algorithm"]) for run in runs]
     *rest, last = dict.fromkeys(names)
     searched = f"{' and '.join(rest)} against {last}" if rest else last
-    return f"{DATASETS[config['dataset']]}, {CHILDREN[config['downsample']]}: {searched}"
+    dataset = DATASETS.get(config["dataset"], config["dataset"])
+    return f"{dataset}, {CHILDREN[config['downsample']]}: {searched}"
 
 
 def notes(groups: list[Group]) -> str:
@@ -199,7 +210,12 @@ def notes(groups: list[Group]) -> str:
                 ours[f"{field.name} {value} (there {default})"] = None
     text += f"Other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
-    return text + (f"{going} of {len(runs)} runs not finished." if going else "")
+    return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")
+
+
+def plural(number: int, word: str) -> str:
+    """Return a count for people, such as `1 rule` or `1,500 rules`."""
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def command(

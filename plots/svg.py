@@ -6,7 +6,6 @@ Read next: report.py, which draws with it.
 """
 
 import math
-import re
 from html import escape
 
 import numpy as np
@@ -85,13 +84,14 @@ class Chart:
         xlabel, ylabel = map(escape, self.labels)
         names = f'<text x="{self.right}" y="{self.height - 4}" text-anchor="end">{xlabel}</text>'
         names += f'<text x="{LEFT + 4}" y="{TOP + 8}">{ylabel}</text>' * bool(ylabel)
-        clip = re.sub(r"\W+", "-", title)  # a page's titles differ, so its ids do
-        box = f'<clipPath id="{clip}"><rect x="{LEFT - 3}" y="{high - 3}" '  # dots may overlap the edges
-        box += f'width="{self.right - LEFT + 6}" height="{low - high + 6}"/></clipPath>'
+        # An SVG within it clips without an id, which would have to be unique in the page.
+        left, width = LEFT - 3, self.right - LEFT + 6  # dots may overlap the edges
+        top, height = high - 3, low - high + 6
+        box = f'x="{left}" y="{top}" width="{width}" height="{height}"'
+        view = f'viewBox="{left} {top} {width} {height}"'
         return (
-            f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">{box}'
-            f'{"".join(grid)}<g clip-path="url(#{clip})">{"".join(self.marks)}</g>{names}'
-            f"{self._labels()}</svg>"
+            f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">'
+            f"{''.join(grid)}<svg {box} {view}>{''.join(self.marks)}</svg>{names}{self._labels()}</svg>"
         )
 
     def _labels(self) -> str:

@@ -1,12 +1,16 @@
 """The documents keep their word: flags exist, links lead somewhere, code runs, layers hold."""
 
 import ast
+import csv
 import re
 from pathlib import Path
 
 import pytest
 
+import results
+import rules
 import search
+from advice import advise
 from config import Parser
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +65,36 @@ def test_settings_have_help_and_units_in_reach():
     text = search.make_parser().format_help()
     for option in options(search.make_parser()) - {"-h"}:
         assert option in text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_line_is_a_placeholder(document):
+    assert re.findall(r"^[A-Z]{6,}$", document.read_text("utf-8"), re.M) == []
+
+
+@pytest.mark.parametrize("command", re.findall(r"^\$ python rules.py (.*)\n", README, re.M))
+def test_pasted_output_is_what_the_command_prints(command, capsys):
+    pasted = re.search(rf"^\$ python rules.py {re.escape(command)}\n(.*?)^```", README, re.M | re.S)[1]
+    rules.main([*command.split(), "--runs", str(ROOT / "runs" / "published")])
+    printed = capsys.readouterr().out
+    for part in pasted.split("\n...\n"):
+        assert part.strip() in printed
+
+
+@pytest.mark.parametrize("table", sorted((ROOT / "runs/published").glob("*/hall_of_fame.csv")), ids=str)
+def test_published_halls_of_fame_hold_the_advice_of_their_records(table):
+    records = results.read_records(table.parent)
+    humans = results.read_lines(table.parent / "baselines.jsonl")
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["id"]) for row in rows] == [r["id"] for r in results.best_distinct(records, 100)]
+    for row in rows:
+        said = advise(records[int(row["id"])], humans)
+        wanted = {"lr_low": said.low, "lr_high": said.high, "lr_open": said.open or None}
+        wanted["lr_to_adam"] = said.to_adam
+        assert {name: row[name] for name in wanted} == {
+            name: "" if value is None else str(value) for name, value in wanted.items()
+        }
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))

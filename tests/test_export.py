@@ -1,5 +1,6 @@
 """Exported optimizers, imported where this project is not, against RuleOptimizer, step by step."""
 
+import inspect
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 import export
 import foreach
 import rules
+from advice import NO_RATE, NO_SWEEP
 from dsl import SUBSETS, Rule, RuleOptimizer, SearchSpace
 
 TOTAL, STEPS, LR = 4, 6, 0.05  # steps of a decay, and two beyond it
@@ -177,6 +179,16 @@ def special_jobs() -> dict:
         "signs": "sign_g sign_m id id add",  # no gradient beside it that would be NaN as well
         "clips": "gamma rmsprop clip1e-4 clip1e-3 sub | r1 adam sign id add",
         "draws": "noise m drop0.3 drop0.5 add | r1 g id drop0.1 sub",
+        # Constants that are not finite, or are in float64 alone, which has the larger range.
+        "log0": "1 1 log id left | r1 g log id mul",
+        "log_difference": "1 1 id id sub | r1 g log id mul",
+        "exp803": "1 2 exp exp mul | r1 2 id id mul | r2 r1 id id mul | r3 g exp id mul",
+        "exp100": "1 2 exp exp mul | r1 2 id exp mul | r2 g exp id mul",
+        "log_exp100": "1 2 exp exp mul | r1 2 id exp mul | r2 1 exp id left | r3 g log id mul",
+        "power_inf": "1 1 id id sub | 2 r1 id log pow | r2 g id id add",
+        "inf_power": "1 1 id id sub | r1 g log id pow | r2 g id id sub",
+        "nan": "1 1 id id sub | r1 r1 log log sub | g r2 id id add",
+        "clip_inf": "1 1 id id sub | r1 1 log id left | r2 g clip1e-3 id mul",
     }
     return {
         f"{what}_{which}": (Rule.parse(text), dict(job))
@@ -273,6 +285,10 @@ def test_wrong_setting_is_a_value_error_that_names_it(wrong):
     fine = {"lr": 0.1, "total_steps": 10}
     with pytest.raises(ValueError, match=next(iter(wrong))):
         load("adam ld id id mul")([torch.ones(1)], **fine | wrong)
+    optimizer = load("adam ld id id mul")([torch.ones(1)], **fine)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        optimizer.add_param_group({"params": [torch.ones(1)], **wrong})
+    assert len(optimizer.param_groups) == 1
 
 
 def test_sparse_gradient_is_refused():
@@ -298,8 +314,10 @@ def test_file_holds_only_what_the_rule_needs(rule, lacks):
 
 def test_files_are_formatted_and_clean(tmp_path):
     for k, rule in enumerate([*map(rules.find, rules.NAMED_RULES), *some_rules(60, seed=3)]):
-        advice = ["lr 0.1, good from 0.01 to 0.1, 1 decade; Adam's best is 0.001 [cifar10, 6 runs]"]
-        (tmp_path / f"rule{k}.py").write_text(export.export(rule, "FoundOptimizer", advice), "utf-8")
+        advice = ["lr 0.1, good from 0.01 to 0.1, 1 decade; Adam's best is 0.001 [cifar10, 6 seeds]"]
+        about = "larger steps where gradient and average agree; reported, from memory, not checked"
+        text = export.export(rule, "FoundOptimizer", advice, remark=f"# {NO_RATE}", about=about)
+        (tmp_path / f"rule{k}.py").write_text(text, "utf-8")
     ruff = [sys.executable, "-m", "ruff"]
     select = ["--select", "E,F,W,I,UP,C4,RET", "--target-version", "py310"]
     for command in (["check", *select], ["format", "--check", "--diff"]):
@@ -310,17 +328,23 @@ def test_files_are_formatted_and_clean(tmp_path):
 
 
 def test_docstring_has_formula_rates_and_an_example_that_trains():
-    text = export.export(rules.find("powersign-ld"), "PowerSign", ["lr 0.5, good"], lr=0.5)
+    text = export.export(rules.find("powersign-ld"), "PowerSign", ["lr 0.5, good"], 0.5, "")
     doc = text.split('"""')[1]
     assert "update = exp(ld * sign(g) * sign(m)) * g" in doc and "lr 0.5, good" in doc
     names: dict = {}
     exec(text, names)
     names["model"] = torch.nn.Linear(2, 1)
     names["loss"] = names["model"](torch.ones(2)).square().sum()
+    assert "#" not in doc  # nothing to remark on a rate that was measured
     example = [line.strip() for line in doc.splitlines() if "optimizer" in line or "backward" in line]
     exec("\n".join(example[-4:]), names)
     assert names["optimizer"].param_groups[0]["lr"] == 0.5
     assert names["optimizer"].state[names["model"].weight]["exp_avg"].abs().sum() > 0
+
+
+def test_a_rate_that_was_not_measured_is_not_passed_off_as_one():
+    doc = export.export(rules.find("sgd"), "Found", []).split('"""')[1]
+    assert f"    # {NO_SWEEP}\n    optimizer = Found(model.parameters(), lr=0.001)" in doc
 
 
 def test_names_of_data_sets_cannot_leave_the_docstring():
@@ -348,6 +372,48 @@ def test_two_equal_parts_are_computed_once():
 def test_a_name_that_no_class_can_have_is_refused(name):
     with pytest.raises(ValueError, match="identifier"):
         export.export(rules.find("sgd"), name, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["math", "torch", "Tensor", "Tensors", "div", "super", "_update", "group", "self", "int"]
+)
+def test_a_name_that_hides_another_is_refused(name):
+    with pytest.raises(ValueError, match=f"'{name}' means something else"):
+        export.export(rules.find("adam"), name, [])
+
+
+@pytest.mark.parametrize("rule", ["sgd", "powersign", "noise m drop0.3 drop0.5 add", "1 2 exp id mul"])
+def test_values_are_of_the_annotated_types(rule):
+    """Every call of a function with `Tensors` in its signature gets and returns just those."""
+    names: dict = {"__name__": "exported"}
+    exec(export.export(rules.find(rule), "Found", []), names)
+    calls = []
+
+    def is_tensors(xs) -> bool:
+        return isinstance(xs, list | tuple) and all(isinstance(x, torch.Tensor) for x in xs)
+
+    def checked(function):
+        hints = inspect.get_annotations(function)
+
+        def call(*args, **kw):
+            values = inspect.signature(function).bind(*args, **kw).arguments
+            result = function(*args, **kw)
+            for name, value in (values | {"return": result}).items():
+                fits = is_tensors if hints[name] == names["Tensors"] else lambda _: True
+                assert fits(value), f"{function.__name__}: {name} is {type(value)}"
+            calls.append(function.__name__)
+            return result
+
+        return call
+
+    for name in {"_update", "_sign", "_drop"} & names.keys():
+        names[name] = checked(names[name])
+    for block in names["_blocks"]([(torch.ones(2), torch.ones(2))] * 3):
+        assert isinstance(block, list) and all(isinstance(column, tuple) for column in block)
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    names["Found"]([w], lr=0.1).step()
+    assert "_update" in calls
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,9 @@ def test_formula_in_a_page_means_the_rule():
 
 @pytest.mark.parametrize("name", NAMED_RULES)
 def test_formula_of_a_named_rule_is_well_formed_and_names_its_drop(name):
-    text = "".join(ElementTree.fromstring(mathml(find(name))).itertext())
+    element = ElementTree.fromstring(mathml(find(name)))
+    assert element.attrib == {"displaystyle": "true"}  # or fractions are as small as exponents
+    text = "".join(element.itertext())
     for chance in re.findall(r"drop\(\w, (0\.\d)\)", find(name).infix()):
         assert re.search(rf"drop\(\w\^?,{chance}\)", text)
 
@@ -190,7 +192,7 @@ def test_numbers_of_the_page_are_those_of_the_records(published):
         if record["status"] == "ok":
             best.setdefault(record["key"], record["reward"])
     top = sorted(best.values(), reverse=True)[: report.MOST]
-    shown = [float(y) for y in re.findall(r'<div class="what"><b>([\d.]+)</b> &nbsp; <math>', published)]
+    shown = [float(y) for y in re.findall(r'<div class="what"><b>([\d.]+)</b> &nbsp; <math', published)]
     assert shown == pytest.approx(top, abs=5e-5)
     for algorithm in ("trpo", "random"):
         mine = [json.loads(line) for f in PUBLISHED if algorithm in f.name for line in lines[f]]
@@ -205,7 +207,7 @@ def test_numbers_of_the_page_are_those_of_the_records(published):
 
 
 def test_front_is_what_nothing_simpler_beats(published):
-    rows = [(int(n), float(y)) for n, y in re.findall(r"<tr><td>(\d+)<td>([\d.]+)<td><math>", published)]
+    rows = [(int(n), float(y)) for n, y in re.findall(r"<tr><td>(\d+)<td>([\d.]+)<td><math", published)]
     best: dict[str, float] = {}
     for folder in PUBLISHED:
         for line in results.read_lines(folder / "records.jsonl"):
@@ -221,6 +223,110 @@ def test_front_is_what_nothing_simpler_beats(published):
 
 def test_same_runs_give_the_same_bytes(published):
     assert report.page(PUBLISHED) == published
+
+
+# A run whose page can be worked out by hand: one worker, seven trainings, two rejected rules.
+SWEEP = [[1e-3, 0.2], [1e-2, 0.5], [1e-1, 0.49], [1.0, None]]
+STATUSES = ("ok", "ok", "diverged", "ok", "diverged", "ok", "rejected", "rejected", "rejected")
+REWARDS = (0.5, 0.7, 0.0, 0.4, 0.0, 0.6, 0.0, 0.0, 0.0)
+STARTS = (10.0, 20.0, 40.0, 50.0, 60.0, 70.0)  # ten seconds of work each, and ten without
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> str:
+    folder = make_run(tmp_path_factory.mktemp("plain") / "run", samples=len(STATUSES), people={})
+    adam = {"name": "adam", "rule": "adam 1 id id mul", "status": "ok", "reward": 0.3, "lr": 1e-3}
+    adam |= {"sweep": [[1e-3, 0.4], [1e-2, 0.3], [1e-1, 0.1], [1.0, None]], "curve": [0.3]}
+    adam |= {"start_s": 0.0, "wall_s": 10.0, "worker": "worker-1", "error": None}
+    (folder / "baselines.jsonl").write_text(json.dumps(adam) + "\n")
+    rows = results.read_lines(folder / "records.jsonl")
+    for k, (row, status, reward) in enumerate(zip(rows, STATUSES, REWARDS, strict=True)):
+        row |= {"status": status, "reward": reward, "sweep": SWEEP, "lr": 1e-2, "key": str(k)}
+        row |= {"rule": "m g2 id exp div", "cached_from": None, "error": None, "worker": "worker-1"}
+        row |= {"start_s": None, "wall_s": None}
+        if status == "rejected":
+            row["error"] = "does not move the weights" if k == 6 else "never looks at the gradient"
+        else:
+            row |= {"start_s": STARTS[k], "wall_s": 10.0}
+    (folder / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return report.page([folder])
+
+
+def chart(page: str, title: str) -> ElementTree.Element:
+    [svg] = re.findall(rf'<svg [^>]*aria-label="{title}">.*?</svg>.*?</svg>', page, re.S)
+    return ElementTree.fromstring(svg)
+
+
+def test_advice_stands_beside_each_rule(plain):
+    text, good = Page(plain).text, "good from 0.01 to 0.1, 1 decade"
+    wanted = f"lr 0.01, {good}; Adam's best is 0.001, so this is 10 times Adam's; #"
+    assert text.count(wanted) == 4
+    wanted = (
+        "lr 0.001 or less (the smallest tried), no other rate as good; Adam's best is 0.001, the same;"
+    )
+    assert text.count(wanted) == 1
+
+
+def test_sparkline_rises_with_accuracy_and_rings_the_best_rate():
+    line = {"sweep": SWEEP, "lr": 1e-2}
+    svg = ElementTree.fromstring(report.sparkline(line, "red", 0.5))
+    curve, cross = (path.get("d") for path in svg.iter("path"))
+    x, y = np.array(re.findall(r"([\d.]+) ([\d.]+)", curve), float).T
+    assert y[1] < y[2] < y[0]  # upwards is less: 0.5, 0.49, 0.2
+    np.testing.assert_allclose(np.diff(x), x[1] - x[0], atol=0.2)  # a decade is a decade
+    [ring], [name] = svg.iter("circle"), svg.iter("text")
+    assert (float(ring.get("cx")), float(ring.get("cy"))) == (x[1], y[1])
+    assert name.text == "0.01" and float(name.get("x")) == x[1]
+    assert float(re.match(r"M([\d.]+)", cross)[1]) > x[2]
+
+
+def test_best_so_far_is_the_maximum_and_the_other_curve_the_mean(plain):
+    texts = {t: [x.text for x in chart(plain, t).iter("text")] for t in ("Every rule", "Best so far")}
+    assert "TRPO 0.700" in texts["Best so far"] and "Adam 0.300" in texts["Best so far"]
+    assert "TRPO 0.000" in texts["Every rule"]  # the last two were rejected
+    [steps] = [
+        path.get("d")
+        for path in chart(plain, "Best so far").iter("path")
+        if "H" in path.get("d")[5:] and path.get("stroke-width") == "2"
+    ]
+    heights = [float(y) for y in re.findall(r"V([\d.]+)", steps)]
+    assert heights == sorted(heights, reverse=True) and len(heights) == len(REWARDS) - 1
+
+
+def test_workers_bars_have_their_colours_and_their_busy_share(plain):
+    strokes = Counter(path.get("stroke") for path in chart(plain, "Workers of run").iter("path"))
+    assert strokes[report.style.CONTROLLER] == 5  # Adam and four rules
+    assert strokes[report.style.DIVERGED] == 2
+    assert "1 worker, busy 88% of 80 s" in Page(plain).text  # 70 of 80 s
+
+
+def test_settings_are_those_of_the_run(plain):
+    text = plain[plain.index("Settings and versions") :]
+    rows = dict(re.findall(r"<tr><td>([^<]*)<td>([^<]*)", text))
+    preset = {"dataset": "fashion-mnist-sample", "downsample": "stride", "samples": "9", "seed": "0"}
+    assert rows.items() >= {**preset, "command": "test", "algorithm": "trpo", "epochs": "5"}.items()
+
+
+def test_rejected_rules_are_counted_by_the_test_that_rejected_them(plain):
+    text = Page(plain).text
+    assert "rejected: does not move the weights 1 11%" in text
+    assert "rejected: never looks at the gradient 2 22%" in text
+
+
+def test_one_is_not_a_plural(tmp_path):
+    folder = make_run(tmp_path / "run", samples=1, workers=1)
+    text = Page(report.page([folder])).text
+    assert "1 run, 1 rule, finished" in text and "1 worker, busy" in text
+    folder = make_run(tmp_path / "begun", samples=1, begun=True)
+    assert "1 of 1 run not finished" in Page(report.page([folder])).text
+
+
+def test_ids_of_a_page_are_unique_even_if_folders_have_one_name(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+    folders = [make_run(tmp_path / place / "run", seed=k, samples=9) for k, place in enumerate("ab")]
+    ids = [value for name, value in Page(report.page(folders)).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
 
 
 def test_run_in_progress_is_shown_as_such(tmp_path):
@@ -267,10 +373,21 @@ def test_command_writes_beside_the_run_or_where_it_is_told(tmp_path, capsys):
     assert (tmp_path / "new" / "page.html").read_text() == (folder / "report.html").read_text()
 
 
+UNKNOWN = [("dataset", "stamps"), ("downsample", "fold"), ("algorithm", "luck"), ("dataset", ["x"])]
+UNKNOWN += [("filters", "many"), ("dataset", None), ("samples", None), ("child_seed", None)]
+
+
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     run = str(make_run(tmp_path / "run", samples=5))
     wide = str(make_run(tmp_path / "wide", samples=5, filters=64))
-    for argv in ([], ["nowhere"], [run, wide], [run, "-o", "/proc/nothing/x.html"], [run, "--color"]):
+    odd = []
+    for k, (name, value) in enumerate(UNKNOWN):
+        odd.append(str(make_run(tmp_path / f"odd{k}", samples=5)))
+        config = json.loads((tmp_path / f"odd{k}" / "config.json").read_text())
+        config.pop(name) if value is None else config.update({name: value})
+        (tmp_path / f"odd{k}" / "config.json").write_text(json.dumps(config))
+    wrong = [[], ["nowhere"], [run, wide], [run, "-o", "/proc/nothing/x.html"], [run, "--color"]]
+    for argv in [*wrong, *([run] for run in odd)]:
         with pytest.raises(SystemExit) as stop:
             report.main(argv)
         out, err = capsys.readouterr()
@@ -296,6 +413,8 @@ for (const text of document.querySelectorAll("svg text")) {
   if (!inside) wrong.push("cut off: " + text.textContent);
   if (box.height < 9) wrong.push("too small: " + text.textContent);
 }
+for (const svg of document.querySelectorAll("svg[role]"))
+  if (svg.getBoundingClientRect().width > 620) wrong.push("stretched: " + svg.ariaLabel);
 for (const math of document.querySelectorAll("math"))
   if (math.getBoundingClientRect().height < 8) wrong.push("no formula: " + math.textContent);
 const maths = document.querySelectorAll("math").length;
@@ -306,8 +425,12 @@ parent.postMessage(JSON.stringify({ wrong, maths, view: innerWidth }), "*");
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_browser_draws_the_page_readably_and_without_complaint(width, published, tmp_path):
-    (tmp_path / "page.html").write_text(published.replace("</body>", MEASURE + "</body>"), "utf-8")
+@pytest.mark.parametrize(("which", "formulas"), [("published", report.MOST), ("plain", 4)])
+def test_browser_draws_the_page_readably_and_without_complaint(
+    which, formulas, width, request, tmp_path
+):
+    page = request.getfixturevalue(which)
+    (tmp_path / "page.html").write_text(page.replace("</body>", MEASURE + "</body>"), "utf-8")
     (tmp_path / "frame.html").write_text(FRAME % width, "utf-8")
     flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --enable-logging=stderr".split()
     flags += ["--virtual-time-budget=10000", "--window-size=1400,9000"]
@@ -320,5 +443,5 @@ def test_browser_draws_the_page_readably_and_without_complaint(width, published,
     found = json.loads(title)
     assert found["view"] == width
     assert found["wrong"] == []
-    assert found["maths"] >= report.MOST
+    assert found["maths"] >= formulas
     assert (tmp_path / "shot.png").stat().st_size > 20_000

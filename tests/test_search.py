@@ -239,6 +239,13 @@ def test_hall_of_fame_holds_learning_rate_advice(tmp_path):
     assert rows
     for row in rows:
         sweep = dict(records[row["id"]]["sweep"])
+        if row["lr_low"] == "":  # a flat sweep tells no rate
+            assert row["lr_high"] == row["lr_open"] == row["lr_to_adam"] == ""
+            assert (
+                max(filter(None, sweep.values())) <= 0.12
+                or max(sweep.values()) - min(sweep.values()) <= 0.02
+            )
+            continue
         low, best, high = (float(row[name]) for name in ("lr_low", "lr", "lr_high"))
         assert low <= best <= high and best == records[row["id"]]["lr"]
         inside = [y for rate, y in sweep.items() if low <= rate <= high]
