@@ -44,8 +44,11 @@ class Progress:
 
     def _write(self, text: str, show: bool) -> None:
         if show:
-            print(text, file=self.stream, flush=True)
+            print(text.encode(errors="backslashreplace").decode(), file=self.stream, flush=True)
         if self.log is not None:
             # A full disk is for those to report whose lines cannot be done without.
-            with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
+            with (
+                contextlib.suppress(OSError),
+                self.log.open("a", encoding="utf-8", errors="backslashreplace") as file,
+            ):
                 file.write(text + "\n")

@@ -350,11 +350,12 @@ class Search:
         Raises:
             RunError: the child fails on them, so something is wrong with the setting.
         """
+        done = [line["name"] for line in results.read_lines(self.run.folder / "baselines.jsonl")]
         for name, future in humans.items():
             while not future.done():
                 self.progress.update(f"scoring {', '.join(humans)} for comparison")
                 time.sleep(0.05)
-            if not (future.exception() is None and isinstance(future.result(), dict)):
+            if name not in done:
                 line = {"name": name, "rule": NAMED_RULES[name].rule}
                 line |= describe(future, self.config.failure_reward)
                 if line["status"] in ("error", "crashed"):  # so would every rule after it
@@ -458,7 +459,11 @@ def configure(args) -> Config:
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
             raise ConfigError(f"--resume takes only --workers and --cluster beside it, not {flags}")
-        asked = config = from_dict(Config, results.read_config(args.resume))
+        saved = results.read_config(args.resume)
+        if lacking := [field.name for field in fields(Config) if field.name not in saved]:
+            what = f"{args.resume} is of an earlier version: its config.json lacks {', '.join(lacking)}"
+            raise results.RunError(f"{what}; defaults would change its history")
+        asked = config = from_dict(Config, saved)
     else:
         asked = config = resolve(Config, args, PRESETS[args.preset or "paper"])
         if args.out is not None:
@@ -565,9 +570,10 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
         progress.say(f"interrupted; what was finished is kept. Go on with: {shlex.join(resume)}")
         return 130
     except (results.RunError, OSError) as error:
-        progress.say(
-            f"search.py: error: {error}. What was finished is kept; go on with: {shlex.join(resume)}"
-        )
+        kept = "What was finished is kept"
+        if "this run cannot go on" not in str(error):
+            kept += f"; go on with: {shlex.join(resume)}"
+        progress.say(f"search.py: error: {error}. {kept}")
         return 1
     print(f"\n{costs(run.folder)}\n\n{summary(run.folder)}\n")
     print(f"{run.folder} holds the run; its learning curve is {picture}")

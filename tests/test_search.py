@@ -611,6 +611,17 @@ def test_a_run_killed_between_its_last_record_and_its_end_is_completed(tmp_path)
     assert results.read_meta(folder)["end"] is not None
 
 
+def test_resume_refuses_a_run_whose_settings_are_not_all_there(tmp_path, capfd):
+    folder = run(tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["screen"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SystemExit) as exit:
+        search.main(["--resume", str(folder)])
+    assert exit.value.code == 2
+    assert "lacks screen" in capfd.readouterr().err
+
+
 def test_resume_refuses_records_that_do_not_replay(tmp_path, capfd):
     folder = run(tmp_path / "run")
     lines = (folder / "records.jsonl").read_text().splitlines()
