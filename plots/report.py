@@ -40,7 +40,8 @@ svg text { font: 10px system-ui, "DejaVu Sans", sans-serif; fill: #333; }
 .two { display: grid; gap: 0 28px;
        grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); }
 .two > * { min-width: 0; }
-.bar { display: grid; grid-template-columns: 12em 1fr; gap: 8px; align-items: center; font-size: .9em; }
+.bar { display: grid; grid-template-columns: 12em 1fr; gap: 8px; align-items: center;
+       font-size: .9em; line-height: 1.25; margin-bottom: 5px; }
 .bar i { display: block; height: 1.1em; min-width: 1px; }
 .rule { display: grid; grid-template-columns: 2.2em minmax(0, 1fr) 150px; gap: 2px 12px; padding: 9px 0;
         border-top: 1px solid #ddd; align-items: center; }

@@ -4,6 +4,7 @@ import inspect
 import random
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -389,8 +390,10 @@ def test_values_are_of_the_annotated_types(rule):
     exec(export.export(rules.find(rule), "Found", []), names)
     calls = []
 
+    kinds = tuple(map(typing.get_origin, typing.get_args(names["Tensors"])))
+
     def is_tensors(xs) -> bool:
-        return isinstance(xs, list | tuple) and all(isinstance(x, torch.Tensor) for x in xs)
+        return isinstance(xs, kinds) and all(isinstance(x, torch.Tensor) for x in xs)
 
     def checked(function):
         hints = inspect.get_annotations(function)
