@@ -9,7 +9,9 @@ file adds what pool.py does for local workers. An optional extra: requirements-c
 Read next: search.py, to which both kinds of workers are the same.
 """
 
+import importlib
 import logging
+import re
 import signal
 import traceback
 from collections.abc import Callable
@@ -52,10 +54,15 @@ class Cluster(Executor):
         initializer: called on a worker before each task; its errors end the search, not the task.
         cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
     Raises:
-        ClusterError: Dask is not installed, or nobody answers at the address.
+        ClusterError: Dask is not installed, nobody answers at the address, or a worker that has joined
+            runs outside the project's folder.
     """
 
     def __init__(self, address: str, initializer: Callable, cpu_limit_s: float = 0.0):
+        if not re.fullmatch(r"((tcp|tls|ucx|wss?)://)?[^/:]+:\d+", address):
+            raise ClusterError(
+                f"--cluster is '{address}'; it must be an address such as tcp://HOST:8786"
+            )
         try:
             from distributed import Client
         except ImportError:
@@ -66,6 +73,11 @@ class Cluster(Executor):
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ClusterError(f"no Dask scheduler at {address} ({reason})") from None
+        try:  # or it would die of every task, and the search would wait for ever
+            self._client.run(importlib.import_module, __name__)
+        except ImportError as error:
+            self._client.close()
+            raise ClusterError(f"a Dask worker is not in the project's folder ({error})") from None
         self._executor = self._client.get_executor(pure=False)
         self._setup = (initializer, cpu_limit_s)
 

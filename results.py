@@ -84,7 +84,8 @@ def read_records(folder: Path) -> list[dict]:
     """
     records = read_lines(folder / "records.jsonl")
     for number, record in enumerate(records):
-        if record.get("id") != number or not record.keys() >= FIELDS:
+        whole = record.keys() >= FIELDS and isinstance(record["reward"], int | float)
+        if record.get("id") != number or not whole:
             raise RunError(f"{folder / 'records.jsonl'}: line {number + 1} is not record {number}")
     return records
 
@@ -112,7 +113,7 @@ def read_config(folder: Path) -> dict:
 
 
 def _read_json(folder: Path, name: str) -> dict:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         value = json.loads((folder / name).read_text("utf-8"))
         if isinstance(value, dict):
             return value
@@ -214,9 +215,11 @@ class Run:
         self._lock = (folder / "lock").open("a")  # not inherited by workers
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             self._lock.close()
-            raise RunError(f"{folder} is in use by another process") from None
+            used = isinstance(error, BlockingIOError)
+            reason = "is in use by another process" if used else f"cannot be locked: {error.strerror}"
+            raise RunError(f"{folder} {reason}") from None
 
     @staticmethod
     def create(folder: Path, config: dict, meta: dict) -> "Run":

@@ -16,7 +16,8 @@ from test_search import DATA, ROOT, TINY, history, run, start, wait_for, wait_fo
 
 import data
 import results
-from cluster import Cluster
+import search
+from cluster import Cluster, ClusterError
 from pool import TaskError
 from search import FAILURES
 
@@ -36,6 +37,16 @@ def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("address", ["", "nonsense", "http://host:8786", "tcp://host", "tcp://:8786"])
+def test_what_is_no_address_is_one_line_and_exit_code_2(tmp_path, capfd, address):
+    with pytest.raises(SystemExit) as exit:
+        search.main([*TINY, "--out", str(tmp_path / "run"), "--cluster", address])
+    assert exit.value.code == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"search.py: error: --cluster is '{address}'") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture
 def dask_program(tmp_path):
     """Start `python -m dask ...` in the project's folder; all end with the test."""
@@ -43,13 +54,13 @@ def dask_program(tmp_path):
         pytest.skip("needs requirements-cluster.txt")
     started = []
 
-    def begin(*flags: str) -> subprocess.Popen:
+    def begin(*flags: str, folder: Path = ROOT) -> subprocess.Popen:
         log = (tmp_path / f"dask{len(started)}.log").open("w")
         command = [sys.executable, "-m", "dask", *flags, "--no-dashboard"]
         command += ["--scheduler-file", str(tmp_path / "address")]
         command += ["--local-directory", str(tmp_path / "dask")] if flags[0] == "worker" else []
         path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-        how = {"cwd": ROOT, "env": path, "stdout": log, "stderr": log, "start_new_session": True}
+        how = {"cwd": folder, "env": path, "stdout": log, "stderr": log, "start_new_session": True}
         with log:
             started.append(subprocess.Popen(command, **how))
         return started[-1]
@@ -152,3 +163,22 @@ def test_a_scheduler_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, 
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2 and "no Dask scheduler at tcp://127.0.0.1:1" in output
     assert len(output.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_outside_the_projects_folder_is_said(tmp_path, dask_program):
+    _, address = begin_scheduler(dask_program, tmp_path)
+    dask_program("worker", "--nthreads", "1", "--no-nanny", folder=tmp_path)
+    with distributed_client(address) as client:
+        client.wait_for_workers(1, timeout=60)
+    with pytest.raises(ClusterError, match="not in the project's folder"):
+        Cluster(address, print)
+
+
+@contextlib.contextmanager
+def distributed_client(address: str):
+    from distributed import Client
+
+    client = Client(address, set_as_default=False)
+    yield client
+    client.close()

@@ -260,7 +260,7 @@ def test_a_damaged_line_before_the_last_is_named(run, damage):
 
 
 def record(number, **values):
-    return {**dict.fromkeys(FIELDS), "id": number, **values}
+    return {**dict.fromkeys(FIELDS), "id": number, "reward": 0.5, **values}
 
 
 @settings(max_examples=40, deadline=None)
@@ -295,7 +295,13 @@ def test_a_foreign_line_is_refused_and_nothing_is_read_from_it(tmp_path_factory,
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda r: r.pop(1), lambda r: r[2].pop("key"), lambda r: r.reverse()]
+    "damage",
+    [
+        lambda r: r.pop(1),
+        lambda r: r[2].pop("key"),
+        lambda r: r.reverse(),
+        lambda r: r[1].update(reward=None),
+    ],
 )
 def test_records_that_are_missing_or_of_another_format_are_refused(tmp_path, damage):
     rows = [record(i) for i in range(4)]
