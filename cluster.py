@@ -67,7 +67,8 @@ class Cluster(Executor):
             from distributed import Client
         except ImportError:
             raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # the search says it
+        for name in ("distributed", "distributed.client"):  # a lost connection: the search says it
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:

@@ -143,7 +143,7 @@ def check(jobs: dict, paths: dict) -> None:
     for module, (rule, job) in jobs.items():
         path, states = paths[module]
         # RuleOptimizer rounds lr * update before it subtracts, so half a unit of the larger of the two
-        # weights; a computed number adds another rounding of the update.
+        # weights, at every step anew; a computed number adds another rounding of the update.
         units = 3 if computes_a_number(rule) else 1
         for step, after in enumerate(path):
             for w, wanted, got in zip(*job["path"][step : step + 2], after, strict=True):
@@ -151,7 +151,8 @@ def check(jobs: dict, paths: dict) -> None:
                 if torch.equal(wanted, got):
                     continue  # the usual case, and quick
                 exact = [x.double().nan_to_num(0, 1e300, -1e300) for x in (w, wanted, got)]
-                room = units * torch.finfo(w.dtype).eps * torch.maximum(exact[0].abs(), exact[1].abs())
+                larger = torch.maximum(exact[0].abs(), exact[1].abs())
+                room = units * (step + 1) * torch.finfo(w.dtype).eps * larger
                 assert torch.equal(wanted.isnan(), got.isnan()), f"{rule}, step {step}"
                 assert ((exact[1] - exact[2]).abs() <= room).all(), f"{rule}, step {step}"
         kept = {foreach.AVERAGES[token]: token for token in rules.averages(rule)}

@@ -50,17 +50,20 @@ def run(folder: Path, *flags: str) -> Path:
     return folder
 
 
+def hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*flags: str, **settings) -> subprocess.Popen:
     """Start search.py as a user would, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "search.py", *flags],
-        **{"cwd": ROOT, **settings},
+        # preexec_fn undoes what nohup and background jobs of a shell pass on: an ignored SIGINT.
+        **{"cwd": ROOT, "preexec_fn": hear_interrupts, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        # Undo what nohup and background jobs of a shell pass on: an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
