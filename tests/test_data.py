@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_results import full_disk
 
 import data
 from data import FILES, NUM_VALIDATION, SAMPLE, DataError, Dataset, choose, load, prepare
@@ -256,17 +256,6 @@ assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
     assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == [SAMPLE]
     load(SAMPLE, tmp_path)
-
-
-@contextlib.contextmanager
-def full_disk(bytes_left):
-    """No file may grow longer than this."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("bytes_left", [0, 1_000, 1_000_000])
