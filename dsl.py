@@ -94,9 +94,18 @@ class ParameterStep:
         return apply_rule(rule, operands, self.eps, self.generator)
 
 
+# Both are written without torch.where, which takes three times as long on a CPU.
+
+
 def sign(x: Tensor) -> Tensor:
     """Sign of x; NaN stays NaN (torch.sign would return 0 and hide a diverged run)."""
-    return torch.where(x.isnan(), x, x.sign())
+    return x.sign().add_(x.clamp(-1, 1).mul_(0))  # adds 0, or NaN; the clamp is for infinity
+
+
+def keep_where(keep: Tensor, x: Tensor) -> Tensor:
+    """Return x where `keep` is True, else 0, whatever was there: times 1 or 0 as integers."""
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.itemsize]
+    return (x.view(integer) * keep).view(x.dtype)
 
 
 class Operand(NamedTuple):
@@ -161,7 +170,7 @@ UNARY: dict[str, Function] = {
                        lambda x, c=c: x.clamp(-c, c)) for token, c in CLIP.items()},
     # drop zeroes each element with probability p and does not rescale, unlike F.dropout.
     **{token: Function("drop({}, %s)" % p, r"\operatorname{{drop}}({}, %s)" % p,
-                       lambda x, keep: torch.where(keep, x, 0.0)) for token, p in DROP.items()},
+                       lambda x, keep: keep_where(keep, x)) for token, p in DROP.items()},
     "sign":     Function("sign({})",      r"\operatorname{{sign}}({})", sign),
     "sqrt":     Function("sqrt|{}|",      r"\sqrt{{\left|{}\right|}}",  lambda x: x.abs().sqrt()),
 }
