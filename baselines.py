@@ -10,11 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 
 from config import setting
+from distinct import Distinct, DistinctConfig
 from dsl import Rule, SearchSpace
 
 
 @dataclass(frozen=True)
-class EvolutionConfig:
+class EvolutionConfig(DistinctConfig):
     """How evolution selects."""
 
     population: int = setting(50, "evolution: rules kept, the oldest leaves", low=1)
@@ -24,12 +25,18 @@ class EvolutionConfig:
 class RandomSearch:
     """Draw every rule uniformly from the space, whatever was found before."""
 
-    def __init__(self, space: SearchSpace, seed: int):
-        self.space, self.rng = space, random.Random(seed)
+    def __init__(self, space: SearchSpace, config: DistinctConfig, seed: int, identity=Rule.fingerprint):
+        self.space, self.config, self.rng = space, config, random.Random(seed)
+        self.distinct = Distinct(identity)
+
+    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+        """Note known rules, so that they are not drawn again."""
+        self.distinct.take(rules, len(rules))
 
     def ask(self, n: int) -> list[Rule]:
         """Draw n rules."""
-        return [self.space.sample(self.rng) for _ in range(n)]
+        drawn = [self.space.sample(self.rng) for _ in range(n * self.config.candidates)]
+        return [drawn[place] for place in self.distinct.take(drawn, n)]
 
     def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
         """Learn nothing."""
@@ -39,8 +46,11 @@ class RandomSearch:
 class Evolution:
     """Mutate good rules; the oldest one dies, not the worst, so that a lucky score does not last."""
 
-    def __init__(self, space: SearchSpace, config: EvolutionConfig, seed: int):
+    def __init__(
+        self, space: SearchSpace, config: EvolutionConfig, seed: int, identity=Rule.fingerprint
+    ):
         self.space, self.config, self.rng = space, config, random.Random(seed)
+        self.distinct = Distinct(identity)
         self.population: deque[tuple[Rule, float]] = deque(maxlen=config.population)
         self.least = config.population  # members before breeding begins
 
@@ -48,12 +58,14 @@ class Evolution:
         """Take known rules as the initial population, from which breeding begins at once."""
         # Waiting for a full population would fill it with random rules, and the known ones, being the
         # oldest, would be the first to leave.
+        self.distinct.take(rules, len(rules))
         self.population.extend(zip(rules, rewards, strict=True))
         self.least = 1
 
     def ask(self, n: int) -> list[Rule]:
         """Breed n rules; random ones until the population is full, unless known rules began it."""
-        return [self._child() for _ in range(n)]
+        bred = [self._child() for _ in range(n * self.config.candidates)]
+        return [bred[place] for place in self.distinct.take(bred, n)]
 
     def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
         """Take the rules into the population."""

@@ -11,7 +11,7 @@ Nothing to run here; search.py drives it. Read next: baselines.py, which asks an
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from config import setting
+from distinct import Distinct, DistinctConfig
 from dsl import Rule, SearchSpace
 
 # Shapes: B sampled rules, T tokens a rule, V choices (of the widest position; the rest is masked),
@@ -28,12 +29,17 @@ INIT_RANGE = 0.08
 
 
 @dataclass(frozen=True)
-class ControllerConfig:
+class ControllerConfig(DistinctConfig):
     """How the controller learns."""
 
     entropy_coeff: float = setting(
         0.0015, "weight of the entropy bonus, per nat of the whole string", low=0
     )
+    # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
+    elite_coeff: float = setting(
+        0.0, "weight of the mean log-probability of the best rules so far", low=0
+    )
+    elite_size: int = setting(10, "distinct rules that are the best so far", low=1)
     # UNSPECIFIED: the baseline's decay.
     baseline_decay: float = setting(0.95, "decay of the moving average of rewards", low=0, high=1)
     # UNSPECIFIED: the trust region's radius and the rest of TRPO's settings.
@@ -58,6 +64,9 @@ class Batch:
     tokens: Tensor
     masks: Tensor
     log_prob: Tensor
+
+    def __getitem__(self, places: list[int]) -> "Batch":
+        return Batch(self.tokens[places], self.masks[places], self.log_prob[places])
 
 
 # --- the masked distribution ----------------------------------------------------------------------
@@ -171,20 +180,30 @@ def log_prob_of(log_probs: Tensor, tokens: Tensor) -> Tensor:
 
 
 def surrogate(
-    policy: Policy, batch: Batch, advantages: Tensor, config: ControllerConfig, clip: float = 0.0
+    policy: Policy,
+    batch: Batch,
+    advantages: Tensor,
+    config: ControllerConfig,
+    clip: float = 0.0,
+    elite: Batch | None = None,
 ):
     """Return mean(ratio * advantage) + entropy_coeff * entropy, a scalar to raise.
 
     The ratio is pi(rule) / pi_sampling(rule), so rules sampled some updates ago count right; where it
     is 1 the gradient is REINFORCE's, mean(advantage * grad log pi). With `clip` it is PPO's minimum
-    of the clipped and unclipped term (Schulman et al. 2017, equation 7).
+    of the clipped and unclipped term (Schulman et al. 2017, equation 7). With `elite`, some good
+    rules, elite_coeff * their mean log-probability is added, which pulls the policy towards them.
     """
     log_probs = policy.log_probs(batch.tokens, batch.masks)
     ratio = (log_prob_of(log_probs, batch.tokens) - batch.log_prob).exp()  # [B]
     gain = ratio * advantages
     if clip:
         gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantages)
-    return gain.mean() + config.entropy_coeff * entropy(log_probs, batch.masks).sum(-1).mean()
+    value = gain.mean() + config.entropy_coeff * entropy(log_probs, batch.masks).sum(-1).mean()
+    if elite is not None:
+        log_prob = log_prob_of(policy.log_probs(elite.tokens, elite.masks), elite.tokens)
+        value = value + config.elite_coeff * log_prob.mean()
+    return value
 
 
 # --- TRPO -----------------------------------------------------------------------------------------
@@ -231,7 +250,13 @@ def fisher_product(policy: Policy, batch: Batch, damping: float) -> Callable[[Te
     return product
 
 
-def trpo_step(policy: Policy, batch: Batch, advantages: Tensor, config: ControllerConfig) -> dict:
+def trpo_step(
+    policy: Policy,
+    batch: Batch,
+    advantages: Tensor,
+    config: ControllerConfig,
+    elite: Batch | None = None,
+) -> dict:
     """Raise the surrogate within mean KL <= max_kl; if no trial does, leave the policy as it was.
 
     The step is sqrt(2 max_kl / x'Fx) x with F x = gradient, then a backtracking line search that
@@ -239,7 +264,7 @@ def trpo_step(policy: Policy, batch: Batch, advantages: Tensor, config: Controll
     """
     parameters = list(policy.parameters())
     start = parameters_to_vector(parameters).detach()
-    before = surrogate(policy, batch, advantages, config)
+    before = surrogate(policy, batch, advantages, config, elite=elite)
     gradient = parameters_to_vector(torch.autograd.grad(before, parameters)).detach()
     report = {"kl": 0.0, "surrogate_gain": 0.0, "line_search_steps": 0, "accepted": False}
 
@@ -254,7 +279,7 @@ def trpo_step(policy: Policy, batch: Batch, advantages: Tensor, config: Controll
         old_log_probs = policy.log_probs(batch.tokens, batch.masks)
         for trial in range(config.backtrack_iters):
             vector_to_parameters(start + config.backtrack_coeff**trial * step, parameters)
-            gain = surrogate(policy, batch, advantages, config) - before
+            gain = surrogate(policy, batch, advantages, config, elite=elite) - before
             kl = mean_kl(old_log_probs, policy.log_probs(batch.tokens, batch.masks), batch.masks)
             report["line_search_steps"] = trial + 1
             if kl <= config.max_kl and gain > 0:
@@ -269,7 +294,14 @@ def trpo_step(policy: Policy, batch: Batch, advantages: Tensor, config: Controll
 class Controller:
     """Ask it for rules, tell it their rewards; batches may be told later, but in the order asked."""
 
-    def __init__(self, space: SearchSpace, algorithm: str, config: ControllerConfig, seed: int):
+    def __init__(
+        self,
+        space: SearchSpace,
+        algorithm: str,
+        config: ControllerConfig,
+        seed: int,
+        identity: Callable[[Rule], Hashable] = Rule.fingerprint,
+    ):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = Policy(space)
@@ -277,12 +309,21 @@ class Controller:
         self.generator = torch.Generator().manual_seed(seed)
         self.adam = torch.optim.Adam(self.policy.parameters(), lr=config.controller_lr)
         self.baseline: float | None = None
+        self.distinct = Distinct(identity)
         self._asked: deque[tuple[list[Rule], Batch]] = deque()
+        self._elite: dict[Hashable, tuple[float, Batch]] = {}  # the best first, each a batch of one
+
+    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+        """Note known rules, so that they are passed over; they teach nothing, not being sampled."""
+        self.distinct.take(rules, len(rules))
 
     def ask(self, n: int) -> list[Rule]:
         """Sample n rules and remember how likely they were."""
-        rules, batch = self.policy.sample(n, self.generator)
-        self._asked.append((rules, batch))
+        drawn, batch = self.policy.sample(n * self.config.candidates, self.generator)
+        # The log-probabilities stay those of the policy, before anything was passed over.
+        places = self.distinct.take(drawn, n)
+        rules = [drawn[place] for place in places]
+        self._asked.append((rules, batch[places]))
         return rules
 
     def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
@@ -303,28 +344,45 @@ class Controller:
         decay = self.config.baseline_decay
         self.baseline = decay * baseline + (1 - decay) * float(reward.mean())
 
+        elite = self._update_elite(rules, batch, rewards) if self.config.elite_coeff else None
         with torch.no_grad():
             old_log_probs = self.policy.log_probs(batch.tokens, batch.masks)
         if self.algorithm == "trpo":
-            report = trpo_step(self.policy, batch, advantages, self.config)
+            report = trpo_step(self.policy, batch, advantages, self.config, elite)
         else:
-            report = self._adam_steps(batch, advantages, old_log_probs)
+            report = self._adam_steps(batch, advantages, old_log_probs, elite)
         position_entropy = entropy(old_log_probs, batch.masks).mean(0).tolist()
         return {"baseline": baseline, "entropy": position_entropy, **report}
 
-    def _adam_steps(self, batch: Batch, advantages: Tensor, old_log_probs: Tensor) -> dict:
+    def _update_elite(self, rules: list[Rule], batch: Batch, rewards: list[float]) -> Batch:
+        """Keep the best distinct rules so far, of equals the older; return them."""
+        for place, (rule, reward) in enumerate(zip(rules, rewards, strict=True)):
+            self._elite.setdefault(self.distinct.identity(rule), (reward, batch[[place]]))
+        ranked = sorted(self._elite.items(), key=lambda item: -item[1][0])
+        self._elite = dict(ranked[: self.config.elite_size])
+        rows = [row for _, row in self._elite.values()]
+        return Batch(
+            *(
+                torch.cat([getattr(row, name) for row in rows])
+                for name in ("tokens", "masks", "log_prob")
+            )
+        )
+
+    def _adam_steps(
+        self, batch: Batch, advantages: Tensor, old_log_probs: Tensor, elite: Batch | None
+    ) -> dict:
         """Take REINFORCE's one gradient step, or PPO's few clipped ones."""
         ppo = self.algorithm == "ppo"
         clip = self.config.ppo_clip if ppo else 0.0
         values = []
         for _ in range(self.config.ppo_epochs if ppo else 1):
             self.adam.zero_grad()
-            value = surrogate(self.policy, batch, advantages, self.config, clip)
+            value = surrogate(self.policy, batch, advantages, self.config, clip, elite)
             values.append(value.item())
             (-value).backward()
             self.adam.step()
         with torch.no_grad():
-            gain = surrogate(self.policy, batch, advantages, self.config, clip) - values[0]
+            gain = surrogate(self.policy, batch, advantages, self.config, clip, elite) - values[0]
             log_probs = self.policy.log_probs(batch.tokens, batch.masks)
         kl = mean_kl(old_log_probs, log_probs, batch.masks)
         report = {"kl": float(kl), "surrogate_gain": float(gain)}

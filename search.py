@@ -183,7 +183,7 @@ def make_space(config: Config) -> SearchSpace:
 def make_proposer(config: Config, space: SearchSpace) -> Controller | RandomSearch | Evolution:
     """Return what proposes rules: ask(n) -> rules, tell(rules, rewards) -> diagnostics."""
     if config.algorithm == "random":
-        return RandomSearch(space, config.seed)
+        return RandomSearch(space, config, config.seed)
     if config.algorithm == "evolution":
         return Evolution(space, config, config.seed)
     return Controller(space, config.algorithm, config, config.seed)
@@ -261,7 +261,7 @@ class Search:
         # Evolution's first children need the scores, so this waits; controllers and random search
         # learn nothing from rules that are not their own.
         rewards = [self.collect(one) for one in pending]
-        if rules and isinstance(self.proposer, Evolution):
+        if rules:
             self.proposer.start(rules, rewards)
 
     def push_batch(self, number: int) -> list[Pending]:

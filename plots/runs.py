@@ -18,6 +18,7 @@ from baselines import EvolutionConfig
 from child import ChildConfig
 from config import ConfigError, Parser, from_dict
 from controller import ControllerConfig
+from distinct import DistinctConfig
 from plots import style
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
@@ -30,8 +31,9 @@ DATASETS = {
 }
 CHILDREN = {"pool": "pooled ConvNet", "stride": "strided ConvNet"}
 
-CHILD, LEARNING, BREEDING = (
-    {field.name for field in fields(cls)} for cls in (ChildConfig, ControllerConfig, EvolutionConfig)
+CHILD, LEARNING, BREEDING, SHARED = (
+    {field.name for field in fields(cls)}
+    for cls in (ChildConfig, ControllerConfig, EvolutionConfig, DistinctConfig)
 )
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
 SEEDS = {"seed", "child_seed", "samples", "data"}
@@ -126,8 +128,8 @@ def read_all(folders: list[Path]) -> list[Run]:
 def relevant(config: dict) -> dict:
     """Return the settings that make a run's history, its seeds and its length left out."""
     algorithm, unused = config["algorithm"], set(SEEDS)
-    unused |= LEARNING if algorithm not in CONTROLLERS else set()
-    unused |= BREEDING if algorithm != "evolution" else set()
+    unused |= LEARNING - SHARED if algorithm not in CONTROLLERS else set()
+    unused |= BREEDING - SHARED if algorithm != "evolution" else set()
     # Runs made before there was such a setting are like those that start from nothing.
     unused |= {"start_from"} if not config.get("start_from") else set()
     unused |= {"lag", "rules_per_batch"} if algorithm == "random" else set()
@@ -200,8 +202,9 @@ def notes(groups: list[Group]) -> str:
     constraints = ", ".join(searched["constraints"]) or "none"
     text += f"Depth {searched['iterations']}, tokens: {searched['subset']}, constraints: {constraints}. "
     for config in (run.config for run in runs):
-        learning = fields(ControllerConfig) if config["algorithm"] in CONTROLLERS else ()
-        for field in (*learning, *(f for f in fields(ChildConfig) if f.name not in TITLED)):
+        proposing = {"random": DistinctConfig, "evolution": EvolutionConfig}
+        settings = fields(proposing.get(config["algorithm"], ControllerConfig))
+        for field in (*settings, *(f for f in fields(ChildConfig) if f.name not in TITLED)):
             algorithms, colon, _ = field.metadata["help"].partition(":")  # "ppo, reinforce: ..."
             if colon and config["algorithm"] not in algorithms.split(", "):
                 continue

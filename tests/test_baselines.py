@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from baselines import Evolution, EvolutionConfig, RandomSearch
+from distinct import DistinctConfig
 from dsl import CONSTRAINTS, Rule, SearchSpace
 
 TOKENS = {"operands": ("g", "m", "1"), "unary": ("id", "neg"), "binary": ("add", "mul", "left")}
@@ -70,12 +71,12 @@ def search(proposer, samples, batch=5, lag=0):
 
 def test_random_search_is_uniform_over_the_legal_strings():
     strings = legal_strings()
-    counts = Counter(rule.tokens for rule in RandomSearch(CONSTRAINED, 0).ask(3000))
+    counts = Counter(rule.tokens for rule in RandomSearch(CONSTRAINED, DistinctConfig(), 0).ask(3000))
     assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
 
 
 def test_random_search_learns_nothing_from_rewards():
-    told, untold = RandomSearch(LARGE, 3), RandomSearch(LARGE, 3)
+    told, untold = RandomSearch(LARGE, DistinctConfig(), 3), RandomSearch(LARGE, DistinctConfig(), 3)
     for _ in range(5):
         rules = told.ask(4)
         assert rules == untold.ask(4)
@@ -172,14 +173,18 @@ def test_evolution_beats_random_search_at_equal_samples(lag):
     config = EvolutionConfig(population=20, tournament=5)
     for seed in range(5):
         evolved = search(Evolution(LARGE, config, seed), 400, lag=lag)
-        drawn = search(RandomSearch(LARGE, seed), 400)
+        drawn = search(RandomSearch(LARGE, DistinctConfig(), seed), 400)
         # A random string has about 0.12 of its tokens right.
         assert sum(evolved[-100:]) / 100 > 0.5 > 0.3 > sum(drawn[-100:]) / 100
         assert max(evolved) > max(drawn)
 
 
 @pytest.mark.parametrize(
-    "make", [RandomSearch, lambda space, seed: Evolution(space, EvolutionConfig(10, 3), seed)]
+    "make",
+    [
+        lambda space, seed: RandomSearch(space, DistinctConfig(), seed),
+        lambda space, seed: Evolution(space, EvolutionConfig(population=10, tournament=3), seed),
+    ],
 )
 def test_same_seed_same_search_and_another_seed_another(make):
     states = random.getstate(), torch.get_rng_state()

@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 # search.py draws its own learning curve is why plots stand before it.
 LAYERS = [
     {"cluster", "config", "dsl", "pool", "progress", "results"},
-    {"advice", "foreach"},
+    {"advice", "foreach", "distinct"},
     {"export"},
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},

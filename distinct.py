@@ -1,0 +1,48 @@
+"""Passing over rules that behave like one already scored: the same for every search algorithm.
+
+Many strings mean one rule, so a search that likes a rule soon spends its samples on the rule's other
+spellings. A proposer that draws more candidates than it needs, and takes the new ones, tries
+something new each time; not in the paper, and off in its preset.
+
+Nothing to run here. Read next: controller.py and baselines.py, which ask it what to take.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from config import setting
+from dsl import Rule
+
+
+@dataclass(frozen=True)
+class DistinctConfig:
+    """How hard a proposer looks for something new."""
+
+    # DEVIATION: the paper scores whatever is sampled; 1 does so too.
+    candidates: int = setting(
+        1, "rules drawn for each one that is scored: those that behave like a scored one are passed over"
+        " while others are left; 1 takes whatever is drawn", low=1, high=1000
+    )  # fmt: skip
+
+
+class Distinct:
+    """Remembers what was taken, and takes what behaves differently.
+
+    Args:
+        identity: tells by a name whether two rules are the same rule.
+    """
+
+    def __init__(self, identity: Callable[[Rule], Hashable] = Rule.fingerprint):
+        self.identity = identity
+        self._taken: set[Hashable] = set()
+
+    def take(self, candidates: list[Rule], n: int) -> list[int]:
+        """Return the places of n candidates, the first new ones, then repeats if those are too few."""
+        new, repeats = [], []
+        for place, rule in enumerate(candidates):
+            if len(new) == n:
+                break
+            name = self.identity(rule)
+            (repeats if name in self._taken else new).append(place)
+            self._taken.add(name)
+        return sorted(new + repeats[: n - len(new)])

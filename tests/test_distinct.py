@@ -1,0 +1,133 @@
+"""Passing over known rules: what is taken against a brute-force reading of the definition."""
+
+import itertools
+import random
+
+import pytest
+import torch
+
+from baselines import Evolution, EvolutionConfig, RandomSearch
+from controller import Controller, ControllerConfig, log_prob_of
+from distinct import Distinct, DistinctConfig
+from dsl import Rule, SearchSpace
+
+SPACE = SearchSpace(
+    1, operands=("g", "m", "sign_g", "1"), unary=("id", "neg", "sign"), binary=("mul", "left")
+)
+SPELLINGS = ["g 1 id id mul", "1 g id id mul", "g m id id left", "m g id id left", "m 1 id sign mul"]
+
+
+def make(kind: str, **settings):
+    if kind == "random":
+        return RandomSearch(SPACE, DistinctConfig(**settings), 0)
+    if kind == "evolution":
+        return Evolution(SPACE, EvolutionConfig(population=400, tournament=2, **settings), 0)
+    return Controller(SPACE, kind, ControllerConfig(**settings), 0)
+
+
+def plainly(candidates: list[str], n: int, taken: set[str]) -> list[int]:
+    """The definition, quantifiers spelled out: new ones in order, repeats only if they are too few."""
+    new = [i for i, name in enumerate(candidates) if name not in taken and name not in candidates[:i]][
+        :n
+    ]
+    last = new[-1] if len(new) == n else len(candidates) - 1
+    repeats = [i for i in range(last + 1) if i not in new]
+    return sorted(new + repeats[: n - len(new)])
+
+
+def test_take_is_its_definition():
+    rng = random.Random(0)
+    for _ in range(300):
+        distinct, taken = Distinct(str.lower), set()
+        for _ in range(4):
+            candidates = [rng.choice("aAbBcCdDeEfF") for _ in range(6)]
+            lowered = [name.lower() for name in candidates]
+            places = distinct.take(candidates, 3)
+            assert places == plainly(lowered, 3, taken)
+            taken |= set(lowered[: places[-1] + 1])
+            # What stood behind the last new one was not looked at and may be taken another time.
+            distinct._taken &= taken
+
+
+def test_spellings_of_one_rule_are_one_rule():
+    rules = [Rule.parse(text) for text in SPELLINGS]
+    assert Distinct().take(rules, 2) == [0, 3]
+    assert Distinct().take(rules, 5) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["random", "evolution", "trpo", "reinforce"])
+def test_nothing_is_scored_twice_while_candidates_last(kind):
+    """Of the few classes of a small space none repeats before most of them are seen."""
+    classes = len({rule.fingerprint() for rule in SPACE})
+    plain, careful = make(kind), make(kind, candidates=40)
+    for proposer, repeats in ((plain, True), (careful, False)):
+        names: list[str] = []
+        while len(names) < classes // 2:
+            rules = proposer.ask(3)
+            assert len(rules) == 3
+            names += [rule.fingerprint() for rule in rules]
+            proposer.tell(rules, [0.1, 0.2, 0.3])
+        assert (len(set(names)) < len(names)) == repeats
+
+
+@pytest.mark.parametrize("kind", ["random", "evolution", "trpo"])
+def test_rules_to_start_from_are_passed_over(kind):
+    known = [rule for rule in SPACE if "m" not in rule.operands]
+    proposer = make(kind, candidates=40)
+    proposer.start(known, [0.5] * len(known))
+    assert all("m" in rule.operands for rule in proposer.ask(3))
+
+
+@pytest.mark.parametrize("kind", ["random", "evolution", "trpo"])
+def test_asking_stays_deterministic(kind):
+    histories = []
+    for _ in range(2):
+        proposer, history = make(kind, candidates=4), []
+        for _ in range(6):
+            history.append(rules := proposer.ask(5))
+            proposer.tell(rules, [len(set(rule.tokens)) / 5 for rule in rules])
+        histories.append(history)
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("kind", ["trpo", "ppo", "reinforce"])
+def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
+    controller = make(kind, elite_coeff=0.3, elite_size=3, controller_lr=1e-3)
+    best: dict[str, float] = {}
+    rng = random.Random(1)
+    for _ in range(8):
+        rules = controller.ask(5)
+        rewards = [rng.random() for _ in rules]
+        for rule, reward in zip(rules, rewards, strict=True):
+            best.setdefault(rule.fingerprint(), reward)
+        top = sorted(best, key=best.get, reverse=True)[:3]
+        best = {name: best[name] for name in top}  # one that falls out may return with another score
+        controller.tell(rules, rewards)
+        assert list(controller._elite) == top
+    # Equal rewards have no advantage, so the elite alone moves the policy.
+    rows = [row for _, row in controller._elite.values()]
+    tokens, masks = (torch.cat([getattr(row, name) for row in rows]) for name in ("tokens", "masks"))
+    before = log_prob_of(controller.policy.log_probs(tokens, masks), tokens).mean()
+    for _ in range(20):
+        rules = controller.ask(5)
+        controller.tell(rules, [controller.baseline] * 5)
+        if list(controller._elite) != top:
+            pytest.fail("a reward at the baseline entered the elite")
+    after = log_prob_of(controller.policy.log_probs(tokens, masks), tokens).mean()
+    assert after > before + 0.1
+
+
+def test_without_elite_nothing_changes():
+    plain, zero = make("trpo"), make("trpo", elite_size=3)
+    for _ in range(4):
+        rules = plain.ask(5)
+        assert rules == zero.ask(5)
+        assert plain.tell(rules, [0.1, 0.5, 0.2, 0.9, 0.3]) == zero.tell(
+            rules, [0.1, 0.5, 0.2, 0.9, 0.3]
+        )
+
+
+def test_every_spelling_is_possible_without_candidates():
+    """One candidate is the paper's search: nothing is passed over."""
+    proposer = make("random")
+    assert len(set(itertools.chain(*(proposer.ask(50) for _ in range(40))))) > 0.9 * SPACE.size()
