@@ -37,7 +37,6 @@ import torch
 import data
 import results
 from advice import advise
-from baselines import Evolution, EvolutionConfig, RandomSearch
 from child import (
     ChildConfig,
     ChildResult,
@@ -49,13 +48,13 @@ from child import (
 )
 from cluster import Cluster
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
-from controller import Controller, ControllerConfig
-from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
+from controller import Controller
+from dsl import Rule
 from pool import WorkerPool, usable_cores
 from progress import Progress
-from rules import HUMAN, NAMED_RULES, find
+from proposer import MAX_SEED, ProposerConfig, fit, make_proposer, make_space
+from rules import HUMAN, NAMED_RULES
 
-ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution")
 # What a rule's failure is recorded as, by the name of its exception (KilledWorker is Dask's). Any other
 # exception says that the workers cannot be reached, which is no rule's fault and ends the search.
 FAILURES = {
@@ -64,31 +63,18 @@ FAILURES = {
     "WorkerDied": "crashed",
     "KilledWorker": "crashed",
 }
-MAX_SEED = 2**63 - 1  # torch's generators take no larger one
-MANY = 1_000_000  # more than anybody will wait for
 RECENT = 100  # rules over which the progress line and the diagnostics look back
 
 
 @dataclass(frozen=True)
-class Config(ChildConfig, EvolutionConfig, ControllerConfig):
+class Config(ChildConfig, ProposerConfig):
     """All that determines a run's history; defaults are the paper's setting, as far as we know it."""
 
-    algorithm: str = setting("trpo", "what proposes rules", choices=ALGORITHMS)
-    samples: int = setting(10_000, "rules to sample", low=1, high=MANY)
-    rules_per_batch: int = setting(5, "rules in one batch of the controller", low=1)
-    # UNSPECIFIED: how stale the controller's batches were; 20 is about what 100 workers make.
-    lag: int = setting(
-        20, "updates between sampling a batch and learning from it, beyond one", low=0, high=MANY
-    )
-    iterations: int = setting(2, "groups of five tokens in a rule", low=1, high=MAX_GROUPS)
-    subset: str = setting("compact", "operands and functions to choose from", choices=SUBSETS)
-    constraints: tuple[str, ...] = setting(tuple(CONSTRAINTS), "rules of legality", choices=CONSTRAINTS)
     start_from: tuple[str, ...] = setting(
         (),
         "rules scored before all others, by name or string; evolution breeds from them",
         words=True,
     )
-    seed: int = setting(0, "of the controller: which rules are sampled", low=0, high=MAX_SEED)
     child_seed: int = setting(
         0, "of every child: weights, order of images, random operands", low=0, high=MAX_SEED
     )
@@ -172,44 +158,6 @@ def settled(value: dict) -> Future:
 
 
 # --- the search -----------------------------------------------------------------------------------
-
-
-def make_space(config: Config) -> SearchSpace:
-    """Return the search space of a config."""
-    chosen = [CONSTRAINTS[name] for name in config.constraints]
-    return SearchSpace(config.iterations, **SUBSETS[config.subset], constraints=chosen)
-
-
-def make_proposer(config: Config, space: SearchSpace) -> Controller | RandomSearch | Evolution:
-    """Return what proposes rules: ask(n) -> rules, tell(rules, rewards) -> diagnostics."""
-    if config.algorithm == "random":
-        return RandomSearch(space, config, config.seed)
-    if config.algorithm == "evolution":
-        return Evolution(space, config, config.seed)
-    return Controller(space, config.algorithm, config, config.seed)
-
-
-def fit(text: str, space: SearchSpace) -> Rule:
-    """Return a rule to start from as a string of the space; a shorter one is padded, not changed.
-
-    Raises:
-        ConfigError: it is no rule, or none of this space.
-    """
-    try:
-        rule = find(text)
-    except RuleError as error:
-        raise ConfigError(f"--start-from: {str(error).splitlines()[0]}") from None
-    missing = space.iterations - len(rule.groups)
-    fillers = [token for token in space.choices(0) if token in OPERANDS]
-    for filler in fillers if missing > 0 else fillers[:1]:
-        # `left` of the last result and anything is the last result.
-        groups = [" ".join(group) for group in rule.groups]
-        groups += [f"r{len(rule.groups) + k} {filler} id id left" for k in range(missing)]
-        padded = Rule.parse(" | ".join(groups))
-        if space.contains(padded):
-            return padded
-    flags = "--iterations, --subset and --constraints"
-    raise ConfigError(f"--start-from: '{text}' is not in this search space; {flags} define it")
 
 
 def child_config(config: Config) -> ChildConfig:

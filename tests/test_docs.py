@@ -25,6 +25,7 @@ LAYERS = [
     {"export"},
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
+    {"proposer"},
     {"plots"},
     {"search", "rosenbrock", "bench"},
 ]

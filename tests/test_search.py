@@ -18,12 +18,13 @@ import pytest
 import torch
 
 import data
+import proposer
 import results
 import search
 from child import start_worker
 from pool import WorkerPool
 from progress import Progress
-from rules import HUMAN, NAMED_RULES
+from rules import HUMAN, NAMED_RULES, find
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -159,7 +160,7 @@ def test_any_executor_gives_the_same_records(tmp_path):
     assert history(tmp_path / "threads") == history(run(tmp_path / "pool"))
 
 
-@pytest.mark.parametrize("algorithm", search.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", proposer.ALGORITHMS)
 def test_every_algorithm_runs_and_samples_only_legal_rules(tmp_path, algorithm):
     folder = run(tmp_path / "run", "--algorithm", algorithm, "--population", "5", "--tournament", "3")
     updates = results.read_lines(folder / "updates.jsonl")
@@ -193,7 +194,7 @@ def test_known_rules_are_scored_first_and_are_in_the_hall_of_fame(tmp_path, algo
     folder = run(tmp_path / "run", *flags, "--start-from", *KNOWN)
     records = history(folder)
     assert [record["id"] for record in records] == list(range(24))  # they are samples as well
-    assert [record["rule"] for record in records[:3]] == [str(search.find(text)) for text in KNOWN]
+    assert [record["rule"] for record in records[:3]] == [str(find(text)) for text in KNOWN]
     assert [record["batch"] for record in records] == [None] * 3 + [i // 5 for i in range(21)]
     assert records[2]["cached_from"] == 1
     humans = {line["name"]: line["reward"] for line in results.read_lines(folder / "baselines.jsonl")}
@@ -226,11 +227,11 @@ def test_start_from_survives_resume_and_any_number_of_workers(tmp_path):
 
 
 def test_short_known_rules_are_padded_to_the_spaces_length_and_keep_their_key(tmp_path):
-    space = search.make_space(resolved("--data", str(DATA)))  # depth 2, compact, all constraints
+    space = proposer.make_space(resolved("--data", str(DATA)))  # depth 2, compact, all constraints
     for text in ("adam", "powersign", "g m id exp mul"):
-        fitted = search.fit(text, space)
+        fitted = proposer.fit(text, space)
         assert space.contains(fitted)
-        assert fitted.key() == search.find(text).key()
+        assert fitted.key() == find(text).key()
 
 
 def test_hall_of_fame_holds_learning_rate_advice(tmp_path):
