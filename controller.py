@@ -10,6 +10,7 @@ All three raise the same surrogate, the mean of ratio * advantage, so they read 
 Nothing to run here; search.py drives it. Read next: baselines.py, which asks and tells alike.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ class ControllerConfig(DistinctConfig):
     elite_coeff: float = setting(
         0.0, "weight of the mean log-probability of the best rules so far", low=0
     )
-    elite_size: int = setting(10, "distinct rules that are the best so far", low=1)
+    elite_share: float = setting(
+        0.05, "share of the distinct rules so far that are the best ones", low=1e-6, high=1
+    )
     # UNSPECIFIED: the baseline's decay.
     baseline_decay: float = setting(0.95, "decay of the moving average of rewards", low=0, high=1)
     # UNSPECIFIED: the trust region's radius and the rest of TRPO's settings.
@@ -67,6 +70,14 @@ class Batch:
 
     def __getitem__(self, places: list[int]) -> "Batch":
         return Batch(self.tokens[places], self.masks[places], self.log_prob[places])
+
+    @staticmethod
+    def join(batches: list["Batch"]) -> "Batch":
+        return Batch(
+            torch.cat([batch.tokens for batch in batches]),
+            torch.cat([batch.masks for batch in batches]),
+            torch.cat([batch.log_prob for batch in batches]),
+        )
 
 
 # --- the masked distribution ----------------------------------------------------------------------
@@ -311,7 +322,7 @@ class Controller:
         self.baseline: float | None = None
         self.distinct = Distinct(identity)
         self._asked: deque[tuple[list[Rule], Batch]] = deque()
-        self._elite: dict[Hashable, tuple[float, Batch]] = {}  # the best first, each a batch of one
+        self._scored: dict[Hashable, tuple[float, Batch]] = {}  # for the elite, each a batch of one
 
     def start(self, rules: list[Rule], rewards: list[float]) -> None:
         """Note known rules, so that they are passed over; they teach nothing, not being sampled."""
@@ -344,7 +355,9 @@ class Controller:
         decay = self.config.baseline_decay
         self.baseline = decay * baseline + (1 - decay) * float(reward.mean())
 
-        elite = self._update_elite(rules, batch, rewards) if self.config.elite_coeff else None
+        for place, (rule, score) in enumerate(zip(rules, rewards, strict=True)):
+            self._scored.setdefault(self.distinct.identity(rule), (score, batch[[place]]))
+        elite = self._elite() if self.config.elite_coeff else None
         with torch.no_grad():
             old_log_probs = self.policy.log_probs(batch.tokens, batch.masks)
         if self.algorithm == "trpo":
@@ -354,19 +367,11 @@ class Controller:
         position_entropy = entropy(old_log_probs, batch.masks).mean(0).tolist()
         return {"baseline": baseline, "entropy": position_entropy, **report}
 
-    def _update_elite(self, rules: list[Rule], batch: Batch, rewards: list[float]) -> Batch:
-        """Keep the best distinct rules so far, of equals the older; return them."""
-        for place, (rule, reward) in enumerate(zip(rules, rewards, strict=True)):
-            self._elite.setdefault(self.distinct.identity(rule), (reward, batch[[place]]))
-        ranked = sorted(self._elite.items(), key=lambda item: -item[1][0])
-        self._elite = dict(ranked[: self.config.elite_size])
-        rows = [row for _, row in self._elite.values()]
-        return Batch(
-            *(
-                torch.cat([getattr(row, name) for row in rows])
-                for name in ("tokens", "masks", "log_prob")
-            )
-        )
+    def _elite(self) -> Batch:
+        """Return the best share of all distinct rules so far, of equals the older, by first score."""
+        ranked = sorted(self._scored.values(), key=lambda scored: -scored[0])
+        number = math.ceil(self.config.elite_share * len(ranked))
+        return Batch.join([row for _, row in ranked[:number]])
 
     def _adam_steps(
         self, batch: Batch, advantages: Tensor, old_log_probs: Tensor, elite: Batch | None

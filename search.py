@@ -24,6 +24,7 @@ import sys
 import textwrap
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import asdict, dataclass, fields, replace
@@ -36,6 +37,7 @@ import torch
 
 import data
 import results
+import table
 from advice import advise
 from child import (
     ChildConfig,
@@ -54,6 +56,7 @@ from pool import WorkerPool, usable_cores
 from progress import Progress
 from proposer import MAX_SEED, ProposerConfig, fit, make_proposer, make_space
 from rules import HUMAN, NAMED_RULES
+from table import TIERS
 
 # What a rule's failure is recorded as, by the name of its exception (KilledWorker is Dask's). Any other
 # exception says that the workers cannot be reached, which is no rule's fault and ends the search.
@@ -70,6 +73,9 @@ RECENT = 100  # rules over which the progress line and the diagnostics look back
 class Config(ChildConfig, ProposerConfig):
     """All that determines a run's history; defaults are the paper's setting, as far as we know it."""
 
+    table: str = setting(
+        "none", "look scores up in this tier of NOS-Bench, train nothing", choices=("none", *TIERS)
+    )
     start_from: tuple[str, ...] = setting(
         (),
         "rules scored before all others, by name or string; evolution breeds from them",
@@ -106,7 +112,8 @@ SMOKE = {
     "filters": 8,
     "num_validation": 1_000,
 }
-PRESETS = {"paper": {}, "laptop": LAPTOP, "smoke": SMOKE}
+TABLE = {**LAPTOP, "table": "micro", "samples": 10_000, "screen": False}
+PRESETS = {"paper": {}, "laptop": LAPTOP, "smoke": SMOKE, "table": TABLE}
 WORKERS = {"smoke": 2}  # other presets: all cores
 
 
@@ -160,6 +167,17 @@ def settled(value: dict) -> Future:
 # --- the search -----------------------------------------------------------------------------------
 
 
+def evaluator(config: Config) -> Callable[[str], ChildResult]:
+    """Return what scores a rule, to be called by a worker; it and its result travel as plain data."""
+    if config.table != "none":
+        return partial(
+            table.evaluate_rule,
+            config=table.TableConfig(config.table, config.screen),
+            seed=config.child_seed,
+        )
+    return partial(evaluate_rule, config=child_config(config), seed=config.child_seed)
+
+
 def child_config(config: Config) -> ChildConfig:
     """Return the part of the config that a worker needs."""
     return ChildConfig(**{field.name: getattr(config, field.name) for field in fields(ChildConfig)})
@@ -174,7 +192,7 @@ class Search:
 
     def __init__(self, config: Config, executor: Executor, run: results.Run, progress: Progress):
         self.config, self.executor, self.run, self.progress = config, executor, run, progress
-        self.child_config = child_config(config)
+        self.evaluate = evaluator(config)
         self.space = make_space(config)
         self.proposer = make_proposer(config, self.space)
         self.recorded = results.read_records(run.folder)
@@ -234,8 +252,7 @@ class Search:
         if id < len(self.recorded):
             future = settled(self.recorded[id])
         else:
-            seed = self.config.child_seed
-            future = self.executor.submit(evaluate_rule, str(rule), self.child_config, seed)
+            future = self.executor.submit(self.evaluate, str(rule))
         self.scores[key] = (id, future)
         return Pending(id, batch, rule, None, future)
 
@@ -286,9 +303,7 @@ class Search:
         return {
             name: settled(done[name])
             if name in done
-            else self.executor.submit(
-                evaluate_rule, NAMED_RULES[name].rule, self.child_config, self.config.child_seed
-            )
+            else self.executor.submit(self.evaluate, NAMED_RULES[name].rule)
             for name in HUMAN
         }
 
@@ -416,10 +431,15 @@ def configure(args) -> Config:
         asked = config = resolve(Config, args, PRESETS[args.preset or "paper"])
         if args.out is not None:
             results.check_new(args.out)
-        dataset = data.choose(config.dataset, Path(config.data))
-        config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
-        check_epoch(config)
+        if config.table == "none":
+            dataset = data.choose(config.dataset, Path(config.data))
+            config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
+            check_epoch(config)
     space = make_space(config)
+    if config.table != "none":
+        if args.cluster is not None:
+            raise ConfigError("--table needs no workers, so no --cluster either")
+        table.check(config.table, space, config.child_seed)
     config = replace(config, start_from=tuple(str(fit(text, space)) for text in config.start_from))
     if len(config.start_from) > config.samples:
         raise ConfigError(f"--start-from has {len(config.start_from)} rules, --samples {config.samples}")
@@ -473,12 +493,14 @@ def count_workers(args) -> int:
     return args.workers or WORKERS.get(args.preset) or usable_cores()
 
 
-def start_workers(args, config: Config) -> WorkerPool | Cluster:
-    """Return what trains the rules: processes of this machine, or those of a Dask cluster.
+def start_workers(args, config: Config) -> WorkerPool | Cluster | table.Here:
+    """Return what scores the rules: processes of this machine, those of a Dask cluster, or this one.
 
     Raises:
         ValueError: there are too many, or the cluster cannot be reached.
     """
+    if config.table != "none":
+        return table.Here()
     if args.cluster is not None:
         initializer = partial(prepare_worker, child_config(config))
         return Cluster(args.cluster, initializer, config.cpu_limit_s)
@@ -499,6 +521,7 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
     resume = ["python", "search.py", "--resume", str(run.folder)]
     resume += ["--cluster", args.cluster] if args.cluster else []
     workers = f"cluster {args.cluster}" if args.cluster else f"{count_workers(args)} workers"
+    workers = workers if config.table == "none" else f"scores of NOS-Bench, {config.table} tier"
     progress = Progress(run.folder / "log.txt")
     try:
         search = Search(config, executor, run, progress)
@@ -542,8 +565,9 @@ def main(argv: list[str] | None = None) -> int:
             if args.resume is not None and is_complete(args.resume, config):
                 print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
                 return 0
-            data.prepare(config.dataset, Path(config.data))
-            open_pictures(child_config(config))
+            if config.table == "none":
+                data.prepare(config.dataset, Path(config.data))
+                open_pictures(child_config(config))
             executor = start_workers(args, config)
             stack.callback(executor.stop)
             run = stack.enter_context(open_run(args, config))

@@ -16,6 +16,8 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,10 +26,12 @@ from typing import NamedTuple
 import numpy as np
 
 from child import ChildResult
-from config import setting
-from dsl import GROUP, Rule
+from dsl import GROUP, Rule, SearchSpace
+from screen import screen
 
 FOLDER = Path(__file__).parent / "data" / "nosbench"
+TIERS = ("micro",)
+NUM_SEEDS = 3
 VERSION = 1  # of the format; a reader refuses others instead of guessing
 
 NONE = np.iinfo(np.uint16).max  # in the place of a count: diverged
@@ -133,6 +137,10 @@ class Table:
             index = index * len(places) + places[token]
         return index
 
+    def number(self, rule: Rule | str) -> int:
+        """Return the number of a rule's class; raise as `index` does."""
+        return int(self.classes[self.index(rule)])
+
     def rule(self, index: int) -> Rule:
         """Return the string of that index."""
         places = np.unravel_index(index, [len(tokens) for tokens in self.tokens])
@@ -144,7 +152,7 @@ class Table:
         Raises:
             RuleError, TableError: as `index`.
         """
-        number, protocol = int(self.classes[self.index(rule)]), self.header["protocol"]
+        number, protocol = self.number(rule), self.header["protocol"]
         share = lambda counts, all: tuple(None if n == NONE else n / all for n in counts)  # noqa: E731
         correct = self.correct[number].tolist()
         return Entry(
@@ -190,7 +198,25 @@ def _load(path: Path) -> Table:
 class TableConfig:
     """What a score depends on beside the rule and the seed."""
 
-    table: str = setting("micro", "tier of NOS-Bench", choices=("micro",))
+    tier: str  # of TIERS
+    screen: bool = False  # reject rules that cheap tests show to be hopeless
+
+
+def check(tier: str, space: SearchSpace, seed: int) -> None:
+    """Check that a table can answer for a search space and a seed.
+
+    Raises:
+        TableError: it cannot, or is missing.
+    """
+    table = Table.load(tier)
+    lacking = set()
+    for choices, tokens in zip(map(space.choices, range(GROUP)), table.tokens, strict=True):
+        lacking |= set(choices) - set(tokens)
+    if space.length != GROUP or lacking:
+        what = f"lacks {', '.join(sorted(lacking))}" if lacking else "has rules of --iterations 1 only"
+        raise TableError(f"the {tier} tier of NOS-Bench {what}")
+    if not 0 <= seed < NUM_SEEDS:
+        raise TableError(f"--child-seed is {seed}; the table has the seeds 0 to {NUM_SEEDS - 1}")
 
 
 def evaluate_rule(rule: str, config: TableConfig, seed: int) -> ChildResult:
@@ -199,23 +225,38 @@ def evaluate_rule(rule: str, config: TableConfig, seed: int) -> ChildResult:
     Args:
         rule: its string, of depth 1.
         seed: one of the table's, 0 and up.
-    Raises:
-        TableError: the table lacks the rule or the seed.
     """
-    table = Table.load(config.table)
-    if not 0 <= seed < table.correct.shape[1]:
-        raise TableError(f"seed is {seed}; the table's seeds are 0 to {table.correct.shape[1] - 1}")
-    entry = table.lookup(rule)
-    accuracy, sweep, rate = entry.scores[seed], entry.sweep[seed], int(table.rate[entry.number, seed])
+    table, start_s = Table.load(config.tier), time.time()
+    number, rates = table.number(rule), table.header["protocol"]["rates"]
+    failed_test = screen(Rule.parse(rule)) if config.screen else None
+    correct, rate = int(table.correct[number, seed]), int(table.rate[number, seed])
+    share = lambda n: None if n == NONE else n / table.header["protocol"]["validation"]  # noqa: E731
+    sweep = list(zip(rates, map(share, table.sweep[number, seed].tolist()), strict=True))
+    accuracy = None if failed_test else share(correct)
     return ChildResult(
-        status="diverged" if accuracy is None else "ok",
-        error=None,
+        status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
+        error=failed_test,
         accuracy=accuracy,
-        lr=entry.lr[seed],
-        sweep=list(zip(table.header["protocol"]["rates"], sweep, strict=True)),
-        curve=[] if rate == NO_RATE else [sweep[rate], accuracy],
-        start_s=time.time(),
-        wall_s=0.0,
+        lr=None if accuracy is None else rates[rate],
+        sweep=[] if failed_test else sweep,
+        curve=[] if failed_test or rate == NO_RATE else [sweep[rate][1], accuracy],
+        start_s=start_s,
+        wall_s=time.time() - start_s,
         cpu_s=0.0,
         worker="table",
     )
+
+
+class Here(Executor):
+    """The workers of a search that trains nothing: does at once, in this process, what is submitted."""
+
+    def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # it is for whoever asks for the result
+            future.set_exception(error)
+        return future
+
+    def stop(self) -> None:
+        """Nothing is under way."""

@@ -145,7 +145,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
     runs = read_all(folders)
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        for name in CHILD - SEEDS - {"precision"}:
+        for name in (CHILD | {"table"}) - SEEDS - {"precision"}:
             if run.config.get(name) != runs[0].config.get(name):
                 raise results.RunError(
                     f"{runs[0].folder} and {run.folder} differ in {name}, so their scores do not compare"
@@ -189,6 +189,8 @@ def title(runs: list[Run]) -> str:
     names = [TITLES.get(run.config["algorithm"], run.config["algorithm"]) for run in runs]
     *rest, last = dict.fromkeys(names)
     searched = f"{' and '.join(rest)} against {last}" if rest else last
+    if (tier := config.get("table", "none")) != "none":
+        return f"NOS-Bench, {tier} tier: {searched}"
     dataset = DATASETS.get(config["dataset"], config["dataset"])
     return f"{dataset}, {CHILDREN[config['downsample']]}: {searched}"
 
@@ -204,7 +206,9 @@ def notes(groups: list[Group]) -> str:
     for config in (run.config for run in runs):
         proposing = {"random": DistinctConfig, "evolution": EvolutionConfig}
         settings = fields(proposing.get(config["algorithm"], ControllerConfig))
-        for field in (*settings, *(f for f in fields(ChildConfig) if f.name not in TITLED)):
+        # A table's scores have nothing to do with the settings of a child.
+        child = fields(ChildConfig) if config.get("table", "none") == "none" else ()
+        for field in (*settings, *(f for f in child if f.name not in TITLED)):
             algorithms, colon, _ = field.metadata["help"].partition(":")  # "ppo, reinforce: ..."
             if colon and config["algorithm"] not in algorithms.split(", "):
                 continue

@@ -1,10 +1,10 @@
 """Passing over known rules: what is taken against a brute-force reading of the definition."""
 
 import itertools
+import math
 import random
 
 import pytest
-import torch
 
 from baselines import Evolution, EvolutionConfig, RandomSearch
 from controller import Controller, ControllerConfig, log_prob_of
@@ -91,34 +91,38 @@ def test_asking_stays_deterministic(kind):
 
 
 @pytest.mark.parametrize("kind", ["trpo", "ppo", "reinforce"])
-def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
-    controller = make(kind, elite_coeff=0.3, elite_size=3, controller_lr=1e-3)
-    best: dict[str, float] = {}
+def test_the_elite_is_the_best_share_of_the_distinct_rules_and_becomes_more_likely(kind):
+    controller = make(kind, elite_coeff=0.3, elite_share=0.2, controller_lr=1e-3)
+    first: dict[str, tuple[float, Rule]] = {}
     rng = random.Random(1)
-    for _ in range(8):
+
+    def tell(reward) -> None:
         rules = controller.ask(5)
-        rewards = [rng.random() for _ in rules]
-        for rule, reward in zip(rules, rewards, strict=True):
-            best.setdefault(rule.fingerprint(), reward)
-        top = sorted(best, key=best.get, reverse=True)[:3]
-        best = {name: best[name] for name in top}  # one that falls out may return with another score
+        rewards = [reward() for _ in rules]
+        for rule, value in zip(rules, rewards, strict=True):
+            first.setdefault(rule.fingerprint(), (value, rule))
         controller.tell(rules, rewards)
-        assert list(controller._elite) == top
-    # Equal rewards have no advantage, so the elite alone moves the policy.
-    rows = [row for _, row in controller._elite.values()]
-    tokens, masks = (torch.cat([getattr(row, name) for row in rows]) for name in ("tokens", "masks"))
-    before = log_prob_of(controller.policy.log_probs(tokens, masks), tokens).mean()
-    for _ in range(20):
-        rules = controller.ask(5)
-        controller.tell(rules, [controller.baseline] * 5)
-        if list(controller._elite) != top:
-            pytest.fail("a reward at the baseline entered the elite")
-    after = log_prob_of(controller.policy.log_probs(tokens, masks), tokens).mean()
-    assert after > before + 0.1
+        best = sorted(first.values(), key=lambda pair: -pair[0])[: math.ceil(0.2 * len(first))]
+        choices = [SPACE.choices(position) for position in range(SPACE.length)]
+        tokens = [[c.index(t) for c, t in zip(choices, rule.tokens, strict=True)] for _, rule in best]
+        assert controller._elite().tokens.tolist() == tokens
+
+    for _ in range(8):
+        tell(rng.random)
+    elite = controller._elite()
+
+    def likely() -> float:
+        log_probs = controller.policy.log_probs(elite.tokens, elite.masks)
+        return log_prob_of(log_probs, elite.tokens).mean().item()
+
+    before = likely()
+    for _ in range(20):  # rewards at the baseline have no advantage: the elite alone moves the policy
+        tell(lambda: controller.baseline)
+    assert likely() > before + 0.1
 
 
 def test_without_elite_nothing_changes():
-    plain, zero = make("trpo"), make("trpo", elite_size=3)
+    plain, zero = make("trpo"), make("trpo", elite_share=0.5)
     for _ in range(4):
         rules = plain.ask(5)
         assert rules == zero.ask(5)

@@ -1,0 +1,250 @@
+"""Study: search algorithms on NOS-Bench, many seeds of each, without training anything.
+
+    python study.py random trpo-laptop                       # 30 seeds each, 2,000 rules
+    python study.py trpo-laptop --elite-coeff 0.3 --name stronger --table-seeds 0    # try something
+    python -m plots.study runs/study                         # the figure
+
+A setting names the search algorithm and its parameters; flags change it. A seed of the study is one
+search, whose rewards are a table seed's scores. Its line in runs/study/NAME.jsonl tells how it stood
+after 100, 200, 500, ... rules; lines that are there already are not computed again.
+
+Which of them is best must be chosen on other table seeds than those it is reported on: a table seed
+is one draw of the evaluation noise, and a search finds the rules that this noise flatters.
+Read next: table.py for the scores, plots/study.py for the figure.
+"""
+
+import json
+import sys
+from collections import Counter, deque
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from config import ConfigError, Parser, add_settings, resolve, setting
+from pool import WorkerPool, usable_cores
+from progress import Progress
+from proposer import ProposerConfig, make_proposer, make_space
+from results import RunError, read_lines
+from table import NUM_SEEDS, Table
+
+CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
+TOP = 0.01  # share of the space's distinct rules that count as top rules
+PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
+
+SPACE = {
+    "iterations": 1,
+    "subset": "full",
+    "constraints": ("operands-differ", "no-final-addition"),
+    "samples": 2_000,
+    "lag": 0,
+}
+NEW = {"candidates": 4}
+SETTINGS = {
+    "random": {"algorithm": "random"},
+    "random-new": {"algorithm": "random", **NEW},
+    "evolution": {"algorithm": "evolution"},
+    "evolution-new": {"algorithm": "evolution", **NEW},
+    "reinforce-paper": {"algorithm": "reinforce"},
+    "ppo-paper": {"algorithm": "ppo"},
+    "trpo-paper": {"algorithm": "trpo"},
+    "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
+    "ppo": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.02},
+    "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
+    "trpo-laptop": {
+        "algorithm": "trpo",
+        "max_kl": 0.03,
+        "entropy_coeff": 0.06,
+        "elite_coeff": 0.1,
+        **NEW,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Config(ProposerConfig):
+    """One setting of a search; its seeds are the study's."""
+
+    table_seed: int = setting(0, "whose scores are the rewards", low=0, high=NUM_SEEDS - 1)
+
+
+# --- one search -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def top_rules(config: Config) -> frozenset[int]:
+    """Return the distinct rules of a space whose scores are among the best TOP of them."""
+    table = Table.load("micro")
+    numbers = np.unique([table.number(rule) for rule in make_space(config)])
+    rewards = table.accuracy[numbers, config.table_seed]
+    best = np.argsort(-rewards, kind="stable")[: round(TOP * len(numbers))]
+    return frozenset(numbers[best].tolist())
+
+
+def search(config: Config) -> dict:
+    """Search the table; return how the search stood at the checkpoints.
+
+    Returns:
+        Lists, an element a checkpoint. By number of sampled rules: mean reward of the latest fifth
+        (`latest`); the best reward so far (`best`), what that rule and the ten best distinct ones
+        score on the other seeds (`best_fresh`, `top10_fresh`); top rules and distinct rules seen
+        (`found`, `distinct`); share of distinct ones in the last hundred (`distinct_100`); entropy
+        in nats over distinct rules of what it draws (`entropy`). By number of distinct rules:
+        `found_by_distinct`, None where it has not seen so many.
+    """
+    table, top = Table.load("micro"), top_rules(replace(config, seed=0))
+    rewards = table.accuracy[:, config.table_seed]
+    fresh = np.delete(table.accuracy, config.table_seed, axis=1).mean(1)
+    proposer = make_proposer(config, make_space(config), identity=table.number)
+    numbers: list[int] = []  # of the rules that were sampled
+    in_flight: deque[list] = deque()
+    line: dict[str, list] = {"checkpoints": []}
+    asked = 0
+    while asked < config.samples or in_flight:
+        while asked < config.samples and len(in_flight) <= config.lag:
+            size = min(config.rules_per_batch, config.samples - asked)
+            in_flight.append(proposer.ask(size))
+            asked += size
+        rules = in_flight.popleft()
+        batch = [table.number(rule) for rule in rules]
+        proposer.tell(rules, rewards[batch].tolist())
+        numbers += batch
+        if len(numbers) in CHECKPOINTS:
+            line["checkpoints"].append(len(numbers))
+            for name, value in standing(numbers, rewards, fresh, top).items():
+                line.setdefault(name, []).append(value)
+            line.setdefault("entropy", []).append(entropy(proposer, table))
+    distinct = list(dict.fromkeys(numbers))
+    line["found_by_distinct"] = [
+        len(top.intersection(distinct[:n])) if n <= len(distinct) else None for n in line["checkpoints"]
+    ]
+    return line
+
+
+def standing(numbers: list[int], rewards: np.ndarray, fresh: np.ndarray, top: frozenset[int]) -> dict:
+    """Return what a search has reached, `numbers` being the distinct rule of each sample so far."""
+    distinct = np.array(list(dict.fromkeys(numbers)))
+    best = distinct[np.argsort(-rewards[distinct], kind="stable")]
+    return {
+        "latest": float(rewards[numbers[-(len(numbers) // 5) :]].mean()),
+        "best": float(rewards[best[0]]),
+        "best_fresh": float(fresh[best[0]]),
+        "top10_fresh": float(fresh[best[:10]].mean()),
+        "found": len(top.intersection(numbers)),
+        "distinct": len(distinct),
+        "distinct_100": len(set(numbers[-100:])) / 100,
+    }
+
+
+def entropy(proposer, table: Table) -> float:
+    """Return the entropy over distinct rules, in nats, of what a proposer would draw now.
+
+    Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955).
+    """
+    probe = deepcopy(proposer)  # whose draws leave no trace
+    probe.config = replace(probe.config, candidates=1)
+    counts = Counter(table.number(rule) for rule in probe.ask(PROBES))
+    shares = np.array(list(counts.values())) / PROBES
+    return float(-(shares * np.log(shares)).sum() + (len(counts) - 1) / (2 * PROBES))
+
+
+# --- many searches --------------------------------------------------------------------------------
+
+
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def study(name: str, config: Config, table_seeds: tuple[int, ...], seeds: int, file: Path, pool) -> int:
+    """Compute the lines of a setting that are not there yet; return how many are there then.
+
+    Raises:
+        RunError: the file holds another setting.
+    """
+    done = {(line["seed"], line["table_seed"]) for line in read_lines(file)}
+    for line in read_lines(file)[:1]:
+        ours = json.loads(json.dumps(asdict(config)))
+        apart = [
+            key
+            for key in ours
+            if key not in ("seed", "table_seed") and ours[key] != line["config"].get(key)
+        ]
+        if apart:
+            raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
+    tasks = [(seed, table_seeds[seed % len(table_seeds)]) for seed in range(seeds)]
+    futures = {
+        task: pool.submit(search, replace(config, seed=task[0], table_seed=task[1]))
+        for task in tasks
+        if task not in done
+    }
+    progress = Progress()
+    for number, ((seed, table_seed), future) in enumerate(futures.items(), 1):
+        line = {"name": name, "seed": seed, "table_seed": table_seed, **future.result()}
+        line["config"] = asdict(replace(config, seed=seed, table_seed=table_seed))
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+        progress.update(f"{name}: {number} of {len(futures)} searches")
+    return len(tasks)
+
+
+def report(file: Path) -> str:
+    """Return the standing at the last checkpoint, mean and standard deviation over seeds."""
+    lines = read_lines(file)
+    columns = {
+        name: np.array([line[name][-1] for line in lines], dtype=float)
+        for name in ("latest", "best", "top10_fresh", "found", "distinct", "distinct_100", "entropy")
+    }
+    values = "  ".join(
+        f"{name} {value.mean():.4g} ± {value.std(ddof=1) if len(value) > 1 else 0:.2g}"
+        for name, value in columns.items()
+    )
+    return f"{lines[0]['name']}: n {len(lines)}, {lines[0]['checkpoints'][-1]:,} rules  {values}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="study.py", description=__doc__)
+    parser.add_argument(
+        "settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS)
+    )
+    parser.add_argument("--name", help="of a setting changed by flags (default: the setting's)")
+    parser.add_argument("--seeds", type=int, default=30, metavar="N", help="searches of a setting")
+    parser.add_argument(
+        "--table-seeds",
+        default="1,2",
+        metavar="LIST",
+        help="taken in turn (default: 1,2; 0 is for choosing)",
+    )
+    parser.add_argument("--workers", type=int, default=usable_cores(), metavar="N", help="processes")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
+    )
+    add_settings(parser, ProposerConfig)
+    args = parser.parse_args(argv)
+    try:
+        table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
+        if not all(0 <= seed < NUM_SEEDS for seed in table_seeds):
+            raise ConfigError(
+                f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {NUM_SEEDS - 1}"
+            )
+        if args.name and len(args.settings) > 1:
+            raise ConfigError("--name is for one setting")
+        configs = {
+            args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
+        }
+        Table.load("micro")
+        args.out.mkdir(parents=True, exist_ok=True)
+        with WorkerPool(args.workers, initializer=one_thread, preload=("study",)) as pool:
+            for name, config in configs.items():
+                study(name, config, table_seeds, args.seeds, args.out / f"{name}.jsonl", pool)
+                print(report(args.out / f"{name}.jsonl"))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"{args.out} holds the searches. Next: python -m plots.study {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The study: its standing against brute force, its searches against search.py's, its files resumed."""
+
+import json
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import results
+import search
+import study
+from config import resolve
+from dsl import Rule
+from plots import study as figure
+from table import Table
+
+
+def config(name="random", **settings) -> study.Config:
+    settings = study.SPACE | study.SETTINGS[name] | {"samples": 200} | settings
+    return study.Config(**settings)
+
+
+def test_standing_is_what_counting_says():
+    rng = random.Random(0)
+    rewards = np.array([rng.choice([0.1, 0.2, 0.6, 0.7]) + k / 1e4 for k in range(40)])
+    fresh = np.array([rng.random() for _ in rewards])
+    numbers = [rng.randrange(40) for _ in range(100)]
+    top = frozenset(range(0, 40, 3))
+    said = study.standing(numbers, rewards, fresh, top)
+    ranked = sorted(set(numbers), key=lambda n: -rewards[n])
+    assert said["latest"] == pytest.approx(sum(rewards[n] for n in numbers[80:]) / 20)
+    assert said["best"] == max(rewards[n] for n in numbers)
+    assert said["best_fresh"] == fresh[ranked[0]]
+    assert said["top10_fresh"] == pytest.approx(sum(fresh[n] for n in ranked[:10]) / 10)
+    assert said["found"] == sum(n in top for n in set(numbers))
+    assert said["distinct"] == len(set(numbers))
+    assert said["distinct_100"] == len(set(numbers)) / 100
+
+
+def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space():
+    table, top = Table.load("micro"), study.top_rules(config(table_seed=1))
+    legal = {table.number(rule) for rule in study.make_space(config())}
+    assert top <= legal and len(top) == round(0.01 * len(legal))
+    worst = min(table.accuracy[n, 1] for n in top)
+    assert sum(table.accuracy[n, 1] > worst for n in legal) < len(top)
+
+
+@pytest.mark.parametrize("k", [1, 7, 50])
+def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
+    class Uniform:
+        config = config()
+        rules = {Table.load("micro").number(rule): rule for rule in study.make_space(config("random"))}
+
+        def ask(self, n):
+            assert self.config.candidates == 1
+            rng = random.Random(0)
+            return [rng.choice([*self.rules.values()][:k]) for _ in range(n)]
+
+    assert study.entropy(Uniform(), Table.load("micro")) == pytest.approx(math.log(k), abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["random-new", "evolution", "reinforce"])
+@pytest.mark.parametrize("lag", [0, 3])
+def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
+    """Same rules, same rewards: the study leaves out the run folder and nothing else."""
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in study.SETTINGS[name].items()]
+    flags += ["--preset", "table", "--samples", "100", "--lag", str(lag), "--child-seed", "2"]
+    entropy = study.SETTINGS[name].get("entropy_coeff", 0.0015)
+    flags += [
+        f"--entropy-coeff={entropy}",
+        "--candidates",
+        str(study.SETTINGS[name].get("candidates", 1)),
+    ]
+    flags += ["--elite-coeff", "0", "--seed", "5"]
+    assert search.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    records = results.read_records(tmp_path / "run")
+    table = Table.load("micro")
+    numbers = [table.number(Rule.parse(record["rule"])) for record in records]
+    ours = config(name, samples=100, lag=lag, seed=5, table_seed=2)
+    line = study.search(ours)
+    rewards = np.array([record["reward"] for record in records])
+    assert line["checkpoints"] == [100]
+    assert line["latest"] == [pytest.approx(rewards[-20:].mean())]
+    assert line["best"] == [pytest.approx(rewards.max())]
+    assert line["distinct"] == [len(set(numbers))]
+
+
+def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):
+    flags = ["random", "--samples", "100", "--workers", "1", "--out", str(tmp_path)]
+    assert study.main([*flags, "--seeds", "2"]) == 0
+    first = (tmp_path / "random.jsonl").read_text()
+    assert study.main([*flags, "--seeds", "3"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "random.jsonl").read_text().splitlines()]
+    assert (tmp_path / "random.jsonl").read_text().startswith(first)
+    assert [(line["seed"], line["table_seed"]) for line in lines] == [(0, 1), (1, 2), (2, 1)]
+    assert lines[0]["latest"] != lines[2]["latest"]
+
+    with pytest.raises(SystemExit) as stop:
+        study.main([*flags, "--seeds", "3", "--candidates", "2"])
+    assert stop.value.code == 2
+    assert "another candidates" in capsys.readouterr().err
+
+    pictures = figure.draw([tmp_path], tmp_path / "study.png")
+    assert all(path.exists() for path in pictures)
+    settings = figure.read([tmp_path])
+    assert settings[0].seeds == 3
+    np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
+
+
+@pytest.mark.parametrize("wrong", [["--table-seeds", "3"], ["--table-seeds", "a"], ["--samples", "0"]])
+def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        study.main(["random", *wrong, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_are_settings_of_a_search():
+    parser = search.make_parser()
+    for overrides in study.SETTINGS.values():
+        resolved = resolve(study.Config, parser.parse_args([]), study.SPACE | overrides)
+        assert replace(resolved, seed=1).algorithm == overrides["algorithm"]
