@@ -1,0 +1,440 @@
+"""NOS-Bench: build the table of all depth-1 rules, check it, and look rules up in it.
+
+    python nosbench.py show adam                     # or any string: nosbench.py show m v id exp mul
+    python nosbench.py verify --sample 50            # measure some rules again, and compare
+    python nosbench.py build                         # the whole table, in half an hour on one core
+
+The 154,880 strings are merged into classes: exactly, by `Rule.key`, and then by `Rule.fingerprint`,
+which puts together what behaves alike to five digits; one rule of each class is measured, and a sample
+of second members too, to say how far they agree. A build that was stopped goes
+on where it last saved, a minute ago at most. Read next: data/nosbench/README.md, then search.py.
+"""
+
+import json
+import os
+import random
+import sys
+import time
+from concurrent.futures import as_completed
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+import micro
+from child import start_worker
+from config import Parser
+from dsl import FULL, Rule, SearchSpace
+from pool import WorkerPool
+from progress import Progress
+from results import environment
+from rules import HUMAN, NAMED_RULES, find
+from table import FOLDER, NO_RATE, NONE, Scores, Table, TableError
+
+TIERS: dict[str, ModuleType] = {"micro": micro}  # each has PROTOCOL and measure(rules, seed) -> Scores
+BLOCK = 256  # rules in a task: a second or two
+SAVE_EVERY_S = 60.0
+NUM_PAIRS = 500  # second members measured to check the merging by fingerprint
+LEARNS = 0.8  # of SGD's mean: rules above it are said to learn
+
+# --- classes --------------------------------------------------------------------------------------
+
+
+class Merging(NamedTuple):
+    """How strings fall into classes, each numbered by its first string."""
+
+    classes: np.ndarray  # int32 [N], the class of each string
+    keys: int  # how many different keys the strings have
+    members: list[list[int]]  # for each class, the first string of each of its keys
+
+
+def merge(rules: list[Rule]) -> Merging:
+    """Put rules into one class if their fingerprints, or those of rules with their keys, are equal."""
+    by_key: dict[str, int] = {}
+    by_fingerprint: dict[str, int] = {}
+    classes, members = [], []
+    for i, rule in enumerate(rules):
+        key = rule.key()
+        if key not in by_key:
+            by_key[key] = by_fingerprint.setdefault(rule.fingerprint(), len(members))
+            if by_key[key] == len(members):
+                members.append([])
+            members[by_key[key]].append(i)
+        classes.append(by_key[key])
+    return Merging(np.array(classes, dtype=np.int32), len(by_key), members)
+
+
+# --- build ----------------------------------------------------------------------------------------
+
+
+class Build:
+    """The scores of all classes, some of which are still to be measured.
+
+    Args:
+        path: of the partial result, which is read if it is there.
+        settings: what the scores depend on; a partial result of other settings is refused.
+    """
+
+    def __init__(self, path: Path, settings: dict, num_classes: int, num_seeds: int, num_rates: int):
+        self.path, self.settings = path, json.dumps(settings)
+        shape = (num_classes, num_seeds)
+        self.scores = Scores(
+            np.full(shape, NONE, np.uint16),
+            np.full(shape, NONE, np.uint16),
+            np.full(shape, NO_RATE, np.uint8),
+            np.full((*shape, num_rates), NONE, np.uint16),
+        )
+        self.done, self.seconds = np.zeros(shape, bool), 0.0
+        if path.exists():
+            self._read()
+        self._saved_s = self._last_s = time.monotonic()
+
+    def _read(self) -> None:
+        try:
+            with np.load(self.path) as file:
+                if str(file["settings"]) != self.settings:
+                    raise ValueError("it was begun with other settings")
+                self.scores = Scores(*(file[name] for name in Scores._fields))
+                self.done, self.seconds = file["done"], float(file["seconds"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            reason = str(error).split("\n")[0]
+            raise TableError(f"cannot go on with {self.path} ({reason}); remove it") from None
+
+    def note(self, block: range, seed: int, scores: Scores) -> None:
+        """Take the scores of a block of classes; save now and then."""
+        for array, new in zip(self.scores, scores, strict=True):
+            array[block.start : block.stop, seed] = new
+        self.done[block.start : block.stop, seed] = True
+        if time.monotonic() - self._saved_s > SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._last_s
+        self._last_s = self._saved_s = now
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        with partial.open("wb") as file:
+            values = {"settings": self.settings, "done": self.done, "seconds": self.seconds}
+            np.savez(file, **values, **self.scores._asdict())
+        os.replace(partial, self.path)
+
+
+def build(tier: str, num_seeds: int, workers: int, folder: Path, rules: list[Rule]) -> Table:
+    """Measure all classes of the rules with seeds 0 ... num_seeds - 1, and write the table.
+
+    Args:
+        folder: where the table, its data card and, until it is complete, its partial result go.
+        rules: all strings of the language in table order; a part of them makes a table for tests.
+    Raises:
+        TableError: there is a table already, or a partial result of other settings.
+    """
+    if (folder / f"{tier}.npz").exists():
+        raise TableError(f"{folder / f'{tier}.npz'} is there already; move it away to build it again")
+    child, progress = TIERS[tier], Progress()
+    tokens = {kind: list(FULL[kind]) for kind in ("operands", "unary", "binary")}
+    settings = {"tier": tier, "tokens": tokens, "protocol": child.PROTOCOL, "seeds": num_seeds}
+    progress.say(f"merging {len(rules):,} strings")
+    merging = merge(rules)
+    texts = [str(rules[members[0]]) for members in merging.members]
+    folder.mkdir(parents=True, exist_ok=True)
+    part = Build(
+        folder / f"{tier}.partial.npz",
+        {**settings, "strings": len(rules), "classes": len(texts)},
+        len(texts),
+        num_seeds,
+        len(child.PROTOCOL["rates"]),
+    )
+    progress.say(f"{len(texts):,} classes, {num_seeds} seeds; {part.done.mean():.0%} measured before")
+
+    def blocks() -> list[tuple[range, int]]:
+        starts = range(0, len(texts), BLOCK)
+        all = [(range(i, min(i + BLOCK, len(texts))), s) for s in range(num_seeds) for i in starts]
+        return [(b, s) for b, s in all if not part.done[b.start : b.stop, s].all()]
+
+    pool = WorkerPool(workers, initializer=start_worker, preload=["torch", "numpy"])
+    try:
+        futures = {
+            pool.submit(child.measure, texts[block.start : block.stop], seed): (block, seed)
+            for block, seed in blocks()
+        }
+        before, start_s = part.done.mean(), time.monotonic()
+        for future in as_completed(futures):
+            part.note(*futures[future], future.result())
+            done = part.done.mean()
+            left_s = (time.monotonic() - start_s) * (1 - done) / (done - before)
+            progress.update(f"{done:.1%} measured, {left_s / 60:.0f} min to go")
+        check = check_merging(child, pool, rules, merging, part.scores, num_seeds)
+    finally:
+        pool.stop()
+        part.save()
+    header = {
+        **settings,
+        "strings": len(rules),
+        "keys": merging.keys,
+        "merging": check,
+        "seconds": round(part.seconds),
+        "workers": workers,
+        "date": time.strftime("%Y-%m-%d"),
+        **environment(1),
+    }
+    table = Table(header, merging.classes, *part.scores)
+    table.save(folder / f"{tier}.npz")
+    (folder / f"{tier}.md").write_text(card(table), "utf-8")
+    part.path.unlink()
+    return table
+
+
+def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seeds: int) -> dict:
+    """Measure a second member of some classes, which has another key, and compare its scores.
+
+    Returns:
+        For all pairs, and for those whose measured member is above half of the best: how many there
+        are, the share of equal scores, mean and largest difference of accuracies (0 if diverged).
+    """
+    several = [i for i, members in enumerate(merging.members) if len(members) > 1]
+    chosen = sorted(random.Random(0).sample(several, min(NUM_PAIRS, len(several))))
+    texts = [str(rules[random.Random(i).choice(merging.members[i][1:])]) for i in chosen]
+    futures = [pool.submit(child.measure, texts, seed) for seed in range(num_seeds)]
+    second = np.stack([future.result().correct for future in futures], 1)
+    accuracy = lambda counts: np.where(counts == NONE, 0, counts) / child.PROTOCOL["validation"]  # noqa: E731
+    difference = np.abs(accuracy(scores.correct[chosen]) - accuracy(second))
+    equal, mean = scores.correct[chosen] == second, accuracy(scores.correct).mean(1)
+
+    def report(some: np.ndarray) -> dict:
+        return {
+            "pairs": int(some.sum()),
+            "equal": round(float(equal[some].mean()), 4),
+            "mean difference": round(float(difference[some].mean()), 5),
+            "largest difference": round(float(difference[some].max()), 4),
+        }
+
+    high = mean[chosen] > mean.max() / 2
+    return {"all": report(high | True), "high": report(high)}
+
+
+# --- the data card --------------------------------------------------------------------------------
+
+
+def noise(table: Table) -> tuple[int, float, float, float]:
+    """Return, of the classes that learn: number, noise, spread and correlation of the scores.
+
+    Noise is the standard deviation of one evaluation between seeds, spread that of the classes' means;
+    the correlation is between two seeds.
+    """
+    learn = table.mean >= LEARNS * table.lookup(find("sgd")).mean
+    scores = table.accuracy[learn]
+    seeds = scores.shape[1]
+    if seeds == 1:
+        return len(scores), float("nan"), float(scores.std()), float("nan")
+    correlation = (np.corrcoef(scores.T).sum() - seeds) / (seeds * (seeds - 1))
+    sd = np.sqrt(scores.var(1, ddof=1).mean())
+    return len(scores), float(sd), float(scores.mean(1).std()), float(correlation)
+
+
+def card(table: Table) -> str:
+    """Return a table's numbers, in Markdown; README.md beside it says the rest."""
+    header, protocol, num_classes = table.header, table.header["protocol"], len(table.mean)
+    seeds, strings = table.correct.shape[1], np.bincount(table.classes, minlength=num_classes)
+    diverged = (table.correct == NONE).mean(1)
+    learn, sd, spread, correlation = noise(table)
+    per_rule_ms = 1000 * header["seconds"] * header["workers"] / num_classes / seeds
+    facts = {
+        "child": protocol["child"],
+        "data": protocol["data"],
+        "steps of each rate; of the best one after it": " + ".join(map(str, protocol["steps"])),
+        "pictures in a batch; for validation; for the test": f"{protocol['batch']}; "
+        f"{protocol['validation']:,}; {protocol['test']:,}",
+        "learning rates": ", ".join(f"{rate:g}" for rate in protocol["rates"]),
+        "seeds": f"0 to {seeds - 1}",
+        "command": f"`{header['command']}`, commit {header['commit']}, {header['date']}",
+        "time": f"{header['seconds'] / 60:.1f} minutes, workers: {header['workers']}, one thread each; "
+        f"{per_rule_ms:.1f} ms a rule and seed",
+        "machine": f"{header['processor']}, {header['capability']}, torch {header['torch']}",
+        "strings; keys; classes": f"{header['strings']:,}; {header['keys']:,}; {num_classes:,}",
+        "strings in the largest class": f"{strings.max():,}",
+        "classes of one string": f"{(strings == 1).sum():,}",
+        "diverged runs": f"{diverged.mean():.1%}",
+        "classes that diverged with every seed": f"{(diverged == 1).mean():.1%}",
+        "mean score of all classes": f"{table.mean.mean():.4f}",
+        **{
+            f"best {share:.4g} % of the classes: from": f"{np.quantile(table.mean, 1 - share / 100):.4f}"
+            for share in (10, 1, 0.1, 0.01)
+        },
+        f"classes that learn, with at least {LEARNS:.0%} of SGD's mean": f"{learn:,}",
+        "noise: their standard deviation of one score, between seeds": f"{sd:.4f}",
+        f"spread: standard deviation of their means over {seeds} seeds": f"{spread:.4f}",
+        "correlation of their scores with two seeds": f"{correlation:.2f}",
+    }
+    lines = [
+        f"# {header['tier']}",
+        "",
+        "Written by `nosbench.py build`; see [the data card](README.md).",
+    ]
+    lines += ["", "| | |", "|---|---|", *(f"| {name} | {fact} |" for name, fact in facts.items())]
+
+    lines += [
+        "",
+        "## Distribution of the mean score",
+        "",
+        "| from | classes | strings |",
+        "|---|---|---|",
+    ]
+    edges = [0, 0.001, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.62, 0.64, 0.66, 0.68, 0.7, 1]
+    counts, weighted = (np.histogram(table.mean, edges, weights=w)[0] for w in (None, strings))
+    lines += [
+        f"| {low:g} | {n / num_classes:.2%} | {m / header['strings']:.2%} |"
+        for low, n, m in zip(edges, counts, weighted, strict=False)
+        if n
+    ]
+
+    lines += ["", "## People's optimizers, and the best rules", ""]
+    lines += ["| rule | mean | each seed | test, mean | rank | of all |", "|---|---|---|---|---|---|"]
+    best = np.argsort(-table.mean, kind="stable")[:20].tolist()
+    named = [(name, table.lookup(find(name)).number) for name in HUMAN]
+    for name, i in [*named, *((f"`{table.rule(table.first[i])}`", i) for i in best)]:
+        scores = " / ".join(f"{score:.4f}" for score in table.accuracy[i])
+        test = np.where(table.test[i] == NONE, 0, table.test[i]).mean() / protocol["test"]
+        rank = table.rank(i)
+        row = [
+            name,
+            f"{table.mean[i]:.4f}",
+            scores,
+            f"{test:.4f}",
+            f"{rank:,}",
+            f"{rank / num_classes:.2%}",
+        ]
+        lines += [f"| {' | '.join(row)} |"]
+
+    lines += ["", "## Do members of a class score alike?", ""]
+    lines += ["| members with another key | number | equal scores | mean difference | largest |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, check in (("any", "all"), ("of classes above half of the best", "high")):
+        values = header["merging"][check]
+        row = [name, values["pairs"], f"{values['equal']:.1%}"]
+        row += [values["mean difference"], values["largest difference"]]
+        lines += [f"| {' | '.join(map(str, row))} |"]
+    return "\n".join(lines) + "\n"
+
+
+# --- show and verify ------------------------------------------------------------------------------
+
+
+def show(table: Table, rule: Rule) -> str:
+    """Return a text on a rule: its scores, its sweep, its rank, and people's optimizers beside it."""
+    entry, protocol = table.lookup(rule), table.header["protocol"]
+    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
+    names = [
+        name
+        for name, named in NAMED_RULES.items()
+        if len(find(name).groups) == 1 and table.lookup(named.rule).number == entry.number
+    ]
+    rank, num_classes = table.rank(entry.number), len(table.mean)
+    spellings = int((table.classes == entry.number).sum())
+    measured = table.rule(table.first[entry.number])
+    lines = [f"{rule}    {rule.infix()}" + (f"    also named {', '.join(names)}" if names else "")]
+    lines += [
+        f"class {entry.number:,} of {num_classes:,}: {spellings:,} strings, measured as '{measured}'"
+    ]
+    percentile = 100 * float((table.mean < table.mean[entry.number]).mean())
+    lines += [
+        f"mean {entry.mean:.4f}, rank {rank:,}: better than {percentile:.2f} % of all distinct rules"
+    ]
+    rates = "".join(f"{f'{lr:g}':>8}" for lr in protocol["rates"])
+    lines += ["", f"{'seed':>4}{'score':>8}{'test':>8}{'lr':>8}   sweep:{rates}"]
+    for seed, sweep in enumerate(entry.sweep):
+        lr = "-" if entry.lr[seed] is None else f"{entry.lr[seed]:g}"
+        line = f"{seed:>4}{number(entry.scores[seed]):>8}{number(entry.test[seed]):>8}{lr:>8}"
+        lines += [line + " " * 9 + "".join(f"{number(x):>8}" for x in sweep)]
+    lines += ["", "beside people's optimizers"]
+    for name in HUMAN:
+        other = table.lookup(find(name))
+        scores = " ".join(f"{number(x):>7}" for x in other.scores)
+        lines += [f"  {name:10}{other.mean:.4f}  ({scores})  rank {table.rank(other.number):,}"]
+    return "\n".join(lines)
+
+
+# One image in a hundred. Start weights that differ by 1e-7 change one score in ten by more than that,
+# since some rules are chaotic; a table of another task or rule would differ in most.
+FAR, MOST_FAR = 0.01, 0.25
+
+
+def verify(table: Table, tier: str, sample: int, seed: int) -> tuple[str, bool]:
+    """Measure a random sample of classes again, with all seeds; return a report, and if it agrees."""
+    child, num_classes = TIERS[tier], len(table.mean)
+    chosen = random.Random(seed).sample(range(num_classes), min(sample, num_classes))
+    texts = [str(table.rule(table.first[i])) for i in chosen]
+    progress, columns = Progress(), []
+    for s in range(table.correct.shape[1]):
+        progress.update(f"seed {s}: measuring {len(texts)} rules")
+        columns.append(child.measure(texts, s).correct)
+    progress.say()
+    new, old = np.stack(columns, 1), table.correct[chosen]
+    flips = (new == NONE) != (old == NONE)
+    images = np.abs(new.astype(int) - old.astype(int))[~flips]
+    far = float((np.abs(new.astype(int) - old.astype(int)) > FAR * child.PROTOCOL["validation"]).mean())
+    lines = [f"{len(texts)} rules, {new.size} scores: {(new == old).mean():.1%} equal to the last image"]
+    if images.size:
+        lines += [f"others differ by {images.mean():.1f} images on average, {images.max()} at most"]
+    lines += [f"diverged in one of both: {int(flips.sum())}; apart by more than {FAR:.0%}: {far:.1%}"]
+    agrees = far <= MOST_FAR
+    lines += [
+        "The table agrees with this machine."
+        if agrees
+        else f"The table does NOT agree with this machine: rounding explains at most {MOST_FAR:.0%}."
+    ]
+    return "\n".join(lines), agrees
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="nosbench.py", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    building = commands.add_parser("build", help="measure all rules and write the table")
+    building.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds a rule (default: 3)")
+    building.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    showing = commands.add_parser("show", help="what the table says about a rule")
+    showing.add_argument("rule", nargs="+", metavar="RULE", help="a name, or a rule's tokens")
+    verifying = commands.add_parser("verify", help="measure a sample again and compare")
+    verifying.add_argument(
+        "--sample", type=int, default=50, metavar="N", help="rules to measure (default: 50)"
+    )
+    verifying.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
+    for command in commands.choices.values():
+        command.add_argument(
+            "--tier", choices=TIERS, default="micro", help="which table (default: micro)"
+        )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    for name in ("seeds", "workers", "sample"):
+        if getattr(args, name, 1) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}; it must be at least 1")
+    agrees = True
+    try:
+        if args.command == "build":
+            table = build(args.tier, args.seeds, args.workers, FOLDER, list(SearchSpace(1)))
+            print(f"{FOLDER / args.tier}.npz: {len(table.mean):,} rules", end="")
+            print(f", and {args.tier}.md, its numbers. Next: python nosbench.py verify")
+        elif args.command == "show":
+            print(show(Table.load(args.tier), find(" ".join(args.rule))))
+        else:
+            start_worker()
+            text, agrees = verify(Table.load(args.tier), args.tier, args.sample, args.seed)
+            print(text)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return 0 if agrees else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
