@@ -147,23 +147,9 @@ def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSp
     )
     progress.say(f"{len(texts):,} classes, {num_seeds} seeds; {part.done.mean():.0%} measured before")
 
-    def blocks() -> list[tuple[range, int]]:
-        starts = range(0, len(texts), BLOCK)
-        all = [(range(i, min(i + BLOCK, len(texts))), s) for s in range(num_seeds) for i in starts]
-        return [(b, s) for b, s in all if not part.done[b.start : b.stop, s].all()]
-
     pool = WorkerPool(workers, initializer=start_worker, preload=["torch", "numpy"])
     try:
-        futures = {
-            pool.submit(child.measure, texts[block.start : block.stop], seed): (block, seed)
-            for block, seed in blocks()
-        }
-        before, start_s = part.done.mean(), time.monotonic()
-        for future in as_completed(futures):
-            part.note(*futures[future], future.result())
-            done = part.done.mean()
-            left_s = (time.monotonic() - start_s) * (1 - done) / (done - before)
-            progress.update(f"{done:.1%} measured, {left_s / 60:.0f} min to go")
+        measure_rest(part, child, pool, texts, progress)
         check = check_merging(child, pool, rules, merging, part.scores, num_seeds)
     finally:
         pool.stop()
@@ -185,6 +171,22 @@ def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSp
     return table
 
 
+def measure_rest(part: Build, child: ModuleType, pool, texts: list[str], progress: Progress) -> None:
+    """Measure the classes, each by its text, and seeds that are still to be measured."""
+    futures = {}
+    for seed in range(part.done.shape[1]):
+        for start in range(0, len(texts), BLOCK):
+            block = range(start, min(start + BLOCK, len(texts)))
+            if not part.done[start, seed]:
+                futures[pool.submit(child.measure, texts[start : block.stop], seed)] = block, seed
+    before, start_s = part.done.mean(), time.monotonic()
+    for future in as_completed(futures):
+        part.note(*futures[future], future.result())
+        done = part.done.mean()
+        left_s = (time.monotonic() - start_s) * (1 - done) / (done - before)
+        progress.update(f"{done:.1%} measured, {left_s / 60:.0f} min to go")
+
+
 def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seeds: int) -> dict:
     """Measure a second member of some classes, which has another key, and compare its scores.
 
@@ -202,7 +204,9 @@ def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seed
     equal, mean = scores.correct[chosen] == second, accuracy(scores.correct).mean(1)
 
     def report(some: np.ndarray) -> dict | None:
-        return some.any().item() and {
+        if not some.any():
+            return None
+        return {
             "pairs": int(some.sum()),
             "equal": round(float(equal[some].mean()), 4),
             "mean difference": round(float(difference[some].mean()), 5),
@@ -343,8 +347,8 @@ def show(table: Table, rule: Rule) -> str:
     return "\n".join(lines)
 
 
-# One image in a hundred. Start weights that differ by 1e-7 change one score in ten by more than that,
-# since some rules are chaotic; a table of another task or rule would differ in most.
+# Start weights that differ by 1e-7 move one score in nine by over 1 %: some rules are chaotic, if hardly
+# any that learns. A table of another task would differ in most.
 FAR, MOST_FAR = 0.01, 0.25
 
 
