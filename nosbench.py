@@ -46,7 +46,7 @@ class Merging(NamedTuple):
 
     classes: np.ndarray  # int32 [N], the class of each string
     keys: int  # how many different keys the strings have
-    members: list[list[int]]  # for each class, the first string of each of its keys
+    members: list[list[int]]  # for each class, a string of each of its keys, the simplest one first
 
 
 def merge(rules: list[Rule]) -> Merging:
@@ -54,6 +54,7 @@ def merge(rules: list[Rule]) -> Merging:
     by_key: dict[str, int] = {}
     by_fingerprint: dict[str, int] = {}
     classes, members = [], []
+    length = lambda i: len(rules[i].key())  # noqa: E731
     for i, rule in enumerate(rules):
         key = rule.key()
         if key not in by_key:
@@ -62,6 +63,8 @@ def merge(rules: list[Rule]) -> Merging:
                 members.append([])
             members[by_key[key]].append(i)
         classes.append(by_key[key])
+    # So that Adam itself is measured, and not sign(g^2) * Adam.
+    members = [sorted(group, key=length) for group in members]
     return Merging(np.array(classes, dtype=np.int32), len(by_key), members)
 
 
@@ -136,7 +139,8 @@ def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSp
     settings = {"tier": tier, "tokens": tokens, "protocol": child.PROTOCOL, "seeds": num_seeds}
     progress.say(f"merging {len(rules):,} strings")
     merging = merge(rules)
-    texts = [str(rules[members[0]]) for members in merging.members]
+    measured = np.array([members[0] for members in merging.members], dtype=np.int32)
+    texts = [str(rules[i]) for i in measured]
     folder.mkdir(parents=True, exist_ok=True)
     part = Build(
         folder / f"{tier}.partial.npz",
@@ -164,7 +168,7 @@ def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSp
         "date": time.strftime("%Y-%m-%d"),
         **environment(1),
     }
-    table = Table(header, merging.classes, *part.scores)
+    table = Table(header, merging.classes, measured, *part.scores)
     table.save(folder / f"{tier}.npz")
     (folder / f"{tier}.md").write_text(card(table), "utf-8")
     part.path.unlink()
@@ -294,7 +298,7 @@ def card(table: Table) -> str:
     lines += ["| rule | mean | each seed | test, mean | rank | of all |", "|---|---|---|---|---|---|"]
     best = np.argsort(-table.mean, kind="stable")[:20].tolist()
     named = [(name, table.lookup(find(name)).number) for name in HUMAN]
-    for name, i in [*named, *((f"`{table.rule(table.first[i])}`", i) for i in best)]:
+    for name, i in [*named, *((f"`{table.rule(table.measured[i])}`", i) for i in best)]:
         scores = " / ".join(f"{score:.4f}" for score in table.accuracy[i])
         test = np.where(table.test[i] == NONE, 0, table.test[i]).mean() / protocol["test"]
         row = [name, f"{table.mean[i]:.4f}", scores, f"{test:.4f}"]
@@ -326,7 +330,7 @@ def show(table: Table, rule: Rule) -> str:
     ]
     rank, num_classes = table.rank(entry.number), len(table.mean)
     spellings = int((table.classes == entry.number).sum())
-    measured = table.rule(table.first[entry.number])
+    measured = table.rule(table.measured[entry.number])
     below = float((table.mean < table.mean[entry.number]).mean())
     lines = [
         f"{rule}    {rule.infix()}" + (f"    also named {', '.join(names)}" if names else ""),
@@ -356,7 +360,7 @@ def verify(table: Table, tier: str, sample: int, seed: int) -> tuple[str, bool]:
     """Measure a random sample of classes again, with all seeds; return a report, and if it agrees."""
     child, num_classes = TIERS[tier], len(table.mean)
     chosen = random.Random(seed).sample(range(num_classes), min(sample, num_classes))
-    texts = [str(table.rule(table.first[i])) for i in chosen]
+    texts = [str(table.rule(table.measured[i])) for i in chosen]
     progress, columns = Progress(), []
     for s in range(table.correct.shape[1]):
         progress.update(f"seed {s}: measuring {len(texts)} rules")

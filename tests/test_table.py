@@ -35,6 +35,7 @@ def test_every_string_has_a_class_and_every_class_a_string(table):
     numbers, first = np.unique(table.classes, return_index=True)
     assert np.array_equal(numbers, np.arange(len(table.mean)))
     assert (np.diff(first) > 0).all()  # numbered by their first string
+    assert np.array_equal(table.classes[table.measured], numbers)
 
 
 def test_order_of_strings_is_that_of_the_space(table, sample):
@@ -46,7 +47,7 @@ def test_order_of_strings_is_that_of_the_space(table, sample):
 def test_classes_are_those_of_key_and_fingerprint(table, sample):
     by_fingerprint = {}
     for i, rule in sample.items():
-        measured = table.rule(table.first[table.classes[i]])
+        measured = table.rule(table.measured[table.classes[i]])
         assert rule.fingerprint() == measured.fingerprint()
         assert by_fingerprint.setdefault(rule.fingerprint(), table.classes[i]) == table.classes[i]
     assert len(by_fingerprint) > 900  # or the loop would show little
@@ -62,6 +63,11 @@ def test_classes_are_those_of_key_and_fingerprint(table, sample):
 )
 def test_spellings_of_one_rule_have_one_class(table, spellings):
     assert len({table.lookup(rule).number for rule in spellings}) == 1
+
+
+def test_rules_of_one_token_are_measured_as_they_are(table):
+    for name in HUMAN:
+        assert table.rule(table.measured[table.lookup(find(name)).number]).key() == find(name).key()
 
 
 def test_different_rules_have_different_classes(table):
@@ -156,7 +162,7 @@ def test_saved_table_loads_the_same(table, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["copy.npz"]
     monkeypatch.setattr(table_module, "FOLDER", tmp_path)
     copy = Table.load("copy")
-    for name in ("classes", "correct", "test", "rate", "sweep"):
+    for name in ("classes", "measured", "correct", "test", "rate", "sweep"):
         assert np.array_equal(getattr(copy, name), getattr(table, name))
     assert copy.header == table.header
 
@@ -176,7 +182,7 @@ def test_missing_damaged_and_foreign_tables_are_refused(table, tmp_path, monkeyp
 
 def rules_by_fate(table) -> dict[str, tuple[str, int]]:
     """A rule and seed that is ok, one that diverged at all rates, one only in the long run."""
-    text = lambda where: (str(table.rule(table.first[where[0]])), int(where[1]))  # noqa: E731
+    text = lambda where: (str(table.rule(table.measured[where[0]])), int(where[1]))  # noqa: E731
     dead, all_dead = table.correct == NONE, table.rate == NO_RATE
     return {
         "ok": text(np.argwhere(~dead)[0]),
