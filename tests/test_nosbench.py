@@ -130,7 +130,7 @@ def test_published_table_is_measured_again_the_same(table, capsys):
 
 def test_verify_sees_a_table_that_is_not_true(table):
     shifted = dataclasses.replace(table, correct=np.roll(table.correct, 1000, 0))
-    text, agrees = verify(shifted, "micro", 20, 0)
+    text, agrees = verify(shifted, "micro", 8, 0)
     assert not agrees
     assert "NOT" in text
 
