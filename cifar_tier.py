@@ -54,7 +54,7 @@ def order(table: Table) -> list[tuple[int, Rule, str]]:
     for rule in (Rule.parse(named.rule) for named in NAMED_RULES.values()):
         if len(rule.groups) == 1 and set(rule.operands) <= set(table.tokens[0]):
             named.setdefault(table.number(rule), rule)
-    rules = {number: table.rule(index) for number, index in enumerate(table.first.tolist())}
+    rules = {number: table.rule(index) for number, index in enumerate(table.measured.tolist())}
     rest = [number for number in rules if number not in named]
     rng.shuffle(rest)
     binary = [token for token in BINARY if token in table.tokens[4]]

@@ -105,7 +105,7 @@ class Task(NamedTuple):
 def make_task(seed: int) -> Task:
     generator = torch.Generator().manual_seed(seed)
     steps = SWEEP_STEPS + LONG_STEPS
-    bound = torch.full((SIZE,), INPUTS**-0.5)  # that of nn.Linear: 1 / sqrt(inputs)
+    bound = torch.full((SIZE,), INPUTS**-0.5)  # as nn.Linear: 1 / sqrt(inputs), here with the constant
     bound[SPLIT:] = HIDDEN**-0.5
     w = bound * (2 * torch.rand(SIZE, generator=generator) - 1)
     images, labels, *_ = pictures()

@@ -72,6 +72,7 @@ class Table:
 
     header: dict  # tokens, protocol, seeds and how it was built
     classes: np.ndarray  # the class of each string, int32 [N]
+    measured: np.ndarray  # the index of the string that was measured for a class, int32 [C]
     correct: np.ndarray  # uint16 [C, S], as in Scores
     test: np.ndarray  # uint16 [C, S]
     rate: np.ndarray  # uint8 [C, S]
@@ -114,11 +115,6 @@ class Table:
     def accuracy(self) -> np.ndarray:
         """Validation accuracy, 0 if diverged; float64 [C, S]."""
         return np.where(self.correct == NONE, 0, self.correct) / self.header["protocol"]["validation"]
-
-    @cached_property
-    def first(self) -> np.ndarray:
-        """The index of each class's first string, int64 [C]; that one was measured."""
-        return np.unique(self.classes, return_index=True)[1]
 
     def index(self, rule: Rule | str) -> int:
         """Return a rule's place in `classes`.
@@ -172,13 +168,13 @@ class Table:
         return 1 + int((self.mean > self.mean[number]).sum())
 
 
-ARRAYS = ("header", "classes", "correct", "test", "rate", "sweep")
+ARRAYS = ("header", "classes", "measured", "correct", "test", "rate", "sweep")
 
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> Table:
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in ARRAYS}
         header = json.loads(str(arrays.pop("header")))
     except FileNotFoundError:

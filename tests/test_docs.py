@@ -14,7 +14,9 @@ from advice import advise
 from config import Parser
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md")]
+DOCUMENTS = [
+    ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md", "data/nosbench/README.md")
+]
 README = (ROOT / "README.md").read_text("utf-8")
 
 # A file imports only from layers above its own; the scripts come last and nothing imports them. That
@@ -25,9 +27,10 @@ LAYERS = [
     {"export"},
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
-    {"proposer"},
+    {"proposer", "table"},
+    {"micro"},
     {"plots"},
-    {"search", "rosenbrock", "bench"},
+    {"search", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
 ]
 
 

@@ -1,5 +1,7 @@
 """Tests of micro.py: a stack against networks of nn.Linear, trained one by one with RuleOptimizer."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from dsl import Rule, RuleOptimizer
 from micro import HIDDEN, INPUTS, RATES, SIZE, SPLIT, SWEEP_STEPS, Stack, make_task, measure
 from table import NO_RATE, NONE
 
-STEPS = 12
+STEPS = 8
 EXACT = [  # all operands but noise, all unary functions but drops, all binary functions
     "g 1 id id mul",
     "adam g2 id exp div",
@@ -77,7 +79,7 @@ def test_stack_equals_plain_networks(order):
     for i, rule in enumerate(rules):
         for j, lr in enumerate(rates):
             plain = Plain(rule, lr, 1).train(0, STEPS).weights()
-            # float32 sums in another order, over 12 steps: a few of 24 bits
+            # float32 sums in another order, over 8 steps: a few of 24 bits
             torch.testing.assert_close(w[i, j], plain, rtol=1e-3, atol=2e-5, msg=f"{rule}, {lr}")
 
 
@@ -88,9 +90,9 @@ def test_whole_protocol_equals_the_plain_one():
     for i, rule in enumerate(rules):
         sweep = [Plain(rule, lr, 2).train(0, SWEEP_STEPS) for lr in RATES]
         counts = [plain.correct(micro.pictures().validation) for plain in sweep]
-        # A picture on the border between two classes may fall to either side. At a rate of 10 training
-        # is chaotic and rounding decides.
-        np.testing.assert_allclose(scores.sweep[i, :6].astype(int), counts[:6], atol=4)
+        # A picture on the border between two classes may fall to either side. At rates too
+        # large training is chaotic, and rounding decides.
+        np.testing.assert_allclose(scores.sweep[i, :5].astype(int), counts[:5], atol=4)
         best = sweep[scores.rate[i]]
         assert counts[scores.rate[i]] >= max(n for n in counts if n != NONE) - 4
         best.train(SWEEP_STEPS, SWEEP_STEPS + micro.LONG_STEPS)
@@ -115,40 +117,40 @@ def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch)
 
 
 def test_score_does_not_depend_on_the_company():
-    rules = [
-        "m noise id drop0.3 add",
-        "adam g id id left",
-        "g3 v drop0.5 log div",
-        "1 w".replace("w", "g id id sub"),
-    ]
-    many = [
-        str(rule) for i, rule in enumerate(dsl.SearchSpace(1)) if i % 3511 == 0
-    ]  # 45 rules, 2 stacks
-    together = measure(many + rules, 0)
+    rules = ["m noise id drop0.3 add", "adam g id id left", "g3 v drop0.5 log div", "1 g id id sub"]
+    others = [str(rule) for rule in islice(dsl.SearchSpace(1), 0, None, 3511)]  # with them, two stacks
+    together = measure(others + rules, 0)
     for i, rule in enumerate(rules):
-        alone = measure([rule], 0)
-        for a, b in zip(alone, together, strict=True):
-            assert np.array_equal(a[0], b[len(many) + i]), rule
+        for alone, all in zip(measure([rule], 0), together, strict=True):
+            assert np.array_equal(alone[0], all[len(others) + i]), rule
 
 
 def test_equal_keys_have_equal_scores_and_seeds_differ():
     pair = ["m g drop0.3 id add", "g m id drop0.3 add"]
     assert Rule.parse(pair[0]).key() == Rule.parse(pair[1]).key()
     scores = measure(pair, 0)
-    assert scores.correct[0] == scores.correct[1]
-    assert np.array_equal(scores.sweep[0], scores.sweep[1])
+    for values in scores:
+        assert np.array_equal(values[0], values[1])
     assert not np.array_equal(measure(pair, 1).sweep[0], scores.sweep[0])
 
 
-def test_divergence_is_no_score():
-    scores = measure(["g noise exp log div", "1 g log id div", "g g exp exp mul"], 0)
-    infinite = measure(["1 1 log log mul", "g 1 id log div"], 0)  # log|1| = 0, a division by eps
-    assert scores.sweep.shape == (3, len(RATES))
-    nan = measure(["1 1 log log div"], 0)
-    assert nan.correct[0] != NONE  # 0 / eps moves nothing
-    always = measure(["g 1e-4w log log div"], 0)
-    for s in (scores, infinite, always):
-        dead = (s.sweep == NONE).all(1)
-        assert ((s.rate == NO_RATE) == dead).all()
-        assert (s.correct[dead] == NONE).all() and (s.test[dead] == NONE).all()
-        assert ((s.correct == NONE) == (s.test == NONE)).all()
+def test_weights_that_do_not_move_keep_the_accuracy_of_the_start():
+    """Of equal logits the first class counts, as argmax has it; so does a network of zeros."""
+    scores = measure(["1 1 id id sub"], 0)
+    start = Plain("g 1 id id mul", 0.0, 0)
+    assert (scores.sweep == start.correct(micro.pictures().validation)).all()
+    assert (scores.rate[0], scores.test[0]) == (0, start.correct(micro.pictures().test))
+    zeros = micro.count_correct(torch.zeros(1, SIZE), micro.pictures().validation)
+    assert zeros[0] == micro.pictures().validation[0].shape[1]
+
+
+def test_diverged_runs_have_no_score():
+    at_large_rates, always = "g 1 log log add", "g g2 log clip1e-3 div"
+    scores = measure([at_large_rates, always], 0)
+    for i, rule in enumerate((at_large_rates, always)):
+        plain = [Plain(rule, lr, 0).train(0, SWEEP_STEPS) for lr in RATES]
+        diverged = [not net.weights().isfinite().all() for net in plain]
+        assert (scores.sweep[i] == NONE).tolist() == diverged
+    assert 0 < (scores.sweep[0] == NONE).sum() < len(RATES)
+    assert scores.correct[0] != NONE
+    assert (scores.correct[1], scores.test[1], scores.rate[1]) == (NONE, NONE, NO_RATE)
