@@ -11,9 +11,10 @@ import pytest
 
 import table as table_module
 from child import ChildResult
-from dsl import Rule, RuleError, SearchSpace
+from dsl import SUBSETS, Rule, RuleError, SearchSpace
 from rules import HUMAN, find
-from table import FOLDER, NO_RATE, NONE, Table, TableConfig, TableError, evaluate_rule
+from screen import screen
+from table import FOLDER, NO_RATE, NONE, Here, Table, TableConfig, TableError, check, evaluate_rule
 
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
@@ -194,7 +195,7 @@ def rules_by_fate(table) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("fate", ["ok", "diverged", "late"])
 def test_answers_in_the_childs_place(table, fate):
     rule, seed = rules_by_fate(table)[fate]
-    result, entry = evaluate_rule(rule, TableConfig(), seed), table.lookup(rule)
+    result, entry = evaluate_rule(rule, TableConfig("micro"), seed), table.lookup(rule)
     assert isinstance(result, ChildResult)
     assert result.status == ("ok" if fate == "ok" else "diverged")
     assert (result.accuracy, result.lr) == (entry.scores[seed], entry.lr[seed])
@@ -211,7 +212,28 @@ def test_answers_in_the_childs_place(table, fate):
     json.dumps([result.sweep, result.curve, result.accuracy, result.lr])
 
 
-@pytest.mark.parametrize("seed", [-1, 3])
-def test_seeds_outside_the_table_are_refused(seed):
-    with pytest.raises(TableError, match="0 to 2"):
-        evaluate_rule("g 1 id id mul", TableConfig(), seed)
+@pytest.mark.parametrize("rule", ["1 noise id id add", "g 1 id id mul"])
+def test_screened_rules_are_rejected_as_a_child_would(table, rule):
+    result = evaluate_rule(rule, TableConfig("micro", screen=True), 0)
+    assert result.error == screen(Rule.parse(rule))
+    assert result.status == ("rejected" if result.error else "ok")
+    assert (result.accuracy is None, result.sweep == []) == (bool(result.error),) * 2
+
+
+def test_a_table_says_what_it_cannot_answer():
+    check("micro", SearchSpace(1), 2)
+    for wrong, space, seed in (
+        ("--iterations 1", SearchSpace(2), 0),
+        ("lacks .*sqrt", SearchSpace(1, **SUBSETS["arxiv"]), 0),
+        ("--child-seed is 3", SearchSpace(1), 3),
+        ("--child-seed is -1", SearchSpace(1), -1),
+    ):
+        with pytest.raises(TableError, match=wrong):
+            check("micro", space, seed)
+
+
+def test_here_is_an_executor_that_does_not_wait():
+    here = Here()
+    assert here.submit(divmod, 7, 2).result() == (3, 1)
+    failed = here.submit(divmod, 7, 0)
+    assert failed.done() and isinstance(failed.exception(), ZeroDivisionError)
