@@ -3,6 +3,7 @@
 Neural Optimizer Search, section 4.1. A worker that receives a rule sweeps the learning rate, 10^-5 to
 10^1, training one epoch of 10,000 images with each; the best rate goes on to 5 epochs and the
 accuracy on 5,000 held-out images is the reward. `evaluate_rule` does that; it is what workers run.
+`evaluate_and_test` also looks at the test images, for the final comparison alone.
 A score depends on (rule, config, seed) alone, never on the worker or the machine's load.
 Read next: controller.py, which learns from the scores.
 """
@@ -44,7 +45,7 @@ class ChildConfig:
     num_validation: int = setting(
         NUM_VALIDATION, "held-out images that give the reward", low=1, high=NUM_VALIDATION
     )
-    lr_exponents: tuple[int, ...] = setting(
+    lr_exponents: tuple[float, ...] = setting(
         (-5, -4, -3, -2, -1, 0, 1),
         "learning rates of the sweep, powers of ten",
         low=-10,
@@ -159,11 +160,13 @@ class Pictures:
         std = np.sqrt(square - mean**2)
         self.scale = torch.tensor(np.broadcast_to(1 / std, shape), dtype=torch.float32)
 
-    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: np.ndarray, test: bool = False) -> tuple[Tensor, Tensor]:
         """Return images, float32 [B, C, H, W], channels-last in memory, and labels, int64 [B]."""
-        images = torch.from_numpy(self.data.train_images[indices])  # uint8 [B, H, W, C]
-        images = images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self.data.train_labels[indices]).long()
+        data = self.data
+        images = torch.from_numpy((data.test_images if test else data.train_images)[indices])
+        images = images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)  # from [B, H, W, C]
+        labels = (data.test_labels if test else data.train_labels)[indices]
+        return images, torch.from_numpy(labels).long()
 
 
 @lru_cache(maxsize=2)
@@ -238,16 +241,15 @@ class Training:
         return self.curve[-1]
 
     @torch.no_grad()
-    def accuracy(self) -> float:
-        """Return the share of validation images that are classified correctly, 0 to 1."""
+    def accuracy(self, test: bool = False) -> float:
+        """Return the share of validation (or all test) images that are classified correctly, 0 to 1."""
         self.net.eval()
-        correct = 0
-        for indices in np.array_split(
-            self.pictures.validation, max(1, self.config.num_validation // 500)
-        ):
-            images, labels = self.pictures.batch(indices)
+        pictures, correct = self.pictures, 0
+        chosen = np.arange(len(pictures.data.test_labels)) if test else pictures.validation
+        for indices in np.array_split(chosen, max(1, len(chosen) // 500)):
+            images, labels = pictures.batch(indices, test)
             correct += int((self.forward(images).argmax(1) == labels).sum())
-        return correct / self.config.num_validation
+        return correct / len(chosen)
 
 
 def race(trainings: list[Training]) -> list[Training]:
@@ -256,14 +258,8 @@ def race(trainings: list[Training]) -> list[Training]:
     return sorted(alive, key=lambda t: float(np.nan_to_num(np.mean(t.losses[-10:]), nan=np.inf)))[:3]
 
 
-def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
-    """Score a rule: screen it, sweep the learning rate, train on at the best one, section 4.1.
-
-    Args:
-        rule: its string.
-        config: with data set and precision resolved.
-        seed: of initial weights, order of the data and random operands.
-    """
+def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, Training | None]:
+    """Return what `evaluate_rule` returns, and the training at the best rate, if there was one."""
     start_s, cpu_s = time.time(), time.process_time()
     best: Training | None = None
     sweep: list[tuple[float, float | None]] = []
@@ -282,7 +278,7 @@ def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
         best.epoch()
 
     accuracy = best.curve[-1] if best is not None else None
-    return ChildResult(
+    result = ChildResult(
         status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
         error=failed_test,
         accuracy=accuracy,
@@ -294,6 +290,27 @@ def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
         cpu_s=time.process_time() - cpu_s,
         worker=current_process().name,
     )
+    return result, best
+
+
+def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
+    """Score a rule: screen it, sweep the learning rate, train on at the best one, section 4.1.
+
+    Args:
+        rule: its string.
+        config: with data set and precision resolved.
+        seed: of initial weights, order of the data and random operands.
+    """
+    return train_best(rule, config, seed)[0]
+
+
+def evaluate_and_test(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, float | None]:
+    """Score a rule as `evaluate_rule` does; return also the test accuracy of the final weights.
+
+    It is apart from the score so that nothing that selects can see it; None if training failed.
+    """
+    result, best = train_best(rule, config, seed)
+    return result, best.accuracy(test=True) if result.status == "ok" else None
 
 
 def start_worker() -> None:

@@ -78,11 +78,20 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def _number(text: str) -> float:
+    """Read a float, an int where it is written as one: a file then says -3 as the user did."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 def _reader(hint) -> Callable[[str], object]:
     """Return how a flag's text becomes a value of the annotated type."""
     if typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
-        read = lambda text: tuple(kind(part) for part in text.split(",") if part)  # noqa: E731
+        read_one = _number if kind is float else kind
+        read = lambda text: tuple(read_one(part) for part in text.split(",") if part)  # noqa: E731
         read.__name__ = f"comma-separated list of {kind.__name__}"
         return read
     return hint

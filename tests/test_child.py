@@ -21,11 +21,13 @@ from child import (
     ConvNet,
     Pictures,
     Training,
+    evaluate_and_test,
     evaluate_rule,
     flatten_parameters,
     resolve_precision,
     start_worker,
 )
+from config import from_dict
 from data import SAMPLE, DataError
 from dsl import RuleOptimizer
 
@@ -386,6 +388,35 @@ def test_sweep_has_all_rates_in_order_and_the_best_one_goes_on(config):
     assert result.curve[0] == max(accuracies)
     assert len(result.curve) == config.epochs and result.curve[-1] == result.accuracy
     assert len(set(accuracies)) > 2
+
+
+def test_half_decades_are_rates_too_and_leave_the_whole_ones_as_they_are(config):
+    whole = evaluate_rule(SGD, replace(config, lr_exponents=(-2, -1)), 0)
+    half = evaluate_rule(SGD, replace(config, lr_exponents=(-2, -1.5, -1)), 0)
+    assert [lr for lr, _ in half.sweep] == [1e-2, pytest.approx(0.0316, abs=1e-4), 1e-1]
+    assert [half.sweep[0], half.sweep[2]] == whole.sweep
+    stored = json.loads(json.dumps(asdict(replace(config, lr_exponents=(-2, -1.5, -1)))))
+    assert json.dumps(stored["lr_exponents"]) == "[-2, -1.5, -1]"  # ints as in folders made before
+    assert from_dict(ChildConfig, stored).lr_exponents == (-2, -1.5, -1)
+
+
+def test_test_accuracy_is_that_of_the_final_weights_and_changes_no_score(config, root):
+    images, labels = (np.load(root / SAMPLE / f"test_{name}.npy") for name in ("images", "labels"))
+    result, test_accuracy = evaluate_and_test(ADAM, config, 3)
+    assert outcome(result) == outcome(evaluate_rule(ADAM, config, 3))
+    training = Training(ADAM, result.lr, config, 3)
+    for _ in range(config.epochs):
+        training.epoch()
+    pictures = training.pictures
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - pictures.mean.permute(2, 0, 1)) * (
+        pictures.scale.permute(2, 0, 1)
+    )
+    training.net.eval()
+    with torch.no_grad():
+        expected = (training.net(x).argmax(1).numpy() == labels).mean()
+    assert test_accuracy == pytest.approx(expected, abs=1.5 / len(labels))  # sums rounded otherwise
+    assert 0.5 < test_accuracy != result.accuracy
+    assert evaluate_and_test(EXPLODES, config, 0)[1] is None
 
 
 def test_smaller_rate_wins_a_tie(config):

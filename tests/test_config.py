@@ -43,6 +43,11 @@ def test_defaults_stand_when_nothing_is_given():
     assert run() == Config()
 
 
+def test_list_of_floats_keeps_whole_numbers_as_they_were_written():
+    rates = run("--rates", "3,2.5,1e1,0").rates
+    assert rates == (3, 2.5, 10, 0) and list(map(type, rates)) == [int, float, float, int]
+
+
 def test_flag_overrides_preset_and_preset_overrides_default():
     config = run("--steps", "30", "--sizes=1,2", preset=PRESET)
     assert config == Config(steps=30, lr=0.25, sizes=(1, 2), use_cache=False)

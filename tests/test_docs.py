@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import compare
 import results
 import rules
 import search
@@ -22,7 +23,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 # A file imports only from layers above its own; the scripts come last and nothing imports them. That
 # search.py draws its own learning curve is why plots stand before it.
 LAYERS = [
-    {"cluster", "config", "dsl", "pool", "progress", "results"},
+    {"cluster", "config", "dsl", "pool", "progress", "results", "significance"},
     {"advice", "foreach", "distinct"},
     {"export"},
     {"data", "rules", "screen"},
@@ -30,7 +31,7 @@ LAYERS = [
     {"proposer", "table"},
     {"micro"},
     {"plots"},
-    {"search", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
+    {"search", "compare", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
 ]
 
 
@@ -63,6 +64,14 @@ def test_flags_of_the_documents_exist():
             ):
                 flags = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line))
                 assert flags <= known | {"--rule", "--data"}, f"{document.name}: {line}"
+
+
+def test_flags_of_compare_in_the_documents_exist():
+    lines = [line for path in DOCUMENTS for line in path.read_text("utf-8").splitlines()]
+    named = [
+        flag for line in lines if "compare.py" in line for flag in re.findall(r" (--[a-z-]+)", line)
+    ]
+    assert named and set(named) <= options(compare.make_parser())
 
 
 def test_settings_have_help_and_units_in_reach():

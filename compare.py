@@ -1,0 +1,514 @@
+"""Does any found rule beat SGD, Momentum, RMSProp and Adam once the luck of being selected is gone?
+
+Neural Optimizer Search, Bello et al., ICML 2017, section 5: found rules on the search's ConvNet. A
+search's best rules are the maximum over hundreds of noisy scores, so part of their lead is luck.
+
+    python compare.py RUN [RUN ...]                       # default settings
+    python compare.py RUN --top 10 --seeds 3 --finalists 3 --rates half-decades --also powersign
+    python compare.py --resume runs/...                   # go on after Ctrl-C or a crash
+    python -m plots.compare runs/...                      # draw the figure again
+
+Stage "rerank" scores the best distinct rules of all runs (those that are a human optimizer left out)
+again, as the search did, on seeds that it never used; its mean alone chooses the finalists. Stage
+"final" scores these and the human optimizers on yet other seeds, and measures test accuracy once, at
+the end of each training; nothing selects by it. The reference is the human optimizer with the best
+mean there, which can only favour the human side. Seeds change weights, order of images and random
+operands, not the images: the validation images that chose the rules judge them too, the test images
+do so for the first time. A training that diverged counts as accuracy 0.
+
+Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read
+next: significance.py for the statistics, plots/compare.py for the figure.
+"""
+
+import contextlib
+import itertools
+import shlex
+import signal
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NotDone
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import data
+import results
+from child import ChildConfig, evaluate_and_test, evaluate_rule, open_pictures, start_worker
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from dsl import Rule
+from pool import TaskError, WorkerDied, WorkerPool, usable_cores
+from progress import Progress
+from rules import HUMAN, NAMED_RULES, find
+from significance import holm, mean_interval, sign_flip_p, smallest_p
+
+FIRST_SEED = {"rerank": 1_000, "final": 2_000}  # far from those that people give to searches
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(30, "best distinct rules that are scored again", low=1)
+    seeds: int = setting(5, "fresh seeds that they are scored with", low=2, high=1_000)
+    finalists: int = setting(5, "best of them that go on to the final stage", low=1)
+    # UNSPECIFIED: how many trainings stand behind each accuracy that the paper compares.
+    final_seeds: int = setting(10, "fresh seeds of the final stage", low=2, high=1_000)
+    rates: str = setting(
+        "decades",
+        "learning rates of the final stage: the search's, or those and half decades between",
+        choices=("decades", "half-decades"),
+    )
+    also: tuple[str, ...] = setting((), "more rules for the final stage, by name or string", words=True)
+
+
+class Contestant(NamedTuple):
+    kind: str  # found, named (by --also) or human
+    name: str
+    rule: str
+    reward: float | None  # the search's score, if it has one
+    source: str | None  # run folder and id
+
+
+class Plan(NamedTuple):
+    """All that determines a comparison; what was read from the runs is kept, since they may grow."""
+
+    config: Config
+    child: ChildConfig
+    used_seeds: list[int]  # the searches'
+    contestants: list[Contestant]
+
+    def of(self, *kinds: str) -> list[Contestant]:
+        return [contestant for contestant in self.contestants if contestant.kind in kinds]
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def read_child(folder: Path) -> tuple[ChildConfig, int]:
+    """Return the child that a search scored its rules with, and its seed.
+
+    Raises:
+        RunError: the folder is no run of search.py.
+    """
+    saved = results.read_config(folder)
+    if not {"algorithm", "dataset", "child_seed"} <= saved.keys():
+        raise results.RunError(f"{folder} is a run of another script than search.py")
+    names = {field.name for field in fields(ChildConfig)} & saved.keys()
+    try:
+        child = from_dict(ChildConfig, {name: saved[name] for name in names})
+    except ConfigError as error:
+        raise results.RunError(f"{folder}: config.json: {error}") from None
+    return replace(child, screen=False), saved["child_seed"]  # these rules passed, or need not
+
+
+def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dict], dict[str, float]]:
+    """Return what runs share and hold: child, seeds, records, and mean rewards of human optimizers.
+
+    Raises:
+        RunError: a folder is no search; their children differ, so that rewards do not compare.
+    """
+    folders = list({folder.resolve(): folder for folder in folders}.values())
+    children = [read_child(folder) for folder in folders]
+    first = children[0][0]
+    for folder, (child, _) in zip(folders, children, strict=True):
+        for name, value in asdict(replace(child, data=first.data)).items():
+            if value != getattr(first, name):
+                what = f"differ in {name}, so their scores do not compare"
+                raise results.RunError(f"{folders[0]} and {folder} {what}")
+    records, rewards = [], {}
+    for folder in folders:
+        for record in results.read_records(folder):
+            records.append({**record, "source": f"{folder}#{record['id']}"})
+        for line in results.read_lines(folder / "baselines.jsonl"):
+            rewards.setdefault(line["name"], []).append(line["reward"])
+    seeds = sorted({seed for _, seed in children})
+    return first, seeds, records, {name: float(np.mean(many)) for name, many in rewards.items()}
+
+
+def make_plan(config: Config, folders: list[Path]) -> Plan:
+    """Return who competes with whom.
+
+    Raises:
+        ValueError: the runs or the rules cannot be compared.
+    """
+    if config.finalists > config.top:
+        raise ConfigError(f"--finalists is {config.finalists}; it must be at most --top, {config.top}")
+    child, used_seeds, records, rewards = read_searches(folders)
+    humans = [Contestant("human", n, NAMED_RULES[n].rule, rewards.get(n), None) for n in HUMAN]
+    made_by_people = {Rule.parse(human.rule).key() for human in humans}
+    best = [
+        record
+        for record in results.best_distinct(records)
+        if Rule.parse(record["rule"]).key() not in made_by_people
+    ]
+    if not best:
+        raise results.RunError(
+            f"{folders[0]}: no rule has trained to the end, so there is none to score"
+        )
+    found = [
+        Contestant("found", r["infix"], r["rule"], r["reward"], r["source"]) for r in best[: config.top]
+    ]
+    also = {}
+    for text in config.also:
+        rule, name = find(text), text.strip().lower()
+        if rule.key() not in made_by_people:
+            name = name if name in NAMED_RULES else rule.infix()
+            also[rule.key()] = Contestant("named", name, str(rule), None, None)
+    return Plan(config, child, used_seeds, [*found, *also.values(), *humans])
+
+
+def read_plan(folder: Path) -> Plan:
+    """Return the plan of a comparison that was begun.
+
+    Raises:
+        ValueError: the folder is none.
+    """
+    saved = results.read_config(folder)
+    if not {"child", "used_seeds", "contestants"} <= saved.keys():
+        raise results.RunError(f"{folder} is a run of another script than compare.py")
+    contestants = [Contestant(**one) for one in saved.pop("contestants")]
+    child, used_seeds = from_dict(ChildConfig, saved.pop("child")), saved.pop("used_seeds")
+    return Plan(from_dict(Config, saved), child, used_seeds, contestants)
+
+
+def to_dict(plan: Plan) -> dict:
+    """Return a plan as config.json has it, for `read_plan`."""
+    contestants = [contestant._asdict() for contestant in plan.contestants]
+    rest = {"child": asdict(plan.child), "used_seeds": plan.used_seeds, "contestants": contestants}
+    return {**asdict(plan.config), **rest}
+
+
+def fresh_seeds(plan: Plan) -> dict[str, list[int]]:
+    """Return the seeds of both stages; none is the searches' or comes twice."""
+    used, seeds = set(plan.used_seeds), {}
+    for stage, count in (("rerank", plan.config.seeds), ("final", plan.config.final_seeds)):
+        free = (seed for seed in itertools.count(FIRST_SEED[stage]) if seed not in used)
+        seeds[stage] = list(itertools.islice(free, count))
+        used.update(seeds[stage])
+    return seeds
+
+
+def final_child(plan: Plan) -> ChildConfig:
+    """Return the final stage's child: the searches', perhaps with a finer sweep."""
+    if plan.config.rates == "decades":
+        return plan.child
+    exponents = plan.child.lr_exponents
+    halves = np.arange(min(exponents), max(exponents), 0.5).tolist()
+    return replace(plan.child, lr_exponents=tuple(sorted({*exponents, *halves})))
+
+
+def scores(records: list[dict], stage: str, rule: str, what: str = "accuracy") -> np.ndarray:
+    """Return a rule's accuracies in a stage, float [seeds]; 0 where it diverged."""
+    mine = (record for record in records if (record["stage"], record["rule"]) == (stage, rule))
+    return np.array([record[what] or 0.0 for record in mine])
+
+
+def choose_finalists(found: list[Contestant], records: list[dict], count: int) -> list[Contestant]:
+    """Return the best by the mean of their fresh scores in stage "rerank", and by nothing else."""
+    return sorted(found, key=lambda one: -scores(records, "rerank", one.rule).mean())[:count]
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+class Comparison:
+    """Both stages on one run folder; what is in the records already is not trained again."""
+
+    def __init__(self, plan: Plan, executor: Executor, run: results.Run, progress: Progress):
+        self.plan, self.executor, self.run, self.progress = plan, executor, run, progress
+        self.recorded = results.read_lines(run.folder / "records.jsonl")
+        self.records: list[dict] = []
+
+    def run_to_end(self) -> list[Contestant]:
+        """Train all; return who was in the final stage."""
+        plan, seeds = self.plan, fresh_seeds(self.plan)
+        found, humans = plan.of("found"), plan.of("human")
+        # Humans have no part in the choice; they show how much an unselected score moves.
+        self.train("rerank", found + humans, seeds["rerank"], plan.child, evaluate_rule)
+        field = choose_finalists(found, self.records, plan.config.finalists)
+        chosen = {Rule.parse(one.rule).key() for one in field}
+        field += [one for one in plan.of("named") if Rule.parse(one.rule).key() not in chosen]
+        field += humans
+        self.train("final", field, seeds["final"], final_child(plan), evaluate_and_test)
+        return field
+
+    def train(
+        self, stage: str, field: list[Contestant], seeds: list[int], child: ChildConfig, task: Callable
+    ) -> None:
+        """Train everybody in the field with every seed; write records in this order.
+
+        Raises:
+            RunError: the records are of another comparison, or a worker failed.
+        """
+        wanted = [(one, seed) for seed in seeds for one in field]
+        done = self.recorded[len(self.records) :][: len(wanted)]
+        for (one, seed), record in zip(wanted, done, strict=False):
+            if (record["stage"], record["rule"], record["seed"]) != (stage, one.rule, seed):
+                what = f"record {record['id']} is not '{one.rule}' with seed {seed}"
+                raise results.RunError(f"{self.run.folder}: {what}; this run cannot go on")
+        self.records += done
+        start_s, new = time.monotonic(), wanted[len(done) :]
+        futures = [self.executor.submit(task, one.rule, child, seed) for one, seed in new]
+        for count, ((one, seed), future) in enumerate(zip(new, futures, strict=True)):
+            left = (time.monotonic() - start_s) / count * (len(new) - count) if count else None
+            line = f"{stage}: {len(done) + count}/{len(wanted)} trainings"
+            line += "" if left is None else f"  {timedelta(seconds=round(left))} left"
+            try:
+                outcome = self.wait(future, f"{line}  {one.name}")
+            except (TaskError, WorkerDied) as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise results.RunError(f"'{one.rule}' with seed {seed} failed: {reason}") from None
+            result, *test = outcome if stage == "final" else (outcome,)
+            tested = {"test_accuracy": test[0]} if test else {}
+            record = {"id": len(self.records), "stage": stage, "kind": one.kind, "name": one.name}
+            record |= {"rule": one.rule, "seed": seed, **asdict(result), **tested}
+            self.records.append(record)
+            self.run.append("records.jsonl", record)
+
+    def wait(self, future: Future, line: str):
+        """Return a future's result; show the line meanwhile."""
+        while True:
+            self.progress.update(line)
+            with contextlib.suppress(NotDone):
+                return future.result(1.0)
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+
+def interval(name: str, values: np.ndarray) -> dict[str, float]:
+    """Return a mean and the ends of its 95 % t-interval as columns of a table."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), mean_interval(values), strict=True))
+
+
+def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
+    """Return a row for everybody in the final stage, best mean validation accuracy first."""
+    accuracy, test = (
+        {one.rule: scores(records, "final", one.rule, what) for one in field}
+        for what in ("accuracy", "test_accuracy")
+    )
+    humans = [one for one in field if one.kind == "human"]
+    reference = max(humans, key=lambda one: accuracy[one.rule].mean())
+    others = [one for one in field if one.kind != "human"]
+    ahead = {one.rule: accuracy[one.rule] - accuracy[reference.rule] for one in others}  # same seeds
+    p_values = [sign_flip_p(differences) for differences in ahead.values()]
+    corrected = dict(zip(ahead, zip(p_values, holm(p_values), strict=True), strict=True))
+    rows = []
+    for one in field:
+        mine = [record for record in records if (record["stage"], record["rule"]) == ("final", one.rule)]
+        rates = Counter(record["lr"] for record in mine if record["lr"] is not None)
+        row = {"kind": one.kind, "name": one.name, "infix": Rule.parse(one.rule).infix()}
+        row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward, "n": len(mine)}
+        row["diverged"] = sum(record["accuracy"] is None for record in mine)
+        row["lr"] = " ".join(f"{lr:.2g}x{times}" for lr, times in rates.most_common())
+        row |= interval("validation", accuracy[one.rule])
+        row["deviation"] = float(accuracy[one.rule].std(ddof=1))  # of one training
+        row |= interval("test", test[one.rule])
+        row["against"] = reference.name
+        if one.rule in ahead:
+            row |= interval("ahead", ahead[one.rule])
+            row["p"], row["p_holm"] = corrected[one.rule]
+            row |= interval("test_ahead", test[one.rule] - test[reference.rule])
+        rows.append(row)
+    rows.sort(key=lambda row: -row["validation"])
+    columns = dict.fromkeys(name for row in rows for name in row)  # humans have no difference
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+
+    def shown(row: dict, name: str, sign: str = "") -> str:
+        if row[name] is None:
+            return "-"
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        return f"{row[name]:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+
+    against = rows[0]["against"].upper()
+    lines = [["validation", "sd", "test", f"minus {against}", "p, Holm", "kind", "rates", "update"]]
+    for row in rows:
+        cells = [shown(row, "validation"), f"{row['deviation']:.4f}", f"{row['test']:.4f}"]
+        cells += [shown(row, "ahead", "+"), "-" if row["p"] is None else f"{row['p_holm']:.3f}"]
+        name = row["name"].upper() if row["kind"] == "human" else row["name"]
+        lost = f" ({row['diverged']} of {row['n']} diverged)" if row["diverged"] else ""
+        lines.append([*cells, row["kind"], row["lr"], name + lost])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def selection_effect(plan: Plan, records: list[dict]) -> str:
+    """Say how much of the searches' rewards was luck: the winner's curse."""
+
+    def moved(contestants: list[Contestant]) -> tuple[float, float]:
+        means = [scores(records, "rerank", one.rule).mean() for one in contestants]
+        return float(np.mean([one.reward for one in contestants])), float(np.mean(means))
+
+    found = plan.of("found")
+    before, after = moved(found)
+    text = (
+        f"Selection effect: the best {len(found)} rules had {before:.4f} in the search and have "
+        f"{after:.4f} on {plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}"
+    )
+    if humans := [one for one in plan.of("human") if one.reward is not None]:
+        before, after = moved(humans)
+        text += f"; for the human optimizers, which nobody selected, it is {before - after:+.4f}"
+    return text + "."
+
+
+def conclusion(rows: list[dict]) -> str:
+    """Return in one sentence whether a rule beats the best human optimizer."""
+    others = [row for row in rows if row["kind"] != "human"]
+    winners = [row["name"] for row in others if row["ahead"] > 0 and row["p_holm"] < SIGNIFICANT]
+    who = "found rule" if all(row["kind"] == "found" for row in others) else "rule"
+    beats = f"{'; '.join(winners)} beat{'s' * (len(winners) == 1)}" if winners else f"No {who} beats"
+    best = others[0]
+    validation, test = (
+        f"{best[name]:+.4f} [{best[f'{name}_low']:+.4f}, {best[f'{name}_high']:+.4f}]"
+        for name in ("ahead", "test_ahead")
+    )
+    text = (
+        f"{beats} {best['against'].upper()}, the best human optimizer, beyond noise: the best {who}, "
+        f"{best['name']}, differs by {validation} in validation accuracy (p = {best['p_holm']:.3f}, "
+        f"Holm-corrected for {len(others)}) and by {test} in test accuracy"
+    )
+    least = min(1.0, smallest_p(best["n"]) * len(others))
+    if least >= SIGNIFICANT:
+        text += f"; with {best['n']} seeds p cannot be below {least:.3f}, whatever the difference"
+    return text + "."
+
+
+def report(plan: Plan, rows: list[dict], records: list[dict]) -> str:
+    """Return the table with its legend, what selection did, and the conclusion."""
+    exponents, seeds = final_child(plan).lr_exponents, fresh_seeds(plan)["final"]
+    legend = (
+        f"Final stage: {len(seeds)} seeds from {seeds[0]}, {len(exponents)} rates from "
+        f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets 95 % t-intervals over seeds; "
+        "sd is that of one training; differences are paired by seed; p is of a two-sided sign-flip "
+        "test, Holm-corrected; rates are those that the sweeps chose, and how often."
+    )
+    parts = [legend, selection_effect(plan, records), conclusion(rows)]
+    return "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="compare.py", description=__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with a comparison; takes only --workers"
+    )
+    add_settings(parser, Config)
+    return parser
+
+
+def configure(args) -> Plan:
+    """Return the plan; what can be wrong is found before anything is made.
+
+    Raises:
+        ValueError: what is wrong and what is allowed.
+    """
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    if args.resume is not None:
+        given = {name for name, value in vars(args).items() if value not in (None, [])} - {
+            "resume",
+            "workers",
+        }
+        if given:
+            raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
+        return read_plan(args.resume)
+    if not args.runs:
+        raise ConfigError("no RUN given; name run folders of search.py, or --resume a comparison")
+    if args.out is not None:
+        results.check_new(args.out)
+    return make_plan(resolve(Config, args), args.runs)
+
+
+def open_run(args, plan: Plan) -> results.Run:
+    if args.resume is not None:
+        return results.Run.reopen(args.resume)
+    name = f"top{plan.config.top}-{plan.config.rates}"
+    folder = args.out or results.default_folder("compare", name, FIRST_SEED["rerank"])
+    return results.Run.create(folder, to_dict(plan), results.environment(torch.get_num_threads()))
+
+
+def compare_to_end(plan: Plan, executor: Executor, run: results.Run) -> int:
+    """Run the comparison, say how it ended, and return the exit code."""
+    resume = shlex.join(["python", "compare.py", "--resume", str(run.folder)])
+    progress = Progress(run.folder / "log.txt")
+    try:
+        comparison = Comparison(plan, executor, run, progress)
+        progress.say(
+            f"{run.folder}: {len(plan.of('found'))} rules, then the best of them and the humans"
+        )
+        field = comparison.run_to_end()
+        rows = summarize(field, comparison.records)
+        text = report(plan, rows, comparison.records)
+        run.write_table("summary.csv", rows)
+        run.replace("summary.txt", text)
+        from plots import compare as figure  # late: workers import this file too
+
+        picture, _ = figure.draw(run.folder, run.folder / "compare.png")
+        run.finish()
+    except KeyboardInterrupt:
+        progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
+        return 130
+    except (results.RunError, OSError) as error:
+        kept = "What was finished is kept"
+        kept += "" if "this run cannot go on" in str(error) else f"; go on with: {resume}"
+        progress.say(f"compare.py: error: {error}. {kept}")
+        return 1
+    print(f"\n{text}")
+    print(f"{run.folder} holds the comparison, as text in summary.txt; its figure is {picture}")
+    best = next(row for row in rows if row["kind"] == "found")
+    print(f"Next: python rules.py show '{best['rule']}' explains the best found rule")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    with contextlib.ExitStack() as stack:
+        try:
+            plan = configure(args)
+            if args.resume is not None and results.read_meta(args.resume).get("end") is not None:
+                print(f"{args.resume} is already complete; its summary.txt says:\n")
+                print((args.resume / "summary.txt").read_text("utf-8"))
+                return 0
+            data.prepare(plan.child.dataset, Path(plan.child.data))
+            open_pictures(plan.child)
+            # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
+            preload = ("child", "torch._dynamo")
+            workers = args.workers or usable_cores()
+            executor = WorkerPool(workers, initializer=start_worker, preload=preload)
+            stack.callback(executor.stop)
+            run = stack.enter_context(open_run(args, plan))
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        except KeyboardInterrupt:
+            print("interrupted before the comparison began", file=sys.stderr)
+            return 130
+        return compare_to_end(plan, executor, run)
+
+
+def interrupt_once(signum, frame):
+    """End cleanly on Ctrl-C; a second one must not break into that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())
