@@ -16,7 +16,7 @@ import signal
 import sys
 from collections import deque
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,8 @@ def order(table: Table) -> list[tuple[int, Rule, str]]:
     rng.shuffle(rest)
     binary = [token for token in BINARY if token in table.tokens[4]]
     strata = [[n for n in rest if rules[n].tokens[4] == token] for token in binary]
-    sample = [n for row in zip(*strata, strict=False) for n in row][:SAMPLE]  # one of each in turn
+    turns = zip_longest(*strata)  # one of each in turn; `left` has few distinct rules
+    sample = [n for row in turns for n in row if n is not None][:SAMPLE]
     taken = set(sample)
     parts = [(n, rule, "named") for n, rule in named.items()]
     parts += [(n, rules[n], "sample") for n in sample]
@@ -115,8 +116,14 @@ def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future) 
 
 
 def report(folder: Path) -> str:
-    """Return coverage, and how the micro tier's means agree with this tier's scores."""
+    """Return coverage, and how the micro tier's means agree with this tier's scores.
+
+    Raises:
+        RunError: there is nothing yet.
+    """
     table, records = Table.load("micro"), results.read_lines(folder / "records.jsonl")
+    if not records:
+        raise results.RunError(f"{folder} has no records; make some: python cifar_tier.py build")
     number, reward = (np.array([record[name] for record in records]) for name in ("class", "reward"))
     part = np.array([record["part"] for record in records])
     lines = [
