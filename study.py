@@ -1,7 +1,7 @@
 """Study: search algorithms on NOS-Bench, many seeds of each, without training anything.
 
-    python study.py random trpo-laptop                       # 30 seeds each, 2,000 rules
-    python study.py trpo-laptop --elite-coeff 0.3 --name stronger --table-seeds 0    # try something
+    python study.py random-new reinforce-new                 # 30 seeds each, 2,000 rules
+    python study.py trpo-new --max-kl 0.1 --name farther --table-seeds 0      # try something
     python -m plots.study runs/study                         # the figure
 
 A setting names the search algorithm and its parameters; flags change it. A seed of the study is one
@@ -42,25 +42,23 @@ SPACE = {
     "samples": 2_000,
     "lag": 0,
 }
-NEW = {"candidates": 4}
+# All that is called new passes over known rules, with as many candidates; controllers have an elite.
+NEW = {"candidates": 16}
+ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3, "elite_size": 100}
 SETTINGS = {
     "random": {"algorithm": "random"},
     "random-new": {"algorithm": "random", **NEW},
     "evolution": {"algorithm": "evolution"},
     "evolution-new": {"algorithm": "evolution", **NEW},
     "reinforce-paper": {"algorithm": "reinforce"},
-    "ppo-paper": {"algorithm": "ppo"},
-    "trpo-paper": {"algorithm": "trpo"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
+    "reinforce-new": {"algorithm": "reinforce", "controller_lr": 2e-3, **ELITE},
+    "ppo-paper": {"algorithm": "ppo"},
     "ppo": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.02},
+    "ppo-new": {"algorithm": "ppo", "controller_lr": 5e-4, **ELITE},
+    "trpo-paper": {"algorithm": "trpo"},
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
-    "trpo-laptop": {
-        "algorithm": "trpo",
-        "max_kl": 0.03,
-        "entropy_coeff": 0.06,
-        "elite_coeff": 0.1,
-        **NEW,
-    },
+    "trpo-new": {"algorithm": "trpo", "max_kl": 0.03, **ELITE},
 }
 
 

@@ -28,7 +28,7 @@ PANELS = {
     "latest": ("The latest fifth of the samples", "mean reward"),
     "entropy": ("Entropy over distinct rules", "nats"),
 }
-LOOKS = {"-paper": (0, (1, 1.5)), "": (0, (4, 2)), "-new": "-", "-laptop": "-"}  # by the name's end
+LOOKS = {"-paper": (0, (1, 1.5)), "": (0, (4, 2)), "-new": "-"}  # by the name's end
 BAND = (10, 90)  # percentiles
 
 
@@ -67,7 +67,7 @@ def read(paths: list[Path]) -> list[Setting]:
     ]
     if not files:
         raise RunError(
-            f"no study in {', '.join(map(str, paths))}; make one: python study.py random trpo-laptop"
+            f"no study in {', '.join(map(str, paths))}; make one: python study.py random reinforce-new"
         )
     settings = [Setting(file) for file in files]
     order = list(style.ALGORITHM)
