@@ -17,13 +17,14 @@ Read next: results.py for what a run leaves behind, plots/ for its figures.
 
 import contextlib
 import io
+import math
 import resource
 import shlex
 import signal
 import sys
 import textwrap
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures import TimeoutError as NotDone
@@ -194,12 +195,17 @@ class Search:
         self.config, self.executor, self.run, self.progress = config, executor, run, progress
         self.evaluate = evaluator(config)
         self.space = make_space(config)
-        self.proposer = make_proposer(config, self.space)
+        # A table knows its distinct rules; elsewhere the fingerprint tells.
+        known = config.table != "none"
+        identity = table.Table.load(config.table).number if known else Rule.fingerprint
+        self.proposer = make_proposer(config, self.space, identity)
         self.recorded = results.read_records(run.folder)
         self.num_updates = len(results.read_lines(run.folder / "updates.jsonl"))
         self.records: list[dict] = []
+        self.ways: Counter[str] = Counter()  # what became of them, for the progress line
         self.asked = 0
         self.scores: dict[str, tuple[int, Future]] = {}  # key -> id of its first rule, its score
+        self.best = -math.inf
         self.start_s = self.table_s = time.monotonic()
 
     def run_to_end(self) -> None:
@@ -271,6 +277,8 @@ class Search:
         record |= {"key": rule.key(), "seed": self.config.child_seed}
         record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from, **outcome}
         self.records.append(record)
+        self.ways["duplicate" if pending.cached_from is not None else record["status"]] += 1
+        self.best = max(self.best, record["reward"])
         if pending.id >= len(self.recorded):
             self.run.append("records.jsonl", record)
         self.show_progress()
@@ -334,16 +342,13 @@ class Search:
             return self.progress.update("waiting for the first rule")
         elapsed = time.monotonic() - self.start_s
         recent = [record["reward"] for record in self.records[-RECENT:]]
-        best = max(record["reward"] for record in self.records)
-        duplicates = sum(record["cached_from"] is not None for record in self.records)
-        rejected = sum(record["status"] == "rejected" for record in self.records)
-        diverged = sum(record["status"] == "diverged" for record in self.records)
-        failed = sum(record["status"] in ("error", "timeout", "crashed") for record in self.records)
+        ways = self.ways
+        failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
         left = timedelta(seconds=round(elapsed / new * (self.config.samples - done)))
         return self.progress.update(
             f"{done}/{self.config.samples} rules  {left} left  {3600 * new / elapsed:,.0f}/h  "
-            f"mean {sum(recent) / len(recent):.3f}  best {best:.3f}  "
-            f"duplicates {duplicates}  rejected {rejected}  diverged {diverged}"
+            f"mean {sum(recent) / len(recent):.3f}  best {self.best:.3f}  duplicates "
+            f"{ways['duplicate']}  rejected {ways['rejected']}  diverged {ways['diverged']}"
             + (f"  failed {failed}" if failed else "")
         )
 
