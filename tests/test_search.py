@@ -25,6 +25,7 @@ from child import start_worker
 from pool import WorkerPool
 from progress import Progress
 from rules import HUMAN, NAMED_RULES, find
+from table import Table
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -757,3 +758,45 @@ def test_second_search_on_a_run_folder_is_refused(tmp_path, capfd):
         search.main(["--resume", str(folder)])
     assert exit.value.code == 2
     assert "in use by another process" in capfd.readouterr().err
+
+
+# --- a table in the child's place ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["reinforce", "evolution"])
+def test_a_search_of_the_table_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, algorithm):
+    flags = ["--preset", "table", "--algorithm", algorithm, "--samples", "60", "--candidates", "4"]
+    assert search.main([*flags, "--start-from", "adam", "--out", str(tmp_path / "whole")]) == 0
+    records = results.read_records(tmp_path / "whole")
+    table = Table.load("micro")
+    assert records[0]["rule"] == str(find("adam"))
+    for record in records:
+        score = table.lookup(record["rule"]).scores[0]
+        assert record["reward"] == (score or 0.0)
+        assert record["status"] == ("diverged" if score is None else "ok")
+    for line in results.read_lines(tmp_path / "whole" / "baselines.jsonl"):
+        assert line["reward"] == table.lookup(line["rule"]).scores[0]
+
+    lines = (tmp_path / "whole" / "records.jsonl").read_text().splitlines(keepends=True)
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    (tmp_path / "broken" / "records.jsonl").write_text("".join(lines[:23]))
+    assert search.main(["--resume", str(tmp_path / "broken")]) == 0
+    assert history(tmp_path / "broken") == history(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "wrong, what",
+    [
+        (["--iterations", "2"], "--iterations 1 only"),
+        (["--subset", "arxiv"], "lacks"),
+        (["--child-seed", "3"], "seeds 0 to 2"),
+        (["--cluster", "tcp://127.0.0.1:1"], "--cluster"),
+    ],
+)
+def test_what_a_table_lacks_is_said(wrong, what, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        search.main(["--preset", "table", *wrong, "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert what in line
+    assert not (tmp_path / "run").exists()
