@@ -111,6 +111,33 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
 
 
+def test_ratio_of_means_is_paired():
+    rng = np.random.default_rng(0)
+    theirs = rng.uniform(50, 150, size=30)
+    middle, low, high = figure.ratio(2 * theirs, theirs)
+    assert middle == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
+    shuffled = rng.permutation(2 * theirs)
+    middle, low, high = figure.ratio(shuffled, theirs)
+    assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
+
+
+def test_table_says_what_the_lines_say(tmp_path):
+    for name, found in (("random", [10, 20]), ("reinforce", [40, 50])):
+        for seed, number in enumerate(found):
+            line = {name: [0.25, 0.5] for name in figure.COLUMNS} | {"checkpoints": [500, 1000]}
+            line |= {"found": [1, number], "distinct": [400, 500 * (seed + 1)], "name": name}
+            line |= {"found_by_distinct": [5 if seed else None, None], "config": {"algorithm": name}}
+            with (tmp_path / f"{name}.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    rows = [row.strip("| ").split(" | ") for row in figure.table(figure.read([tmp_path])).splitlines()]
+    assert "1,000 sampled rules" in rows[0][0]
+    reinforce, *_ = [row for row in rows if row[0] == "reinforce"]
+    assert reinforce[1:3] == ["2", "0.500 ± 0.000"]
+    assert reinforce[5:7] == ["45 ± 7", "750 ± 354"] and reinforce[-1] == "-"
+    [ratios] = [row for row in rows if row[0] == "reinforce" and len(row) == 2]
+    assert ratios[1].startswith("3.00 [")
+
+
 @pytest.mark.parametrize("wrong", [["--table-seeds", "3"], ["--table-seeds", "a"], ["--samples", "0"]])
 def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
