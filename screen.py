@@ -140,6 +140,8 @@ def audit(folders: list[Path], good_share: float = 0.1) -> str:
         if results.read_config(folder).get("screen", True):
             raise results.RunError(f"{folder} was screened already; make a run with --no-screen")
         for record in results.read_lines(folder / "records.jsonl"):
+            if record.get("part", "sample") != "sample":  # of NOS-Bench: chosen, some by these tests
+                continue
             rewards.setdefault(record["key"], (record["reward"], record["rule"]))
     ranked = sorted(rewards.values(), reverse=True)
     verdicts = [screen(Rule.parse(rule)) for _, rule in ranked]
