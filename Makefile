@@ -15,7 +15,7 @@ search: .venv/ready
 	.venv/bin/python search.py --preset laptop $(ARGS)
 
 test: .venv/ready
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/ready
 	.venv/bin/ruff check .
