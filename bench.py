@@ -11,6 +11,8 @@ taken of neighbours. Every figure is a median with the 10th and 90th percentile.
 RESULTS.md says what was measured on which machine.
 """
 
+import contextlib
+import ctypes
 import math
 import os
 import random
@@ -24,12 +26,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import data
 from child import (
     ChildConfig,
+    ChildResult,
     ConvNet,
     Training,
     evaluate_rule,
@@ -56,11 +60,11 @@ class Config(ChildConfig):
     depth2: int = setting(20, "child: random rules of two groups", low=0)
 
 
-def timed(fn: Callable, *args) -> tuple[float, object]:
-    """Return how many seconds a call takes, and its value."""
-    start = time.perf_counter()
+def timed(fn: Callable, *args, clock: Callable[[], float] = time.perf_counter) -> tuple[float, object]:
+    """Return how many seconds a call takes by a clock, and its value."""
+    start = clock()
     value = fn(*args)
-    return time.perf_counter() - start, value
+    return clock() - start, value
 
 
 def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
@@ -82,6 +86,18 @@ def spread(values: np.ndarray, scale: float = 1.0, digits: int = 1) -> str:
     """Return `median [10th-90th percentile]` of scale * values."""
     low, median, high = (f"{x:.{digits}f}" for x in np.percentile(scale * values, (10, 50, 90)))
     return f"{median} [{low}-{high}]"
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory, so that neither side of a comparison waits for new pages.
+
+    By default it returns large blocks to the system at once, which slows the textbook loop most: its
+    maps are twice as large. An honest baseline must not suffer from that.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc, most = ctypes.CDLL("libc.so.6"), 32 * 2**20  # glibc allows no more
+        libc.mallopt(-3, most)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, most)  # M_TRIM_THRESHOLD
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -147,17 +163,30 @@ def simulate_workers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, ba
 # --- one rule -------------------------------------------------------------------------------------
 
 
-def textbook(rule: str, config: ChildConfig, seed: int) -> float:
-    """Score a rule as one would write it down: twelve epochs in float32, parameter by parameter."""
+class TextbookNet(ConvNet):
+    """The same network as one would write it down: pictures and maps in torch's default layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.pool(self.conv1(x))))
+        x = F.relu(self.norm2(self.pool(self.conv2(x))))
+        return self.head(x.flatten(1))
+
+
+def textbook(rule: str, config: ChildConfig, seed: int) -> float | None:
+    """Score a rule as one would write it down: twelve epochs in float32, parameter by parameter.
+
+    Returns:
+        The accuracy, or None if the weights are not finite in the end, as `evaluate_rule` does.
+    """
     pictures = open_pictures(config)
     training, validation = (
         TensorDataset(images.contiguous(), labels)
         for images, labels in map(pictures.batch, (pictures.training, pictures.validation))
     )
 
-    def train(lr: float, epochs: int) -> float:
+    def train(lr: float, epochs: int) -> float | None:
         torch.manual_seed(seed)
-        net = ConvNet(data.IMAGE_SHAPE[config.dataset], config.filters, config.downsample)
+        net = TextbookNet(data.IMAGE_SHAPE[config.dataset], config.filters, config.downsample)
         optimizer = RuleOptimizer(net.parameters(), rule, lr)
         for _ in range(epochs):
             net.train()
@@ -165,17 +194,20 @@ def textbook(rule: str, config: ChildConfig, seed: int) -> float:
                 optimizer.zero_grad()
                 F.cross_entropy(net(images), labels).backward()
                 optimizer.step()
+        if not all(p.isfinite().all() for p in net.parameters()):
+            return None
         net.eval()
         with torch.no_grad():
             right = [net(x).argmax(1) == y for x, y in DataLoader(validation, config.batch_size)]
         return torch.cat(right).float().mean().item()
 
     sweep = {10.0**exponent: train(10.0**exponent, 1) for exponent in sorted(config.lr_exponents)}
-    return train(max(sweep, key=sweep.get), config.epochs)
+    return train(max(sweep, key=lambda lr: sweep[lr] or 0.0), config.epochs)
 
 
 def bench_child(config: Config) -> None:
     """Print what a score costs, the textbook loop beside ours, and where a step's time goes."""
+    keep_memory()
     bench_steps(config)
     child = ChildConfig(**{name: getattr(config, name) for name in ChildConfig.__dataclass_fields__})
     rng, progress = random.Random(0), Progress()
@@ -184,40 +216,69 @@ def bench_child(config: Config) -> None:
         constraints = tuple(CONSTRAINTS.values())
         space = SearchSpace(depth, **SUBSETS["full"], constraints=constraints)
         samples[f"random, depth {depth}"] = [str(space.sample(rng)) for _ in range(number)]
+    open_pictures(child)
+    textbook(samples["Adam"][0], replace(child, epochs=1, lr_exponents=(-3,)), 0)  # a round not counted
     rows = []
     for name, rules in samples.items():
         plain, ours = [], []
         tasks = [(rule, seed) for rule in rules for seed in range(config.seeds)]
         for number, (rule, seed) in enumerate(tasks, 1):
             progress.update(f"{name}: {number} of {len(tasks)}")
-            plain.append(timed(textbook, rule, child, seed))
-            ours.append(timed(evaluate_rule, rule, child, seed))
+            plain.append(timed(textbook, rule, child, seed, clock=time.process_time))
+            ours.append(timed(evaluate_rule, rule, child, seed, clock=time.process_time))
         if not tasks:
             continue
         plain_s, ours_s = (np.array([seconds for seconds, _ in pairs]) for pairs in (plain, ours))
+        trained = np.array([result.status == "ok" for _, result in ours])
         rows.append([name, f"{len(rules)} x {config.seeds}", spread(plain_s), spread(ours_s, digits=2)])
-        rows[-1] += [f"{plain_s.sum() / ours_s.sum():.1f}", spread(plain_s / ours_s)]
-        rows[-1] += compare([accuracy for _, accuracy in plain], [result.accuracy for _, result in ours])
+        rows[-1] += [f"{plain_s.sum() / ours_s.sum():.1f}", spread(plain_s / ours_s), str(trained.sum())]
+        rows[-1] += [spread((plain_s / ours_s)[trained], digits=2) if trained.any() else "-"]
+        rows[-1] += compare([score for _, score in plain], [result for _, result in ours], config.seeds)
     progress.say(
         f"\nScoring a rule, {child.downsample} child, epochs of {child.epoch_size:,} images, "
-        f"{child.num_validation:,} for validation: seconds\nof the textbook loop and of ours; accuracy "
-        "of the rules that ours trained, the textbook's and what\nours has more (± standard error); the "
-        "textbook's best of those that ours rejected or saw diverge\n"
+        f"{child.num_validation:,} for validation: CPU seconds of\nthe textbook loop and of ours, all "
+        "over all and each over each, also of those that ours trained to\nthe end; of these the "
+        "textbook's accuracy and what ours has more (± standard error over rules, seeds\naveraged); the "
+        "textbook's best of what ours rejected\n"
     )
-    head = ["", "rules", "textbook, s", "ours, s", "all/all", "each/each", "trained"]
-    print(table([*head, "textbook", "ours", "best rejected"], rows))
+    head = ["", "rules", "textbook, s", "ours, s", "all/all", "each/each", "trained", "each/each"]
+    print(table([*head, "textbook", "ours more", "best rejected"], rows))
 
 
-def compare(plain: list[float], ours: list[float | None]) -> list[str]:
-    """Return how many rules ours trained, their accuracy, and the best of those that it did not."""
-    pairs = np.array([(a, b) for a, b in zip(plain, ours, strict=True) if b is not None])
-    rejected = [a for a, b in zip(plain, ours, strict=True) if b is None]
+def compare(plain: list[float | None], ours: list[ChildResult], seeds: int) -> list[str]:
+    """Return the textbook's accuracy where both trained, how much more ours has, the best rejected.
+
+    Args:
+        plain, ours: scores, the seeds of a rule next to each other.
+    """
+    rejected = [a for a, b in zip(plain, ours, strict=True) if b.status == "rejected" and a is not None]
     best = f"{max(rejected):.3f}" if rejected else "-"
-    if len(pairs) < 2:
-        return [str(len(pairs)), "-", "-", best]
-    more = pairs[:, 1] - pairs[:, 0]
-    error = more.std(ddof=1) / len(more) ** 0.5
-    return [str(len(pairs)), f"{pairs[:, 0].mean():.3f}", f"{more.mean():+.4f} ± {error:.4f}", best]
+    pairs = [(a, b.accuracy) for a, b in zip(plain, ours, strict=True)]
+    rules = [pairs[i : i + seeds] for i in range(0, len(pairs), seeds)]
+    means = [np.mean(rule, axis=0) for rule in rules if not any(None in pair for pair in rule)]
+    if not means:
+        return ["-", "-", best]
+    accuracy, more = np.mean(means, axis=0)[0], np.diff(means, axis=1)[:, 0]
+    error = more.std(ddof=1) / len(more) ** 0.5 if len(more) > 1 else math.nan
+    return [f"{accuracy:.3f}", f"{more.mean():+.4f} ± {error:.4f}", best]
+
+
+def step_parts(training: Training) -> dict[str, Callable]:
+    """Return the parts of one training step, to be called in this order."""
+    batch = training.pictures.training[: training.config.batch_size]
+    state: dict = {}
+
+    def read() -> None:
+        state["images"], state["labels"] = training.pictures.batch(batch)
+
+    def forward() -> None:
+        training.weights.grad.zero_()
+        state["loss"] = F.cross_entropy(training.forward(state["images"]), state["labels"])
+
+    def backward() -> None:
+        state["loss"].backward()
+
+    return {"data": read, "forward": forward, "backward": backward, "rule": training.optimizer.step}
 
 
 def bench_steps(config: Config, rounds: int = 60) -> None:
@@ -227,32 +288,20 @@ def bench_steps(config: Config, rounds: int = 60) -> None:
         for precision in ("float32", "bfloat16"):
             child = replace(config, downsample=downsample, precision=precision)
             training = Training("adam 1 id id mul", 1e-3, child, seed=0)
-            batch = training.pictures.training[: child.batch_size]
-            dtype = getattr(torch, precision)
-            square = torch.randn(1024, 1024).to(dtype)
-            state: dict = {}
-
-            def read() -> None:
-                state["images"], state["labels"] = training.pictures.batch(batch)  # noqa: B023
-
-            def forward() -> None:
-                training.weights.grad.zero_()  # noqa: B023
-                logits = training.forward(state["images"])  # noqa: B023
-                state["loss"] = F.cross_entropy(logits, state["labels"])  # noqa: B023
-
-            def backward() -> None:
-                state["loss"].backward()  # noqa: B023
-
+            parts = step_parts(training)
             with FlopCounterMode(display=False) as counter:
-                read(), forward(), backward()
-            parts = {"data": read, "forward": forward, "backward": backward}
-            parts |= {"rule": training.optimizer.step, "limit": lambda: square @ square}  # noqa: B023
+                for part in ("data", "forward", "backward"):
+                    parts[part]()
+            square = torch.randn(1024, 1024).to(getattr(torch, precision))
+            parts["limit"] = lambda square=square: square @ square
             times = take_turns(parts, rounds)
             limit = counter.get_total_flops() / (2 * 1024**3 / np.median(times.pop("limit")))
             step = sum(times.values())
             rules = []
             for rule in (space.sample(rng) for _ in range(100)):
-                optimizer = RuleOptimizer([training.weights], rule, lr=0.0)
+                weights = training.weights.detach().clone().requires_grad_()  # some rules spoil them
+                weights.grad = training.weights.grad.clone()
+                optimizer = RuleOptimizer([weights], rule, lr=1e-9)
                 rules.append(np.median([timed(optimizer.step)[0] for _ in range(5)]) / np.median(step))
             shares = [f"{np.median(value) / np.median(step):.0%}" for value in times.values()]
             share = f"{limit / np.median(step):.0%}"
