@@ -68,8 +68,9 @@ class ChildResult:
     """What a worker sends back: plain numbers.
 
     status is "ok", "diverged" or "rejected", by the test that `error` names; accuracy (of the last
-    epoch, 0 to 1) and lr are None if it is not ok; sweep is a list of (lr, accuracy or None); curve
-    the accuracy after each epoch at the best rate.
+    epoch, 0 to 1) and lr are None if it is not ok; sweep is a list of (lr, accuracy or None if it
+    diverged), without the rates that a race left behind; curve the accuracy after each epoch at the
+    best rate.
     """
 
     status: str
@@ -253,9 +254,14 @@ class Training:
 
 
 def race(trainings: list[Training]) -> list[Training]:
-    """Train all for a fifth of an epoch; return the three with the lowest training loss by then."""
-    alive = [training for training in trainings if training.train(training.steps // 5)]
-    return sorted(alive, key=lambda t: float(np.nan_to_num(np.mean(t.losses[-10:]), nan=np.inf)))[:3]
+    """Train all for a fifth of an epoch; return who goes on, in order of the rates.
+
+    That are the three with the lowest training loss by then, and those that diverged, for the record.
+    """
+    alive = [training for training in trainings if training.train(max(1, training.steps // 5))]
+    loss = lambda training: np.nan_to_num(np.mean(training.losses[-10:]), nan=np.inf)  # noqa: E731
+    hopeless = sorted(alive, key=loss)[3:]
+    return [training for training in trainings if training not in hopeless]
 
 
 def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, Training | None]:
@@ -266,9 +272,8 @@ def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, 
     failed_test = screen(Rule.parse(rule)) if config.screen else None
     exponents = [] if failed_test else sorted(config.lr_exponents)
     trainings = [Training(rule, 10.0**exponent, config, seed) for exponent in exponents]
-    racing = race(trainings) if config.race else trainings
-    for training in trainings:
-        accuracy = training.epoch() if training in racing else None
+    for training in race(trainings) if config.race else trainings:
+        accuracy = training.epoch()
         sweep.append((training.lr, accuracy))
         # A tie goes to the smaller rate. The best one is kept as it is and simply goes on.
         if accuracy is not None and (best is None or accuracy > best.curve[0]):

@@ -131,7 +131,7 @@ def best_distinct(records: list[dict], most: int | None = None) -> list[dict]:
 
 
 def funnel(records: list[dict]) -> dict[str, int]:
-    """Return how many rules went which way: sampled, then duplicates, rejected by each test, ...
+    """Return how many rules went which way: "sampled" first, then the ways, the most common first.
 
     All but "sampled" add up to it.
     """

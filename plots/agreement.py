@@ -60,7 +60,7 @@ def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
         what = "fewer than three rules that learn in common"
         raise RunError(f"{dear.folder} and {cheap.folder} have {what}")
     x, y = np.array([[record["reward"] for record in pair] for pair in pairs]).T
-    timed = [(a["cpu_s"], b["cpu_s"]) for a, b in pairs if a["cpu_s"] and b["cpu_s"]]
+    timed = [(a["cpu_s"], b["cpu_s"]) for a, b in pairs if None not in (a["cpu_s"], b["cpu_s"])]
     costs = np.sum(timed, axis=0) if timed else (np.nan, np.nan)
     return x, y, float(costs[0] / costs[1])
 

@@ -55,11 +55,11 @@ def test_hopeless_rules_are_rejected_for_the_right_reason(reason, rule):
     assert screen(Rule.parse(rule)) == reason
 
 
-def test_every_test_has_a_rule_that_only_it_catches():
+def test_every_test_has_an_example():
     assert BAD.keys() == TESTS.keys()
 
 
-def test_a_rule_ignores_the_gradient_exactly_if_its_update_does():
+def test_a_rule_said_to_ignore_the_gradient_does_so():
     """Against brute force: the same weights and random draws, other gradients, other updates."""
     rng = random.Random(0)
     spaces = [SearchSpace(depth, constraints=tuple(CONSTRAINTS.values())) for depth in (1, 2)]
@@ -145,6 +145,17 @@ def test_audit_bounds_the_loss_it_did_not_see(tmp_path, capsys):
     run = make_run(tmp_path / "run", [*GOOD, *BAD["constant"]])  # 11 rules, so the best tenth is one
     assert main([str(run)]) == 0
     assert "at most 95.0% are lost" in capsys.readouterr().out
+
+
+def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, capsys):
+    proof, tuning = make_run(tmp_path / "proof", [*GOOD, *BAD["constant"]]), tmp_path / "tuning"
+    make_run(tuning, GOOD[:2])
+    with results.Run.reopen(proof) as run:
+        chosen = {"key": "g", "rule": "g 1 id id mul", "reward": 2.0, "part": "passing"}
+        run.append("records.jsonl", chosen)
+    assert main([str(proof), "--unlike", str(tuning)]) == 0
+    left = len(GOOD) - 2 + len(BAD["constant"])
+    assert capsys.readouterr().out.startswith(f"{left} distinct trained rules; the best 1 score 0.3333+")
 
 
 @pytest.mark.parametrize("make", [lambda path: path, lambda path: make_run(path, GOOD, screened=True)])
