@@ -26,11 +26,11 @@ import results
 from child import ChildConfig, ChildResult, evaluate_rule, open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
-from plots.agreement import interval, spearman
 from pool import WorkerPool, usable_cores
 from progress import Progress
 from rules import NAMED_RULES
 from screen import screen
+from significance import spearman, spearman_interval
 from table import Table
 
 FOLDER = Path("runs/published/nosbench-cifar")
@@ -136,7 +136,7 @@ def report(folder: Path) -> str:
                 f"{name:8}{len(some):7,}, {(some >= LEARNS).mean():6.1%} learn, best {some.max():.4f}"
             ]
     micro, learns = table.mean[number], reward >= LEARNS
-    low, high = interval(micro[learns], reward[learns])
+    low, high = spearman_interval(micro[learns], reward[learns])
     lines += [
         f"Spearman with the micro tier: {spearman(micro, reward):.3f}; over the {learns.sum():,} rules "
         f"that learn {spearman(micro[learns], reward[learns]):.3f} [{low:.3f}, {high:.3f}]"

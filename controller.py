@@ -199,8 +199,10 @@ def surrogate(
 
     The ratio is pi(rule) / pi_sampling(rule), so rules sampled some updates ago count right; where it
     is 1 the gradient is REINFORCE's, mean(advantage * grad log pi). With `clip` it is PPO's minimum
-    of the clipped and unclipped term (Schulman et al. 2017, equation 7). With `elite`, some good
-    rules, elite_coeff * their mean log-probability is added, which pulls the policy towards them.
+    of the clipped and unclipped term (Schulman et al. 2017, equation 7). If known rules are passed
+    over, what was sampled is no longer pi's own distribution, and the gradient is biased. With
+    `elite`, some good rules, elite_coeff * their mean log-probability is added, which pulls the
+    policy towards them; TRPO's limit on the KL holds where the batch was sampled, not at the elite.
     """
     log_probs = policy.log_probs(batch.tokens, batch.masks)
     ratio = (log_prob_of(log_probs, batch.tokens) - batch.log_prob).exp()  # [B]
@@ -352,9 +354,11 @@ class Controller:
         decay = self.config.baseline_decay
         self.baseline = decay * baseline + (1 - decay) * float(reward.mean())
 
-        for place, (rule, score) in enumerate(zip(rules, rewards, strict=True)):
-            self._scored.setdefault(self.distinct.identity(rule), (score, batch[[place]]))
-        elite = self._elite() if self.config.elite_coeff else None
+        elite = None
+        if self.config.elite_coeff:
+            for place, (rule, score) in enumerate(zip(rules, rewards, strict=True)):
+                self._scored.setdefault(self.distinct.identity(rule), (score, batch[[place]]))
+            elite = self._elite()
         with torch.no_grad():
             old_log_probs = self.policy.log_probs(batch.tokens, batch.masks)
         if self.algorithm == "trpo":
@@ -365,7 +369,10 @@ class Controller:
         return {"baseline": baseline, "entropy": position_entropy, **report}
 
     def _elite(self) -> Batch:
-        """Return the best distinct rules so far by their first scores, of equals the older."""
+        """Return the best distinct rules so far by their first scores, of equals the older.
+
+        At first that are all, good or not, which keeps the policy wide until there is a choice.
+        """
         ranked = sorted(self._scored.values(), key=lambda scored: -scored[0])
         return Batch.join([row for _, row in ranked[: self.config.elite_size]])
 

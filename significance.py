@@ -80,3 +80,37 @@ def holm(p_values: list[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
         corrected[i] = largest
     return corrected
+
+
+# --- ranks and ratios -----------------------------------------------------------------------------
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value from 0, ties at their mean: float [N] -> float [N]."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[group]
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Spearman's rank correlation, Pearson's of the ranks; NaN if one of them is constant."""
+    x, y = (ranks(values) - (len(values) - 1) / 2 for values in (x, y))
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm else np.nan
+
+
+def spearman_interval(x: np.ndarray, y: np.ndarray, resamples: int = 2_000) -> tuple[float, float]:
+    """Return the percentile bootstrap's 95 % interval of Spearman's correlation."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(len(x), size=len(x)) for _ in range(resamples))
+    low, high = np.nanpercentile([spearman(x[i], y[i]) for i in drawn], (2.5, 97.5))
+    return float(low), float(high)
+
+
+def ratio_interval(
+    ours: np.ndarray, theirs: np.ndarray, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """Return the ratio of two means over the same seeds, and its paired bootstrap's 95 % interval."""
+    chosen = np.random.default_rng(0).integers(len(ours), size=(resamples, len(ours)))
+    ratios = ours[chosen].mean(1) / theirs[chosen].mean(1)
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return float(ours.mean() / theirs.mean()), float(low), float(high)

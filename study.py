@@ -8,12 +8,15 @@ A setting names the search algorithm and its parameters; flags change it. A seed
 search, whose rewards are a table seed's scores. Its line in runs/study/NAME.jsonl tells how it stood
 after 100, 200, 500, ... rules; lines that are there already are not computed again.
 
-Which of them is best must be chosen on other table seeds than those it is reported on: a table seed
-is one draw of the evaluation noise, and a search finds the rules that this noise flatters.
+Which of them is best must be chosen on other seeds than those it is reported on: the settings below
+were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
+seeds 100 and up). A table seed is one draw of the evaluation noise, and a search finds the rules that
+this noise flatters.
 Read next: table.py for the scores, plots/study.py for the figure.
 """
 
 import json
+import os
 import sys
 from collections import Counter, deque
 from copy import deepcopy
@@ -29,7 +32,7 @@ from pool import WorkerPool, usable_cores
 from progress import Progress
 from proposer import ProposerConfig, make_proposer, make_space
 from results import RunError, read_lines
-from table import NUM_SEEDS, Table
+from table import NUM_SEEDS, Table, check
 
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
 TOP = 0.01  # share of the space's distinct rules that count as top rules
@@ -73,12 +76,16 @@ class Config(ProposerConfig):
 
 
 @lru_cache(maxsize=1)
-def top_rules(config: Config) -> frozenset[int]:
-    """Return the distinct rules of a space whose scores are among the best TOP of them."""
-    table = Table.load("micro")
-    numbers = np.unique([table.number(rule) for rule in make_space(config)])
-    rewards = table.accuracy[numbers, config.table_seed]
-    best = np.argsort(-rewards, kind="stable")[: round(TOP * len(numbers))]
+def legal_rules(subset: str, constraints: tuple[str, ...]) -> np.ndarray:
+    """Return the numbers of the distinct rules in a space of depth 1, int64, ascending."""
+    space = make_space(ProposerConfig(iterations=1, subset=subset, constraints=constraints))
+    return np.unique([Table.load("micro").number(rule) for rule in space])
+
+
+def top_rules(config: ProposerConfig, scores: np.ndarray) -> frozenset[int]:
+    """Return the distinct rules of a config's space that are its best TOP by scores, float [classes]."""
+    numbers = legal_rules(config.subset, config.constraints)
+    best = np.argsort(-scores[numbers], kind="stable")[: round(TOP * len(numbers))]
     return frozenset(numbers[best].tolist())
 
 
@@ -88,14 +95,16 @@ def search(config: Config) -> dict:
     Returns:
         Lists, an element a checkpoint. By number of sampled rules: mean reward of the latest fifth
         (`latest`); the best reward so far (`best`), what that rule and the ten best distinct ones
-        score on the other seeds (`best_fresh`, `top10_fresh`); top rules and distinct rules seen
-        (`found`, `distinct`); share of distinct ones in the last hundred (`distinct_100`); entropy
-        in nats over distinct rules of what it draws (`entropy`). By number of distinct rules:
-        `found_by_distinct`, None where it has not seen so many.
+        score on the other seeds (`best_fresh`, `top10_fresh`); top rules seen, by the search's own
+        seed and by the others' mean (`found`, `found_fresh`); distinct rules seen (`distinct`), their
+        share in the last hundred (`distinct_100`); entropy in nats over distinct rules of what it
+        draws (`entropy`, saturates at 7). By number of distinct rules: `found_by_distinct`, None where
+        it has not seen so many.
     """
-    table, top = Table.load("micro"), top_rules(replace(config, seed=0))
+    table = Table.load("micro")
     rewards = table.accuracy[:, config.table_seed]
     fresh = np.delete(table.accuracy, config.table_seed, axis=1).mean(1)
+    top, top_fresh = top_rules(config, rewards), top_rules(config, fresh)
     proposer = make_proposer(config, make_space(config), identity=table.number)
     numbers: list[int] = []  # of the rules that were sampled
     in_flight: deque[list] = deque()
@@ -103,7 +112,9 @@ def search(config: Config) -> dict:
     asked = 0
     while asked < config.samples or in_flight:
         while asked < config.samples and len(in_flight) <= config.lag:
-            size = min(config.rules_per_batch, config.samples - asked)
+            # A batch ends at a checkpoint, whatever its size.
+            ends = [end for end in (*CHECKPOINTS, config.samples) if end > asked]
+            size = min(config.rules_per_batch, min(ends) - asked)
             in_flight.append(proposer.ask(size))
             asked += size
         rules = in_flight.popleft()
@@ -112,7 +123,9 @@ def search(config: Config) -> dict:
         numbers += batch
         if len(numbers) in CHECKPOINTS:
             line["checkpoints"].append(len(numbers))
-            for name, value in standing(numbers, rewards, fresh, top).items():
+            said = standing(numbers, rewards, fresh, top)
+            said["found_fresh"] = len(top_fresh.intersection(numbers))
+            for name, value in said.items():
                 line.setdefault(name, []).append(value)
             line.setdefault("entropy", []).append(entropy(proposer, table))
     distinct = list(dict.fromkeys(numbers))
@@ -140,9 +153,10 @@ def standing(numbers: list[int], rewards: np.ndarray, fresh: np.ndarray, top: fr
 def entropy(proposer, table: Table) -> float:
     """Return the entropy over distinct rules, in nats, of what a proposer would draw now.
 
-    Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955).
+    Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955),
+    so never above ln(PROBES) + 1/2 = 7.4: uniform draws have 7.0 here, though their entropy is 10.
     """
-    probe = deepcopy(proposer)  # whose draws leave no trace
+    probe = deepcopy(proposer, {id(table): table})  # whose draws leave no trace
     probe.config = replace(probe.config, candidates=1)
     counts = Counter(table.number(rule) for rule in probe.ask(PROBES))
     shares = np.array(list(counts.values())) / PROBES
@@ -156,23 +170,28 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def study(name: str, config: Config, table_seeds: tuple[int, ...], seeds: int, file: Path, pool) -> int:
-    """Compute the lines of a setting that are not there yet; return how many are there then.
+def study(
+    name: str, config: Config, table_seeds: tuple[int, ...], seeds: range, file: Path, pool
+) -> None:
+    """Compute the lines of a setting that are not there yet.
 
     Raises:
-        RunError: the file holds another setting.
+        RunError: the file holds another setting or other seeds.
     """
-    done = {(line["seed"], line["table_seed"]) for line in read_lines(file)}
-    for line in read_lines(file)[:1]:
-        ours = json.loads(json.dumps(asdict(config)))
+    tasks = [(seed, table_seeds[seed % len(table_seeds)]) for seed in seeds]
+    done, ours = set(), json.loads(json.dumps(asdict(config)))
+    for line in read_lines(file):
         apart = [
             key
             for key in ours
             if key not in ("seed", "table_seed") and ours[key] != line["config"].get(key)
         ]
-        if apart:
-            raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
-    tasks = [(seed, table_seeds[seed % len(table_seeds)]) for seed in range(seeds)]
+        done.add((line["seed"], line["table_seed"]))
+        if apart or line["table_seed"] != table_seeds[line["seed"] % len(table_seeds)]:
+            what = f"another {', '.join(apart)}" if apart else "other table seeds"
+            raise RunError(f"{file} holds {what}; give this one a --name of its own")
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # a torn last line
     futures = {
         task: pool.submit(search, replace(config, seed=task[0], table_seed=task[1]))
         for task in tasks
@@ -185,7 +204,6 @@ def study(name: str, config: Config, table_seeds: tuple[int, ...], seeds: int, f
         with file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")
         progress.update(f"{name}: {number} of {len(futures)} searches")
-    return len(tasks)
 
 
 def report(file: Path) -> str:
@@ -193,7 +211,7 @@ def report(file: Path) -> str:
     lines = read_lines(file)
     columns = {
         name: np.array([line[name][-1] for line in lines], dtype=float)
-        for name in ("latest", "best", "top10_fresh", "found", "distinct", "distinct_100", "entropy")
+        for name in ("latest", "best", "top10_fresh", "found", "found_fresh", "distinct", "entropy")
     }
     values = "  ".join(
         f"{name} {value.mean():.4g} ± {value.std(ddof=1) if len(value) > 1 else 0:.2g}"
@@ -208,7 +226,16 @@ def main(argv: list[str] | None = None) -> int:
         "settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS)
     )
     parser.add_argument("--name", help="of a setting changed by flags (default: the setting's)")
-    parser.add_argument("--seeds", type=int, default=30, metavar="N", help="searches of a setting")
+    parser.add_argument(
+        "--seeds", type=int, default=30, metavar="N", help="searches of a setting (default: 30)"
+    )
+    parser.add_argument(
+        "--first-seed",
+        type=int,
+        default=100,
+        metavar="S",
+        help="of the controllers (default: 100; lower ones are for choosing)",
+    )
     parser.add_argument(
         "--table-seeds",
         default="1,2",
@@ -229,14 +256,20 @@ def main(argv: list[str] | None = None) -> int:
             )
         if args.name and len(args.settings) > 1:
             raise ConfigError("--name is for one setting")
+        if args.seeds < 1 or args.first_seed < 0:
+            raise ConfigError("--seeds must be at least 1, --first-seed at least 0")
         configs = {
             args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
         }
-        Table.load("micro")
+        for config in configs.values():
+            if config.samples < CHECKPOINTS[0]:
+                raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
+            check("micro", make_space(config), config.table_seed)
         args.out.mkdir(parents=True, exist_ok=True)
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
         with WorkerPool(args.workers, initializer=one_thread, preload=("study",)) as pool:
             for name, config in configs.items():
-                study(name, config, table_seeds, args.seeds, args.out / f"{name}.jsonl", pool)
+                study(name, config, table_seeds, seeds, args.out / f"{name}.jsonl", pool)
                 print(report(args.out / f"{name}.jsonl"))
     except (ValueError, OSError) as error:
         parser.error(str(error))

@@ -22,27 +22,7 @@ from plots import style
 from plots.runs import Run, command, read_all, relevant
 from plots.style import plt
 from results import RunError
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Return the rank of each value from 0, ties at their mean: float [N] -> float [N]."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[group]
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Spearman's rank correlation, Pearson's of the ranks; NaN if one of them is constant."""
-    x, y = (ranks(values) - (len(values) - 1) / 2 for values in (x, y))
-    norm = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norm) if norm else np.nan
-
-
-def interval(x: np.ndarray, y: np.ndarray, resamples: int = 2_000) -> tuple[float, float]:
-    """Return the percentile bootstrap's 95 % interval of Spearman's correlation."""
-    rng = np.random.default_rng(0)
-    drawn = (rng.integers(len(x), size=len(x)) for _ in range(resamples))
-    low, high = np.nanpercentile([spearman(x[i], y[i]) for i in drawn], (2.5, 97.5))
-    return float(low), float(high)
+from significance import spearman, spearman_interval
 
 
 def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
@@ -69,7 +49,7 @@ def picture(dear: Run, cheap: Run) -> tuple[Figure, str]:
     """Draw the figure; return it with what it says in words."""
     x, y, ratio = common(dear, cheap)
     learns = x > CHANCE
-    low, high = interval(x[learns], y[learns])
+    low, high = spearman_interval(x[learns], y[learns])
     chosen = x[y == y.max()].min()  # of equals the worst may be chosen
     text = (
         f"{len(x):,} distinct rules, {ratio:.2f} times cheaper. Spearman's rank correlation: "

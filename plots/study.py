@@ -24,16 +24,25 @@ from config import Parser
 from plots import style
 from plots.style import plt
 from results import RunError, read_lines
+from significance import ratio_interval
 
 PANELS = {
-    "found": ("Different top-1 % rules found", "rules"),
+    "found_fresh": ("Different top-1 % rules found", "rules, top by fresh seeds"),
     "top10_fresh": ("Ten best rules, scored on fresh seeds", "mean validation accuracy"),
     "latest": ("The latest fifth of the samples", "mean reward"),
     "entropy": ("Entropy over distinct rules", "nats"),
 }
-LOOKS = {"-paper": (0, (1, 1.5)), "": (0, (4, 2)), "-new": "-"}  # by the name's end
 BAND = (10, 90)  # percentiles
-COLUMNS = ("latest", "best", "top10_fresh", "found", "distinct", "distinct_100", "entropy")
+COLUMNS = {  # what the table says, and with how many digits
+    "latest": ("latest fifth", 3),
+    "best": ("best", 3),
+    "top10_fresh": ("ten best, fresh seeds", 3),
+    "found": ("top rules, own seed", 0),
+    "found_fresh": ("top rules, fresh seeds", 0),
+    "distinct": ("distinct", 0),
+    "distinct_100": ("of the last 100", 2),
+    "entropy": ("entropy, at most 7", 2),
+}
 RIVALS = ("random", "random-new", "evolution-new")  # what the others are measured against
 
 
@@ -54,12 +63,18 @@ class Setting:
             }
         except (KeyError, TypeError) as error:
             raise RunError(f"{file} is no study: {error} is missing") from None
-        self.seeds = len(lines)
+        self.seeds = [(line["seed"], line["table_seed"]) for line in lines]
 
     @property
     def look(self) -> dict:
-        ends = [end for end in LOOKS if end and self.name.endswith(end)]
-        return {"color": style.ALGORITHM[self.config["algorithm"]], "ls": LOOKS[ends[0] if ends else ""]}
+        paper = self.name.endswith("-paper")
+        dashes = "-" if self.config["candidates"] > 1 else (0, (1, 1.5)) if paper else (0, (4, 2))
+        return {"color": style.ALGORITHM[self.config["algorithm"]], "ls": dashes}
+
+    def at(self, name: str, rules: int) -> np.ndarray:
+        """Return a value after so many rules, float [seeds]; NaN where nobody looked."""
+        places = np.flatnonzero(self.rules == rules)
+        return self.values[name][:, places[0]] if len(places) else np.full(len(self.seeds), np.nan)
 
 
 def read(paths: list[Path]) -> list[Setting]:
@@ -92,63 +107,68 @@ def picture(settings: list[Setting]) -> Figure:
             panel.plot(setting.rules, values.mean(0), lw=1.7, gid=f"{setting.name} {name}", **look)
             labels.setdefault(panel, []).append((values.mean(0)[-1], setting.name, look["color"]))
         panel.set(title=title, ylabel=unit, xscale="log")
-        if name in ("found", "entropy"):
+        if name in ("found_fresh", "entropy"):
             panel.set_ylim(0, None)
         marks = max((setting.rules for setting in settings), key=len)
         panel.set_xticks(marks, [f"{mark:,}" for mark in marks], fontsize=9)
         panel.minorticks_off()
     for panel in axes[1]:
         panel.set_xlabel("sampled rules")
-    seeds = sorted({setting.seeds for setting in settings})
+    seeds = sorted({len(setting.seeds) for setting in settings})
     lags = sorted({setting.config["lag"] for setting in settings})
     text = (
         f"NOS-Bench, micro tier: no rule is trained. Mean of {' to '.join(map(str, seeds))} searches, "
         f"band: middle {BAND[1] - BAND[0]} % of them. Lag {', '.join(map(str, lags))}. "
-        "Dotted: the paper's; dashed: tuned; solid: tuned, and known rules are passed over. "
-        "Top 1 % by the search's own seed. Entropy is estimated from 1,000 draws: about 7 at most."
+        "Dotted: the paper's; dashed: tuned; solid: tuned, and known rules passed over. "
+        "Fresh: mean of the seeds that the search did not see. Entropy is estimated from 1,000 draws: "
+        "about 7 at most."
     )
     style.frame(figure, "Search algorithms on a table of all rules of depth 1", text)
     style.label_all(labels, 8)
     return figure
 
 
-def ratio(ours: np.ndarray, theirs: np.ndarray, resamples: int = 10_000) -> tuple[float, float, float]:
-    """Return the ratio of two means over the same seeds, and its paired bootstrap's 95 % interval."""
-    chosen = np.random.default_rng(0).integers(len(ours), size=(resamples, len(ours)))
-    ratios = ours[chosen].mean(1) / theirs[chosen].mean(1)
-    low, high = np.percentile(ratios, (2.5, 97.5))
-    return float(ours.mean() / theirs.mean()), float(low), float(high)
-
-
 def table(settings: list[Setting]) -> str:
     """Return the standing at the last checkpoint that all reached, as Markdown."""
     last = min(setting.rules[-1] for setting in settings)
-    head = ["setting", "n", "latest fifth", "best", "ten best, fresh", "top rules", "distinct"]
-    head += ["of the last 100", "entropy", "top rules at 500 distinct"]
+    head = ["setting", "n", *(title for title, _ in COLUMNS.values()), "top rules at 500 distinct"]
     rows = [head, ["---"] * len(head)]
     for setting in settings:
-        at = int(np.flatnonzero(setting.rules == last)[0])
-        values = [setting.values[name][:, at] for name in COLUMNS]
-        texts = [f"{value.mean():.{d}f} ± {value.std(ddof=1) if len(value) > 1 else 0:.{d}f}"
-                 for value, d in zip(values, (3, 3, 3, 0, 0, 2, 2), strict=True)]  # fmt: skip
-        half = setting.values["found_by_distinct"][:, int(np.flatnonzero(setting.rules == 500)[0])]
-        texts += ["-" if np.isnan(half).any() else f"{half.mean():.0f}"]
-        rows.append([setting.name, str(setting.seeds), *texts])
-    lines = [f"After {last:,} sampled rules, mean ± standard deviation over n seeds:", ""]
+        row = [setting.name, str(len(setting.seeds))]
+        for name, (_, digits) in COLUMNS.items():
+            values = setting.at(name, last)
+            spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+            row.append(f"{values.mean():.{digits}f}{spread}")
+        early = setting.at("found_by_distinct", 500)
+        rows.append([*row, "-" if np.isnan(early).any() else f"{early.mean():.0f}"])
+    lines = [f"After {last:,} sampled rules, mean ± standard deviation over n searches:", ""]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    found = {s.name: s.values["found"][:, int(np.flatnonzero(s.rules == last)[0])] for s in settings}
-    rivals = [name for name in RIVALS if name in found]
-    if rivals:
-        lines += ["", "Top rules found, times as many as the rival [95 % interval, paired by seed]:", ""]
-        lines += [f"| setting | {' | '.join(rivals)} |", "|---" * (len(rivals) + 1) + "|"]
-    for name, ours in found.items() if rivals else ():
+    for name in ("found", "found_fresh"):
+        lines += ["", *compared(settings, name, last)]
+    return "\n".join(lines)
+
+
+def compared(settings: list[Setting], name: str, last: int) -> list[str]:
+    """Return lines of Markdown: how many times as many of something each finds as its rivals."""
+    found = {s.name: dict(zip(s.seeds, s.at(name, last), strict=True)) for s in settings}
+    rivals = [rival for rival in RIVALS if rival in found]
+    lines = [
+        f"{COLUMNS[name][0].capitalize()}, times the rival's [95 % interval over the same seeds]:",
+        "",
+    ]
+    lines += [f"| setting | {' | '.join(rivals)} |", "|---" * (len(rivals) + 1) + "|"]
+    for setting, ours in found.items():
         cells = []
         for rival in rivals:
-            n = min(len(ours), len(found[rival]))
-            middle, low, high = ratio(ours[:n], found[rival][:n])
-            cells.append("" if rival == name else f"{middle:.2f} [{low:.2f}, {high:.2f}]")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            same = sorted(ours.keys() & found[rival].keys())
+            x, y = (np.array([values[seed] for seed in same]) for values in (ours, found[rival]))
+            if setting == rival or not len(same):
+                cells.append("-")
+                continue
+            middle, low, high = ratio_interval(x, y)
+            cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}]")
+        lines.append(f"| {setting} | {' | '.join(cells)} |")
+    return lines
 
 
 def draw(paths: list[Path], output: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+import significance
 from plots import agreement
 from plots.runs import read
 from tests.test_plots import make_run
@@ -20,24 +21,24 @@ def counted_ranks(values):
 def test_spearman_is_pearson_of_ranks_ties_at_their_mean(seed):
     rng = random.Random(seed)
     x, y = ([rng.randrange(6) for _ in range(12)] for _ in range(2))
-    np.testing.assert_allclose(agreement.ranks(np.array(x)), counted_ranks(x))
+    np.testing.assert_allclose(significance.ranks(np.array(x)), counted_ranks(x))
     expected = np.corrcoef(counted_ranks(x), counted_ranks(y))[0, 1]
-    assert agreement.spearman(np.array(x), np.array(y)) == pytest.approx(expected, abs=1e-12)
+    assert significance.spearman(np.array(x), np.array(y)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_spearman_without_ties_is_its_textbook_formula():
     x = np.arange(5.0)
     for y in map(np.array, itertools.permutations(range(5))):
         formula = 1 - 6 * ((x - y) ** 2).sum() / (5 * 24)
-        assert agreement.spearman(x, y) == pytest.approx(formula, abs=1e-12)
+        assert significance.spearman(x, y) == pytest.approx(formula, abs=1e-12)
 
 
 def test_interval_holds_the_correlation_and_narrows_with_the_number_of_rules():
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
     y = x + rng.normal(size=400)
-    wide, narrow = agreement.interval(x[:50], y[:50]), agreement.interval(x, y)
-    assert narrow[0] < agreement.spearman(x, y) < narrow[1]
+    wide, narrow = significance.spearman_interval(x[:50], y[:50]), significance.spearman_interval(x, y)
+    assert narrow[0] < significance.spearman(x, y) < narrow[1]
     assert narrow[1] - narrow[0] < wide[1] - wide[0]
 
 
@@ -54,7 +55,7 @@ def test_a_run_agrees_with_itself_and_not_with_its_reverse(tmp_path, capsys):
     for record in run.records:
         record["reward"] = 1 - record["reward"]
     x, y, _ = agreement.common(read(dear), run)
-    assert agreement.spearman(x, y) == pytest.approx(-1)
+    assert significance.spearman(x, y) == pytest.approx(-1)
     _, text = agreement.picture(read(dear), run)
     assert f"Regret of the cheap choice: {x.max() - x.min():.4f}" in text
 

@@ -3,17 +3,18 @@
 import json
 import math
 import random
-from dataclasses import replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 import results
 import search
+import significance
 import study
-from config import resolve
 from dsl import Rule
 from plots import study as figure
+from proposer import ProposerConfig
 from table import Table
 
 
@@ -40,11 +41,13 @@ def test_standing_is_what_counting_says():
 
 
 def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space():
-    table, top = Table.load("micro"), study.top_rules(config(table_seed=1))
+    table = Table.load("micro")
+    scores = table.accuracy[:, 1]
+    top = study.top_rules(config(), scores)
     legal = {table.number(rule) for rule in study.make_space(config())}
     assert top <= legal and len(top) == round(0.01 * len(legal))
-    worst = min(table.accuracy[n, 1] for n in top)
-    assert sum(table.accuracy[n, 1] > worst for n in legal) < len(top)
+    worst = min(scores[n] for n in top)
+    assert sum(scores[n] > worst for n in legal) < len(top)
 
 
 @pytest.mark.parametrize("k", [1, 7, 50])
@@ -63,30 +66,36 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
     assert study.entropy(Uniform(), Table.load("micro")) == pytest.approx(math.log(k), abs=0.03)
 
 
-@pytest.mark.parametrize("name", ["random-new", "evolution", "reinforce"])
-@pytest.mark.parametrize("lag", [0, 3])
+@pytest.mark.parametrize(
+    "name, lag", [("random-new", 0), ("evolution-new", 3), ("reinforce-new", 3), ("trpo", 0)]
+)
 def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
-    """Same rules, same rewards: the study leaves out the run folder and nothing else."""
-    flags = [f"--{key.replace('_', '-')}={value}" for key, value in study.SETTINGS[name].items()]
-    flags += ["--preset", "table", "--samples", "100", "--lag", str(lag), "--child-seed", "2"]
-    entropy = study.SETTINGS[name].get("entropy_coeff", 0.0015)
-    flags += [
-        f"--entropy-coeff={entropy}",
-        "--candidates",
-        str(study.SETTINGS[name].get("candidates", 1)),
-    ]
-    flags += ["--elite-coeff", "0", "--seed", "5"]
-    assert search.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    """Same rules, same rewards, through several checkpoints: only the run folder is left out."""
+    ours = config(name, samples=200, lag=lag, seed=5, table_seed=2)
+    flags = ["--preset", "table", "--child-seed", "2", "--out", str(tmp_path / "run")]
+    for field in fields(ProposerConfig):
+        if field.name != "constraints":
+            flags.append(f"--{field.name.replace('_', '-')}={getattr(ours, field.name)}")
+    assert search.main(flags) == 0
     records = results.read_records(tmp_path / "run")
     table = Table.load("micro")
     numbers = [table.number(Rule.parse(record["rule"])) for record in records]
-    ours = config(name, samples=100, lag=lag, seed=5, table_seed=2)
-    line = study.search(ours)
     rewards = np.array([record["reward"] for record in records])
-    assert line["checkpoints"] == [100]
-    assert line["latest"] == [pytest.approx(rewards[-20:].mean())]
-    assert line["best"] == [pytest.approx(rewards.max())]
-    assert line["distinct"] == [len(set(numbers))]
+    line = study.search(ours)
+    assert line["checkpoints"] == [100, 200]
+    for place, n in enumerate(line["checkpoints"]):
+        assert line["latest"][place] == pytest.approx(rewards[n - n // 5 : n].mean())
+        assert line["best"][place] == pytest.approx(rewards[:n].max())
+        assert line["distinct"][place] == len(set(numbers[:n]))
+        assert line["found"][place] == len(
+            study.top_rules(ours, table.accuracy[:, 2]) & set(numbers[:n])
+        )
+        fresh = study.top_rules(ours, table.accuracy[:, :2].mean(1))
+        assert line["found_fresh"][place] == len(fresh & set(numbers[:n]))
+
+
+def test_batches_of_any_size_end_at_the_checkpoints():
+    assert study.search(config(samples=250, rules_per_batch=7))["checkpoints"] == [100, 200]
 
 
 def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):
@@ -96,28 +105,37 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     assert study.main([*flags, "--seeds", "3"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "random.jsonl").read_text().splitlines()]
     assert (tmp_path / "random.jsonl").read_text().startswith(first)
-    assert [(line["seed"], line["table_seed"]) for line in lines] == [(0, 1), (1, 2), (2, 1)]
+    assert [(line["seed"], line["table_seed"]) for line in lines] == [(100, 1), (101, 2), (102, 1)]
     assert lines[0]["latest"] != lines[2]["latest"]
 
     with pytest.raises(SystemExit) as stop:
         study.main([*flags, "--seeds", "3", "--candidates", "2"])
     assert stop.value.code == 2
     assert "another candidates" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:  # or what settings are chosen on would be reported
+        study.main([*flags, "--seeds", "3", "--table-seeds", "0"])
+    assert stop.value.code == 2
+    assert "other table seeds" in capsys.readouterr().err
+
+    with (tmp_path / "random.jsonl").open("a") as file:
+        file.write('{"seed": 10')  # a line that was being written
+    assert study.main([*flags, "--seeds", "4"]) == 0
+    assert len(results.read_lines(tmp_path / "random.jsonl")) == 4
 
     pictures = figure.draw([tmp_path], tmp_path / "study.png")
     assert all(path.exists() for path in pictures)
     settings = figure.read([tmp_path])
-    assert settings[0].seeds == 3
+    assert settings[0].seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
     np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
 
 
 def test_ratio_of_means_is_paired():
     rng = np.random.default_rng(0)
     theirs = rng.uniform(50, 150, size=30)
-    middle, low, high = figure.ratio(2 * theirs, theirs)
+    middle, low, high = significance.ratio_interval(2 * theirs, theirs)
     assert middle == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
     shuffled = rng.permutation(2 * theirs)
-    middle, low, high = figure.ratio(shuffled, theirs)
+    middle, low, high = significance.ratio_interval(shuffled, theirs)
     assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
 
 
@@ -126,29 +144,28 @@ def test_table_says_what_the_lines_say(tmp_path):
         for seed, number in enumerate(found):
             line = {name: [0.25, 0.5] for name in figure.COLUMNS} | {"checkpoints": [500, 1000]}
             line |= {"found": [1, number], "distinct": [400, 500 * (seed + 1)], "name": name}
-            line |= {"found_by_distinct": [5 if seed else None, None], "config": {"algorithm": name}}
+            line |= {"seed": seed, "table_seed": 1}
+            line |= {
+                "found_by_distinct": [5 if seed else None, None],
+                "config": {"algorithm": name, "candidates": 1},
+            }
             with (tmp_path / f"{name}.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
     rows = [row.strip("| ").split(" | ") for row in figure.table(figure.read([tmp_path])).splitlines()]
     assert "1,000 sampled rules" in rows[0][0]
     reinforce, *_ = [row for row in rows if row[0] == "reinforce"]
     assert reinforce[1:3] == ["2", "0.500 ± 0.000"]
-    assert reinforce[5:7] == ["45 ± 7", "750 ± 354"] and reinforce[-1] == "-"
-    [ratios] = [row for row in rows if row[0] == "reinforce" and len(row) == 2]
+    assert reinforce[5] == "45 ± 7" and reinforce[7] == "750 ± 354" and reinforce[-1] == "-"
+    ratios, _ = [row for row in rows if row[0] == "reinforce" and len(row) == 2]
     assert ratios[1].startswith("3.00 [")
 
 
-@pytest.mark.parametrize("wrong", [["--table-seeds", "3"], ["--table-seeds", "a"], ["--samples", "0"]])
+@pytest.mark.parametrize(
+    "wrong", [["--table-seeds", "3"], ["--table-seeds", "a"], ["--samples", "50"], ["--seeds", "0"]]
+)
 def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         study.main(["random", *wrong, "--out", str(tmp_path / "out")])
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_settings_are_settings_of_a_search():
-    parser = search.make_parser()
-    for overrides in study.SETTINGS.values():
-        resolved = resolve(study.Config, parser.parse_args([]), study.SPACE | overrides)
-        assert replace(resolved, seed=1).algorithm == overrides["algorithm"]
