@@ -5,7 +5,8 @@
 
 The whole space would take days, so the rules come in an order of which every beginning is useful:
 the named ones; a random sample of 2,000 distinct ones, as many of each binary function, all trained
-to tell what screen.py loses; then, at random, those that pass its tests. The child is that of
+(`python screen.py runs/published/nosbench-cifar` tells what screening would have lost); then, at
+random, those that pass its tests. The child is that of
 `search.py --preset laptop` on CIFAR-10: one epoch of 1,000 images at each rate, five at the best.
 Distinct rules are the classes of the micro tier. Each record is one line, as search.py writes them.
 Read next: nosbench.py, the tier that is complete.
@@ -14,7 +15,8 @@ Read next: nosbench.py, the tier that is complete.
 import random
 import signal
 import sys
-from collections import deque
+from collections import Counter, deque
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -23,10 +25,10 @@ import numpy as np
 
 import data
 import results
-from child import ChildConfig, ChildResult, evaluate_rule, open_pictures, resolve_precision, start_worker
+from child import ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
-from pool import WorkerPool, usable_cores
+from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from progress import Progress
 from rules import NAMED_RULES
 from screen import screen
@@ -87,9 +89,10 @@ def build(folder: Path, workers: int, limit: int) -> None:
     )
     progress, in_flight = Progress(run.folder / "log.txt"), deque()
     with run, WorkerPool(workers, initializer=start_worker, preload=("child", "torch._dynamo")) as pool:
-        done = len(results.read_lines(folder / "records.jsonl"))
-        todo = islice(enumerate(candidates(Table.load("micro"))), done, limit)
-        for id, (number, rule, part) in todo:
+        # By what is recorded, not by place: the order changes when a rule gets a name.
+        done = {record["class"] for record in results.read_lines(folder / "records.jsonl")}
+        missing = (one for one in candidates(Table.load("micro")) if one[0] not in done)
+        for id, (number, rule, part) in enumerate(islice(missing, max(0, limit - len(done))), len(done)):
             in_flight.append((id, number, rule, part, pool.submit(evaluate_rule, str(rule), config, 0)))
             if len(in_flight) > 2 * workers:
                 note(run, *in_flight.popleft())
@@ -105,18 +108,24 @@ def candidates(table: Table):
             yield number, rule, part
 
 
-def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future) -> None:
-    """Wait for a rule's score and append its record."""
-    result: ChildResult = future.result()
-    measured = asdict(result)
-    accuracy = measured.pop("accuracy")
+def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future: Future) -> None:
+    """Wait for a rule's score and append its record; a rule that fails scores 0, as in a search."""
     record = {"id": id, "class": number, "part": part, "rule": str(rule), "infix": rule.infix()}
-    record |= {"key": rule.key(), "seed": 0, "cached_from": None}
-    run.append("records.jsonl", record | measured | {"reward": accuracy or 0.0})
+    record |= {"key": rule.key(), "seed": 0, "cached_from": None, "status": "error", "reward": 0.0}
+    try:
+        measured = asdict(future.result())
+        accuracy = measured.pop("accuracy")
+        record |= measured | {"reward": accuracy or 0.0}
+    except (TaskError, WorkerDied) as error:
+        record["error"] = str(error).strip().splitlines()[-1]
+    run.append("records.jsonl", record)
 
 
 def report(folder: Path) -> str:
     """Return coverage, and how the micro tier's means agree with this tier's scores.
+
+    Shares and correlations are those of the random sample; each binary function counts as often as
+    it stands in the space.
 
     Raises:
         RunError: there is nothing yet.
@@ -124,26 +133,30 @@ def report(folder: Path) -> str:
     table, records = Table.load("micro"), results.read_lines(folder / "records.jsonl")
     if not records:
         raise results.RunError(f"{folder} has no records; make some: python cifar_tier.py build")
-    number, reward = (np.array([record[name] for record in records]) for name in ("class", "reward"))
-    part = np.array([record["part"] for record in records])
     lines = [
         f"{len(records):,} of {len(table.mean):,} distinct rules, {len(records) / len(table.mean):.1%}"
     ]
     for name in ("named", "sample", "passing"):
-        some = reward[part == name]
-        if len(some):
-            lines += [
-                f"{name:8}{len(some):7,}, {(some >= LEARNS).mean():6.1%} learn, best {some.max():.4f}"
-            ]
+        some = [record["reward"] for record in records if record["part"] == name]
+        if some:
+            learn = np.mean([reward >= LEARNS for reward in some])
+            lines += [f"{name:8}{len(some):7,}, {learn:6.1%} learn, best {max(some):.4f}"]
+
+    sample = [record for record in records if record["part"] == "sample"]
+    number, reward = (np.array([record[name] for record in sample]) for name in ("class", "reward"))
+    binary = np.array([record["rule"].split()[4] for record in sample])
+    everywhere = Counter(table.rule(index).tokens[4] for index in table.measured.tolist())
+    weight = np.array([everywhere[token] / np.sum(binary == token) for token in binary])
     micro, learns = table.mean[number], reward >= LEARNS
     low, high = spearman_interval(micro[learns], reward[learns])
-    lines += [
-        f"Spearman with the micro tier: {spearman(micro, reward):.3f}; over the {learns.sum():,} rules "
-        f"that learn {spearman(micro[learns], reward[learns]):.3f} [{low:.3f}, {high:.3f}]"
-    ]
-    best = round(TOP * len(records))
+    best = round(TOP * len(sample))
     both = set(np.argsort(-micro)[:best]) & set(np.argsort(-reward)[:best])
-    lines += [f"of the best {best} of both tiers, {len(both)} are the same"]
+    lines += [
+        f"of all distinct rules about {np.average(learns, weights=weight):.1%} learn",
+        f"Spearman with the micro tier over the {learns.sum():,} rules of the sample that learn: "
+        f"{spearman(micro[learns], reward[learns]):.3f} [{low:.3f}, {high:.3f}]",
+        f"of the best {best} of the sample in both tiers, {len(both)} are the same",
+    ]
     return "\n".join(lines)
 
 

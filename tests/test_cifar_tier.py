@@ -1,6 +1,7 @@
 """The second tier: an order of which every beginning is useful, and records that grow the same way."""
 
 from collections import Counter
+from concurrent.futures import Future
 from itertools import islice
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 import cifar_tier
 import data
 import results
+import search
 from dsl import Rule
+from pool import TaskError
 from rules import HUMAN, find
 from screen import screen
 from table import Table
@@ -64,17 +67,40 @@ def test_a_build_that_was_stopped_goes_on_to_the_same_records(tmp_path, monkeypa
 
 def test_report_counts_what_is_there_and_sees_agreement(tmp_path, table):
     run = results.Run.create(tmp_path / "run", {"screen": False}, {})
-    chosen = cifar_tier.order(table)[:400]
-    for id, (number, _, part) in enumerate(chosen):
-        run.append(
-            "records.jsonl", {"id": id, "class": number, "part": part, "reward": table.mean[number]}
-        )
+    chosen = cifar_tier.order(table)[:417]
+    for id, (number, rule, part) in enumerate(chosen):
+        record = {
+            "id": id,
+            "class": number,
+            "part": part,
+            "rule": str(rule),
+            "reward": table.mean[number],
+        }
+        run.append("records.jsonl", record)
     run.close()
     text = cifar_tier.report(tmp_path / "run")
-    assert f"400 of {len(table.mean):,} distinct rules" in text
-    learns = sum(table.mean[number] >= cifar_tier.LEARNS for number, _, _ in chosen)
-    assert f"over the {learns:,} rules that learn 1.000 [1.000, 1.000]" in text
-    assert "of the best 4 of both tiers, 4 are the same" in text
+    assert f"417 of {len(table.mean):,} distinct rules" in text
+    learns = [table.mean[n] >= cifar_tier.LEARNS for n, _, part in chosen if part == "sample"]
+    assert f"{sum(learns):,} rules of the sample that learn: 1.000 [1.000, 1.000]" in text
+    assert "of the best 4 of the sample in both tiers, 4 are the same" in text
+    # Weighted by binary function, the sample estimates the share in the whole space.
+    share = float(text.split("about ")[1].split("%")[0]) / 100
+    assert abs(share - (table.mean >= cifar_tier.LEARNS).mean()) < 0.06
+
+
+def test_the_child_is_that_of_the_laptop_preset():
+    laptop = {name: value for name, value in search.LAPTOP.items() if name in cifar_tier.CHILD}
+    assert laptop | {"dataset": "cifar10", "screen": False} == cifar_tier.CHILD
+
+
+def test_a_rule_that_fails_scores_nothing_and_stops_nothing(tmp_path):
+    with results.Run.create(tmp_path / "run", {"screen": False}, {}) as run:
+        failed = Future()
+        failed.set_exception(TaskError("Traceback\nOSError: no more pictures"))
+        cifar_tier.note(run, 0, 7, find("adam"), "named", failed)
+    [record] = results.read_lines(tmp_path / "run" / "records.jsonl")
+    assert (record["status"], record["reward"]) == ("error", 0.0)
+    assert record["error"] == "OSError: no more pictures"
 
 
 def test_wrong_flags_are_one_line(capsys, tmp_path):
