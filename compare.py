@@ -100,6 +100,8 @@ def read_child(folder: Path) -> tuple[ChildConfig, int]:
     saved = results.read_config(folder)
     if not {"algorithm", "dataset", "child_seed"} <= saved.keys():
         raise results.RunError(f"{folder} is a run of another script than search.py")
+    if saved.get("table", "none") != "none":
+        raise results.RunError(f"{folder} searched a table, so there is no network to train")
     names = {field.name for field in fields(ChildConfig)} & saved.keys()
     try:
         child = from_dict(ChildConfig, {name: saved[name] for name in names})

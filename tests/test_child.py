@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from child import (
+    CHANCE,
     ChildConfig,
     ChildResult,
     ConvNet,
@@ -417,6 +418,50 @@ def test_test_accuracy_is_that_of_the_final_weights_and_changes_no_score(config,
     assert test_accuracy == pytest.approx(expected, abs=1.5 / len(labels))  # sums rounded otherwise
     assert 0.5 < test_accuracy != result.accuracy
     assert evaluate_and_test(EXPLODES, config, 0)[1] is None
+
+
+# --- approximations, off unless asked for ----------------------------------------------------------
+
+
+def numbers(result: ChildResult) -> tuple:
+    return result.status, result.accuracy, result.lr, result.sweep, result.curve
+
+
+def test_a_race_of_three_leaves_nobody_behind_and_scores_the_same(config):
+    three = replace(config, lr_exponents=(-4, -3, -2))
+    plain, raced = (evaluate_rule(ADAM, replace(three, race=race), 0) for race in (False, True))
+    assert numbers(raced) == numbers(plain)  # so training a fifth first, then the rest, is exact
+
+
+def test_a_race_keeps_the_lowest_losses_and_their_scores(config):
+    wide = replace(config, lr_exponents=(-5, -4, -3, -2, -1, 0))
+    plain, raced = (evaluate_rule(ADAM, replace(wide, race=race), 0) for race in (False, True))
+    assert len(raced.sweep) == 3 and set(raced.sweep) <= set(plain.sweep)
+    losses = {}
+    for exponent in wide.lr_exponents:
+        training = Training(ADAM, 10.0**exponent, wide, 0)
+        assert training.train(training.steps // 5)
+        losses[training.lr] = np.mean(training.losses[-10:])
+    assert {lr for lr, _ in raced.sweep} == set(sorted(losses, key=losses.get)[:3])
+
+
+def test_a_race_records_the_rates_that_diverged(config):
+    wide = replace(config, lr_exponents=(-5, -4, -3, -2, -1, 10), epoch_size=2_000, race=True)
+    raced = evaluate_rule(GROWS, wide, 0)
+    assert [lr for lr, accuracy in raced.sweep if accuracy is None] == [1e10]
+    assert len(raced.sweep) == 4
+
+
+@pytest.mark.parametrize("rule", [ADAM, CONSTANT])
+def test_giving_up_scores_one_epoch_if_the_sweep_never_left_chance(config, rule):
+    plain, gave_up = (evaluate_rule(rule, replace(config, give_up=g), 0) for g in (False, True))
+    best = max(accuracy for _, accuracy in plain.sweep)
+    assert gave_up.sweep == plain.sweep
+    if best < CHANCE:
+        assert (gave_up.curve, gave_up.accuracy) == ([best], best) and len(plain.curve) > 1
+    else:
+        assert numbers(gave_up) == numbers(plain)
+    assert (best < CHANCE) == (rule == CONSTANT)
 
 
 def test_smaller_rate_wins_a_tie(config):

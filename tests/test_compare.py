@@ -366,6 +366,7 @@ def test_bad_input_is_one_line_and_exit_code_2(searched, compared, tmp_path, cap
         "no RUN given": [],
         "no readable": [str(tmp_path / "nothing")],
         "another script than search.py": [str(compared)],
+        "searched a table": [str(copy(searched, tmp_path / "table", table="micro"))],
         "differ in filters": [run, other],
         "config.json: --filters": [odd],
         "no rule has trained": [str(failed)],

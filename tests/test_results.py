@@ -29,6 +29,7 @@ from results import (
     best_distinct,
     default_folder,
     environment,
+    funnel,
     read_config,
     read_lines,
     read_records,
@@ -503,3 +504,20 @@ def test_environment_says_what_a_result_may_depend_on():
 def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment(threads=1)["commit"] is None
+
+
+def test_funnel_adds_up_and_names_every_way():
+    ways = [("ok", None, None)] * 3 + [("diverged", None, None)] + [("ok", 0, None)] * 4
+    ways += [("rejected", None, "constant")] * 2 + [("rejected", 8, "constant"), ("crashed", None, "x")]
+    records = [{"status": a, "cached_from": b, "error": c} for a, b, c in ways]
+    said = funnel(records)
+    assert said == {
+        "sampled": 12,
+        "duplicate of an earlier one": 5,
+        "trained to the end": 3,
+        "rejected: constant": 2,
+        "diverged": 1,
+        "crashed": 1,
+    }
+    assert list(said)[0] == "sampled"
+    assert sum(said.values()) == 2 * said["sampled"]
