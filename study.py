@@ -32,7 +32,7 @@ from pool import WorkerPool, usable_cores
 from progress import Progress
 from proposer import ProposerConfig, make_proposer, make_space
 from results import RunError, read_lines
-from table import NUM_SEEDS, Table, check
+from table import Table, check
 
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
 TOP = 0.01  # share of the space's distinct rules that count as top rules
@@ -69,7 +69,7 @@ SETTINGS = {
 class Config(ProposerConfig):
     """One setting of a search; its seeds are the study's."""
 
-    table_seed: int = setting(0, "whose scores are the rewards", low=0, high=NUM_SEEDS - 1)
+    table_seed: int = setting(0, "whose scores are the rewards", low=0)
 
 
 # --- one search -----------------------------------------------------------------------------------
@@ -250,10 +250,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
-        if not all(0 <= seed < NUM_SEEDS for seed in table_seeds):
-            raise ConfigError(
-                f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {NUM_SEEDS - 1}"
-            )
+        last = Table.load("micro").num_seeds - 1
+        if not all(0 <= seed <= last for seed in table_seeds):
+            raise ConfigError(f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {last}")
+        if hasattr(args, "seed") or hasattr(args, "algorithm"):
+            raise ConfigError("a setting names the algorithm, and --first-seed and --seeds the seeds")
         if args.name and len(args.settings) > 1:
             raise ConfigError("--name is for one setting")
         if args.seeds < 1 or args.first_seed < 0:

@@ -31,7 +31,6 @@ from screen import screen
 
 FOLDER = Path(__file__).parent / "data" / "nosbench"
 TIERS = ("micro",)
-NUM_SEEDS = 3
 VERSION = 1  # of the format; a reader refuses others instead of guessing
 
 NONE = np.iinfo(np.uint16).max  # in the place of a count: diverged
@@ -115,6 +114,10 @@ class Table:
     def accuracy(self) -> np.ndarray:
         """Validation accuracy, 0 if diverged; float64 [C, S]."""
         return np.where(self.correct == NONE, 0, self.correct) / self.header["protocol"]["validation"]
+
+    @property
+    def num_seeds(self) -> int:
+        return self.correct.shape[1]
 
     def index(self, rule: Rule | str) -> int:
         """Return a rule's place in `classes`.
@@ -211,8 +214,8 @@ def check(tier: str, space: SearchSpace, seed: int) -> None:
     if space.length != GROUP or lacking:
         what = f"lacks {', '.join(sorted(lacking))}" if lacking else "has rules of --iterations 1 only"
         raise TableError(f"the {tier} tier of NOS-Bench {what}")
-    if not 0 <= seed < NUM_SEEDS:
-        raise TableError(f"--child-seed is {seed}; the table has the seeds 0 to {NUM_SEEDS - 1}")
+    if not 0 <= seed < table.num_seeds:
+        raise TableError(f"--child-seed is {seed}; the table has the seeds 0 to {table.num_seeds - 1}")
 
 
 def evaluate_rule(rule: str, config: TableConfig, seed: int) -> ChildResult:

@@ -161,7 +161,14 @@ def test_table_says_what_the_lines_say(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--table-seeds", "3"], ["--table-seeds", "a"], ["--samples", "50"], ["--seeds", "0"]]
+    "wrong",
+    [
+        ["--table-seeds", "3"],
+        ["--table-seeds", "a"],
+        ["--samples", "50"],
+        ["--seeds", "0"],
+        ["--seed", "3"],
+    ],
 )
 def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
