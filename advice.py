@@ -145,6 +145,8 @@ class Sweeps:
         config = results.read_config(folder)
         if "algorithm" not in config:
             return  # a run of another script
+        if config.get("race"):
+            return  # sweeps without the rates that were left behind tell no range
         child = place(config), tuple(config[name] for name in CHILD)
         for key, advice in advice_of(folder).items():
             seeds = self._found.setdefault(key, {}).setdefault((advice, *child), set())
