@@ -1,6 +1,6 @@
 # make search                                        set up, then search: minutes on two cores
 # make search ARGS="--workers 8 --seed 3"            flags of search.py
-# make test                                          set up, then all tests
+# make test                                          set up, then the default tests
 # make figures                                       a small search, its random twin, every figure
 # make search TORCH_INDEX=https://download.pytorch.org/whl/cpu      PyTorch's smaller CPU wheels
 

@@ -147,6 +147,8 @@ class Sweeps:
             return  # a run of another script
         if config.get("race"):
             return  # sweeps without the rates that were left behind tell no range
+        if config.get("table", "none") != "none":
+            return  # its networks are none that anybody trains
         child = place(config), tuple(config[name] for name in CHILD)
         for key, advice in advice_of(folder).items():
             seeds = self._found.setdefault(key, {}).setdefault((advice, *child), set())

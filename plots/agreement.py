@@ -26,7 +26,8 @@ from significance import spearman, spearman_interval
 
 
 def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the rewards of rules that both scored, float [N] each, and the ratio of core-seconds.
+    """Return the rewards of rules that both scored, float [N] each, and the ratio of core-seconds
+    of those that both trained to the end.
 
     Raises:
         RunError: fewer than three rules that learn are common to both.
@@ -40,7 +41,8 @@ def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
         what = "fewer than three rules that learn in common"
         raise RunError(f"{dear.folder} and {cheap.folder} have {what}")
     x, y = np.array([[record["reward"] for record in pair] for pair in pairs]).T
-    timed = [(a["cpu_s"], b["cpu_s"]) for a, b in pairs if None not in (a["cpu_s"], b["cpu_s"])]
+    trained = [pair for pair in pairs if all(record["status"] == "ok" for record in pair)]
+    timed = [(a["cpu_s"], b["cpu_s"]) for a, b in trained if None not in (a["cpu_s"], b["cpu_s"])]
     costs = np.sum(timed, axis=0) if timed else (np.nan, np.nan)
     return x, y, float(costs[0] / costs[1])
 
