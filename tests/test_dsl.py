@@ -1143,7 +1143,7 @@ def test_sampling_is_legal_and_uniform():
         {"iterations": 3, "binary": ("add",), "constraints": (CONSTRAINTS["no-final-addition"],)},
         {"constraints": (lambda token, prefix, groups: prefix[:1] != ("adam",),)},
     ],
-    ids=str,
+    ids=lambda space: "-".join(space),
 )
 def test_wrong_or_stuck_space_is_a_value_error(wrong):
     with pytest.raises(ValueError):
