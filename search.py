@@ -533,7 +533,8 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
     resume = ["python", "search.py", "--resume", str(run.folder)]
     resume += ["--cluster", args.cluster] if args.cluster else []
     workers = f"cluster {args.cluster}" if args.cluster else f"{count_workers(args)} workers"
-    workers = workers if config.table == "none" else f"scores of NOS-Bench, {config.table} tier"
+    if config.table != "none":
+        workers = f"scores of NOS-Bench, {config.table} tier"
     progress = Progress(run.folder / "log.txt")
     try:
         search = Search(config, executor, run, progress)

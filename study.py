@@ -206,20 +206,6 @@ def study(
         progress.update(f"{name}: {number} of {len(futures)} searches")
 
 
-def report(file: Path) -> str:
-    """Return the standing at the last checkpoint, mean and standard deviation over seeds."""
-    lines = read_lines(file)
-    columns = {
-        name: np.array([line[name][-1] for line in lines], dtype=float)
-        for name in ("latest", "best", "top10_fresh", "found", "found_fresh", "distinct", "entropy")
-    }
-    values = "  ".join(
-        f"{name} {value.mean():.4g} ± {value.std(ddof=1) if len(value) > 1 else 0:.2g}"
-        for name, value in columns.items()
-    )
-    return f"{lines[0]['name']}: n {len(lines)}, {lines[0]['checkpoints'][-1]:,} rules  {values}"
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="study.py", description=__doc__)
     parser.add_argument(
@@ -271,7 +257,9 @@ def main(argv: list[str] | None = None) -> int:
         with WorkerPool(args.workers, initializer=one_thread, preload=("study",)) as pool:
             for name, config in configs.items():
                 study(name, config, table_seeds, seeds, args.out / f"{name}.jsonl", pool)
-                print(report(args.out / f"{name}.jsonl"))
+        from plots import study as figure  # late: workers import this file too, and need no matplotlib
+
+        print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in configs])))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(f"{args.out} holds the searches. Next: python -m plots.study {args.out}")

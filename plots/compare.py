@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.lines import Line2D
 
-from config import Parser
 from dsl import Rule
 from plots import style
-from plots.runs import CHILDREN, DATASETS
+from plots.runs import CHILDREN, DATASETS, command
 from plots.style import plt
 from results import RunError, read_config, read_lines
 from rules import NAMED_RULES
@@ -157,16 +156,8 @@ def draw(folder: Path, path: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m plots.compare", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder of compare.py")
-    parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help="default: RUN/compare.png")
-    args = parser.parse_args(argv)
-    try:
-        paths = draw(args.run, args.file or args.run / "compare.png")
-    except (RunError, OSError) as error:
-        parser.error(str(error))
-    print(f"Wrote {' and '.join(map(str, paths))}")
-    return 0
+    one = lambda runs, file: draw(runs[0], file)  # noqa: E731
+    return command("compare", __doc__, one, argv, what="a run folder of compare.py", nargs=1)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 
-from config import Parser
 from plots import style
+from plots.runs import command
 from plots.style import plt
 from results import RunError, read_config, read_lines
 
@@ -102,16 +102,8 @@ def draw(folder: Path, path: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m plots.rosenbrock", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder of rosenbrock.py")
-    parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help="default: RUN/rosenbrock.png")
-    args = parser.parse_args(argv)
-    try:
-        paths = draw(args.run, args.file or args.run / "rosenbrock.png")
-    except (RunError, OSError) as error:
-        parser.error(str(error))
-    print(f"Wrote {' and '.join(map(str, paths))}")
-    return 0
+    one = lambda runs, file: draw(runs[0], file)  # noqa: E731
+    return command("rosenbrock", __doc__, one, argv, what="a run folder of rosenbrock.py", nargs=1)
 
 
 if __name__ == "__main__":

@@ -232,15 +232,19 @@ def command(
     argv: list[str] | None,
     file: str = "picture, an SVG goes beside it",
     suffix: str = ".png",
+    what: str = "run folders of search.py",
+    nargs: str | int = "+",
 ) -> int:
     """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
     parser = Parser(prog=f"python -m plots.{name}", description=doc)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of search.py")
-    file_help = f"{file} (default: {name}{suffix} in the first RUN)"
+    parser.add_argument("runs", nargs=nargs, type=Path, metavar="RUN", help=what)
+    file_help = f"{file} (default: {name}{suffix} in the first RUN, or beside it if it is a file)"
     parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
     args = parser.parse_args(argv)
+    first = args.runs[0]
+    folder = first.parent if first.is_file() else first
     try:
-        paths = draw(args.runs, args.file or args.runs[0] / f"{name}{suffix}")
+        paths = draw(args.runs, args.file or folder / f"{name}{suffix}")
     except results.RunError as error:
         parser.error(str(error))
     except OSError as error:

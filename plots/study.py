@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import Parser
 from plots import style
+from plots.runs import command
 from plots.style import plt
 from results import RunError, read_lines
 from significance import ratio_interval
@@ -183,25 +183,7 @@ def draw(paths: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m plots.study", description=__doc__)
-    parser.add_argument(
-        "studies", nargs="+", type=Path, metavar="FILE", help="files or folders of study.py"
-    )
-    parser.add_argument(
-        "-o",
-        type=Path,
-        default=Path("study.png"),
-        metavar="FILE",
-        dest="file",
-        help="picture, an SVG goes beside it (default: study.png)",
-    )
-    args = parser.parse_args(argv)
-    try:
-        paths = draw(args.studies, args.file)
-    except (RunError, OSError) as error:
-        parser.error(str(error))
-    print(f"Wrote {' and '.join(map(str, paths))}")
-    return 0
+    return command("study", __doc__, draw, argv, what="files or folders of study.py")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import importlib, inspect, io, sys
 import torch
 
 torch.set_num_threads(1)
-sys.path.insert(0, ".")
+sys.path.insert(0, ".")  # the exported files alone: -I has left everything else of this project out
 
 
 def follow(module, job):
