@@ -144,7 +144,8 @@ def table(settings: list[Setting]) -> str:
     lines = [f"After {last:,} sampled rules, mean ± standard deviation over n searches:", ""]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     for name in ("found", "found_fresh"):
-        lines += ["", *compared(settings, name, last)]
+        if ratios := compared(settings, name, last):
+            lines += ["", *ratios]
     return "\n".join(lines)
 
 
@@ -152,6 +153,8 @@ def compared(settings: list[Setting], name: str, last: int) -> list[str]:
     """Return lines of Markdown: how many times as many of something each finds as its rivals."""
     found = {s.name: dict(zip(s.seeds, s.at(name, last), strict=True)) for s in settings}
     rivals = [rival for rival in RIVALS if rival in found]
+    if not rivals or len(settings) == 1:
+        return []
     lines = [
         f"{COLUMNS[name][0].capitalize()}, times the rival's [95 % interval over the same seeds]:",
         "",
