@@ -10,6 +10,7 @@ All three raise the same surrogate, the mean of ratio * advantage, so they read 
 Nothing to run here; search.py drives it. Read next: baselines.py, which asks and tells alike.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ class ControllerConfig(DistinctConfig):
     elite_coeff: float = setting(
         0.0, "weight of the mean log-probability of the best rules so far", low=0
     )
-    elite_size: int = setting(100, "how many distinct rules are the best so far", low=1)
+    elite_share: float = setting(
+        0.1, "share of the distinct rules scored so far that are the best", low=1e-6, high=1
+    )
     # UNSPECIFIED: the baseline's decay.
     baseline_decay: float = setting(0.95, "decay of the moving average of rewards", low=0, high=1)
     # UNSPECIFIED: the trust region's radius and the rest of TRPO's settings.
@@ -371,10 +374,12 @@ class Controller:
     def _elite(self) -> Batch:
         """Return the best distinct rules so far by their first scores, of equals the older.
 
-        At first that are all, good or not, which keeps the policy wide until there is a choice.
+        A share, so that the elite grows with the search: one of fixed size gets narrow, and with it
+        the policy.
         """
         ranked = sorted(self._scored.values(), key=lambda scored: -scored[0])
-        return Batch.join([row for _, row in ranked[: self.config.elite_size]])
+        size = math.ceil(self.config.elite_share * len(ranked))
+        return Batch.join([row for _, row in ranked[:size]])
 
     def _adam_steps(
         self, batch: Batch, advantages: Tensor, old_log_probs: Tensor, elite: Batch | None

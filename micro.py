@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from data import HERE, NUM_CLASSES, SAMPLE, load, prepare
-from dsl import BINARY, DROP, OPERANDS, UNARY, ParameterStep, Rule
+from dsl import BINARY, DROP, MAX_GROUPS, OPERANDS, UNARY, ParameterStep, Rule
 from table import NO_RATE, NONE, Scores
 
 RATES = tuple(10.0**exponent for exponent in range(-5, 2))
@@ -98,7 +98,7 @@ class Task(NamedTuple):
     images: list[Tensor]  # T batches [INPUTS, BATCH]
     targets: list[Tensor]  # their one-hot labels [NUM_CLASSES, BATCH]
     noise: Tensor  # standard normal [T, P]
-    uniform: Tensor  # [T, 2, P]; the first and second drop of a rule keep where it is at least p
+    uniform: Tensor  # [T, 2 * MAX_GROUPS, P]; a rule's n-th drop keeps where the n-th is at least p
 
 
 @lru_cache(maxsize=4)
@@ -111,12 +111,15 @@ def make_task(seed: int) -> Task:
     images, labels, *_ = pictures()
     order = torch.randperm(len(labels), generator=generator)[: steps * BATCH].split(BATCH)
     one_hot = torch.eye(NUM_CLASSES)
+    noise = torch.randn(steps, SIZE, generator=generator)
+    # Those of one group first: the table's rules need no more.
+    draws = [torch.rand(steps, 2 * n, SIZE, generator=generator) for n in (1, MAX_GROUPS - 1)]
     return Task(
         w,
         [images[:, batch].contiguous() for batch in order],
         [one_hot[:, labels[batch]] for batch in order],
-        torch.randn(steps, SIZE, generator=generator),
-        torch.rand(steps, 2, SIZE, generator=generator),
+        noise,
+        torch.cat(draws, 1),
     )
 
 
@@ -192,7 +195,7 @@ class Stack:
     """M models in training: `width` for each rule, next to each other.
 
     Args:
-        rules: depth-1 rules; fast if neighbours share tokens, right in any order.
+        rules: of equally many groups; fast if neighbours share tokens, right in any order.
         w: weights [M, P]; trained in place.
         lr: learning rates [M, 1].
         state: moving averages and step of a ParameterStep.
@@ -201,21 +204,26 @@ class Stack:
     def __init__(self, rules: list[Rule], w: Tensor, lr: Tensor, state: dict):
         self.rules, self.w, self.lr, self.state = rules, w, lr, state
         self.operands = {token for rule in rules for token in rule.operands}
-        width = len(w) // len(rules)
+        width, [self.depth] = len(w) // len(rules), {len(rule.groups) for rule in rules}
 
-        def argument(rule: Rule, side: int) -> tuple[str, str, int | None]:
-            operand, unary = rule.tokens[side], rule.tokens[2 + side]
-            return operand, unary, rule.draws.index((0, side)) if unary in DROP else None
+        def argument(rule: Rule, k: int, side: int) -> tuple[str, str, int | None]:
+            if (k, side) not in rule.live:  # nobody looks at it: anything will do
+                return rule.operands[0], "id", None
+            operand, unary = rule.groups[k][side], rule.groups[k][2 + side]
+            return operand, unary, rule.draws.index((k, side)) if unary in DROP else None
 
-        # What an update computes: (binary function, models, arguments of the left side, of the right).
+        # What a group computes: (binary function, models, arguments of the left side, of the right).
         self.plan = []
-        for binary, models in runs([rule.tokens[4] for rule in rules], width):
-            members = rules[models.start // width : models.stop // width]
-            sides = [
-                list(runs([argument(rule, side) for rule in members], width, models.start))
-                for side in range(1 if binary == "left" else 2)
-            ]
-            self.plan.append((binary, *sides, *[None] * (2 - len(sides))))
+        for k in range(self.depth):
+            pieces = []
+            for binary, models in runs([rule.groups[k][4] for rule in rules], width):
+                members = rules[models.start // width : models.stop // width]
+                sides = [
+                    list(runs([argument(rule, k, side) for rule in members], width, models.start))
+                    for side in range(1 if binary == "left" else 2)
+                ]
+                pieces.append((binary, *sides, *[None] * (2 - len(sides))))
+            self.plan.append(pieces)
 
     def train(self, task: Task, first: int, last: int) -> None:
         """Take the steps first ... last - 1 of a task."""
@@ -228,7 +236,8 @@ class Stack:
         group = {"betas": (0.9, 0.999, 0.999), "eps": 1e-8, "total_steps": SWEEP_STEPS + LONG_STEPS}
         step = StackStep(self.w, g, self.state, group, noise=noise)
         values = {token: OPERANDS[token].value(step) for token in self.operands}
-        keep = [{token: draw >= p for token, p in DROP.items()} for draw in uniform]
+        draws = uniform[: 2 * self.depth]
+        keep = [{token: draw >= p for token, p in DROP.items()} for draw in draws]
 
         def side(arguments: list | None) -> Tensor | None:
             if arguments is None:  # left does not look at it
@@ -239,8 +248,10 @@ class Stack:
                 pieces.append(UNARY[unary].value(values[operand][models], *masks))
             return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-        pieces = [BINARY[b].value(side(left), side(right), step.eps) for b, left, right in self.plan]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        for k, plan in enumerate(self.plan):
+            pieces = [BINARY[b].value(side(left), side(right), step.eps) for b, left, right in plan]
+            values[f"r{k + 1}"] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return values[f"r{self.depth}"]
 
     def select(self, models: Tensor) -> "Stack":
         """Return a stack of one model for each rule, as far trained as they are here."""
@@ -255,14 +266,17 @@ class Stack:
 
 
 def measure(rules: list[str], seed: int) -> Scores:
-    """Measure rules of depth 1: a sweep of the learning rate, then a long run at the best one.
+    """Measure rules: a sweep of the learning rate, then a long run at the best one.
 
+    Args:
+        rules: of equally many groups.
     Returns:
         Scores in the order of the rules.
     """
     parsed, task = [Rule.parse(rule) for rule in rules], make_task(seed)
     # Neighbours share operands, then the binary function, and what they share is computed in one go.
-    order = sorted(range(len(rules)), key=lambda i: [parsed[i].tokens[k] for k in (0, 1, 4, 2, 3)])
+    shared = lambda i: [[group[k] for k in (0, 1, 4, 2, 3)] for group in parsed[i].groups]  # noqa: E731
+    order = sorted(range(len(rules)), key=shared)
     chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
     parts = [_measure([parsed[i] for i in chunk], task) for chunk in chunks]
     back = np.argsort(order)

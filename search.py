@@ -103,7 +103,6 @@ LAPTOP = {
     "entropy_coeff": 0.05,
     "candidates": 16,
     "elite_coeff": 0.3,
-    "elite_size": 25,  # a twentieth of the samples
     "downsample": "stride",
     "filters": 16,
     "epoch_size": 1_000,

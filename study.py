@@ -1,6 +1,7 @@
 """Study: search algorithms on NOS-Bench, many seeds of each, without training anything.
 
     python study.py random-new reinforce-new                 # 30 seeds each, 2,000 rules
+    python study.py random-new --iterations 2 --seeds 8      # deeper, where there is no table: measured
     python study.py trpo-new --max-kl 0.1 --name farther --table-seeds 0      # try something
     python -m plots.study runs/study                         # the figure
 
@@ -12,7 +13,7 @@ Which of them is best must be chosen on other seeds than those it is reported on
 were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
 seeds 100 and up). A table seed is one draw of the evaluation noise, and a search finds the rules that
 this noise flatters.
-Read next: table.py for the scores, plots/study.py for the figure.
+Read next: oracle.py for the scores, plots/study.py for the figure.
 """
 
 import json
@@ -21,13 +22,13 @@ import sys
 from collections import Counter, deque
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from config import ConfigError, Parser, add_settings, resolve, setting
+from oracle import Lookup, Measured, make_oracle
 from pool import WorkerPool, usable_cores
 from progress import Progress
 from proposer import ProposerConfig, make_proposer, make_space
@@ -35,7 +36,6 @@ from results import RunError, read_lines
 from table import Table, check
 
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
-TOP = 0.01  # share of the space's distinct rules that count as top rules
 PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
 
 SPACE = {
@@ -47,7 +47,7 @@ SPACE = {
 }
 # All that is called new passes over known rules, with as many candidates; controllers have an elite.
 NEW = {"candidates": 16}
-ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3, "elite_size": 100}
+ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3}
 SETTINGS = {
     "random": {"algorithm": "random"},
     "random-new": {"algorithm": "random", **NEW},
@@ -75,22 +75,8 @@ class Config(ProposerConfig):
 # --- one search -----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def legal_rules(subset: str, constraints: tuple[str, ...]) -> np.ndarray:
-    """Return the numbers of the distinct rules in a space of depth 1, int64, ascending."""
-    space = make_space(ProposerConfig(iterations=1, subset=subset, constraints=constraints))
-    return np.unique([Table.load("micro").number(rule) for rule in space])
-
-
-def top_rules(config: ProposerConfig, scores: np.ndarray) -> frozenset[int]:
-    """Return the distinct rules of a config's space that are its best TOP by scores, float [classes]."""
-    numbers = legal_rules(config.subset, config.constraints)
-    best = np.argsort(-scores[numbers], kind="stable")[: round(TOP * len(numbers))]
-    return frozenset(numbers[best].tolist())
-
-
 def search(config: Config) -> dict:
-    """Search the table; return how the search stood at the checkpoints.
+    """Search, asking an oracle for the rewards; return how the search stood at the checkpoints.
 
     Returns:
         Lists, an element a checkpoint. By number of sampled rules: mean reward of the latest fifth
@@ -101,11 +87,8 @@ def search(config: Config) -> dict:
         draws (`entropy`, saturates at 7). By number of distinct rules: `found_by_distinct`, None where
         it has not seen so many.
     """
-    table = Table.load("micro")
-    rewards = table.accuracy[:, config.table_seed]
-    fresh = np.delete(table.accuracy, config.table_seed, axis=1).mean(1)
-    top, top_fresh = top_rules(config, rewards), top_rules(config, fresh)
-    proposer = make_proposer(config, make_space(config), identity=table.number)
+    oracle = make_oracle(config, config.table_seed)
+    proposer = make_proposer(config, make_space(config), identity=oracle.number)
     numbers: list[int] = []  # of the rules that were sampled
     in_flight: deque[list] = deque()
     line: dict[str, list] = {"checkpoints": []}
@@ -118,47 +101,48 @@ def search(config: Config) -> dict:
             in_flight.append(proposer.ask(size))
             asked += size
         rules = in_flight.popleft()
-        batch = [table.number(rule) for rule in rules]
-        proposer.tell(rules, rewards[batch].tolist())
+        batch = [oracle.number(rule) for rule in rules]
+        proposer.tell(rules, oracle.rewards(batch).tolist())
         numbers += batch
         if len(numbers) in CHECKPOINTS:
             line["checkpoints"].append(len(numbers))
-            said = standing(numbers, rewards, fresh, top)
-            said["found_fresh"] = len(top_fresh.intersection(numbers))
-            for name, value in said.items():
+            for name, value in standing(numbers, oracle).items():
                 line.setdefault(name, []).append(value)
-            line.setdefault("entropy", []).append(entropy(proposer, table))
+            line.setdefault("entropy", []).append(entropy(proposer, oracle))
     distinct = list(dict.fromkeys(numbers))
     line["found_by_distinct"] = [
-        len(top.intersection(distinct[:n])) if n <= len(distinct) else None for n in line["checkpoints"]
+        oracle.found(distinct[:n])[0] if n <= len(distinct) else None for n in line["checkpoints"]
     ]
     return line
 
 
-def standing(numbers: list[int], rewards: np.ndarray, fresh: np.ndarray, top: frozenset[int]) -> dict:
+def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:
     """Return what a search has reached, `numbers` being the distinct rule of each sample so far."""
-    distinct = np.array(list(dict.fromkeys(numbers)))
-    best = distinct[np.argsort(-rewards[distinct], kind="stable")]
+    distinct = list(dict.fromkeys(numbers))
+    rewards, fresh = oracle.rewards(distinct), oracle.fresh(distinct)
+    best = np.argsort(-rewards, kind="stable")
+    found, found_fresh = oracle.found(distinct)
     return {
-        "latest": float(rewards[numbers[-(len(numbers) // 5) :]].mean()),
+        "latest": float(oracle.rewards(numbers[-(len(numbers) // 5) :]).mean()),
         "best": float(rewards[best[0]]),
         "best_fresh": float(fresh[best[0]]),
         "top10_fresh": float(fresh[best[:10]].mean()),
-        "found": len(top.intersection(numbers)),
+        "found": found,
+        "found_fresh": found_fresh,
         "distinct": len(distinct),
         "distinct_100": len(set(numbers[-100:])) / 100,
     }
 
 
-def entropy(proposer, table: Table) -> float:
+def entropy(proposer, oracle: Lookup | Measured) -> float:
     """Return the entropy over distinct rules, in nats, of what a proposer would draw now.
 
     Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955),
     so never above ln(PROBES) + 1/2 = 7.4: uniform draws have 7.0 here, though their entropy is 10.
     """
-    probe = deepcopy(proposer, {id(table): table})  # whose draws leave no trace
+    probe = deepcopy(proposer, {id(oracle): oracle})  # whose draws leave no trace
     probe.config = replace(probe.config, candidates=1)
-    counts = Counter(table.number(rule) for rule in probe.ask(PROBES))
+    counts = Counter(oracle.number(rule) for rule in probe.ask(PROBES))
     shares = np.array(list(counts.values())) / PROBES
     return float(-(shares * np.log(shares)).sum() + (len(counts) - 1) / (2 * PROBES))
 
@@ -251,7 +235,8 @@ def main(argv: list[str] | None = None) -> int:
         for config in configs.values():
             if config.samples < CHECKPOINTS[0]:
                 raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
-            check("micro", make_space(config), config.table_seed)
+            if config.iterations == 1:  # others are measured
+                check("micro", make_space(config), config.table_seed)
         args.out.mkdir(parents=True, exist_ok=True)
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         with WorkerPool(args.workers, initializer=one_thread, preload=("study",)) as pool:

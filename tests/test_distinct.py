@@ -1,6 +1,7 @@
 """Passing over known rules: what is taken against a brute-force reading of the definition."""
 
 import itertools
+import math
 import random
 
 import pytest
@@ -89,7 +90,7 @@ def test_asking_stays_deterministic(kind):
 
 @pytest.mark.parametrize("kind", ["trpo", "ppo", "reinforce"])
 def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
-    controller = make(kind, elite_coeff=0.3, elite_size=4, controller_lr=1e-3)
+    controller = make(kind, elite_coeff=0.3, elite_share=0.15, controller_lr=1e-3)
     first: dict[str, tuple[float, Rule]] = {}
     rng = random.Random(1)
 
@@ -99,7 +100,8 @@ def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
         for rule, value in zip(rules, rewards, strict=True):
             first.setdefault(rule.fingerprint(), (value, rule))
         controller.tell(rules, rewards)
-        best = sorted(first.values(), key=lambda pair: -pair[0])[:4]
+        size = math.ceil(0.15 * len(first))
+        best = sorted(first.values(), key=lambda pair: -pair[0])[:size]
         choices = [SPACE.choices(position) for position in range(SPACE.length)]
         tokens = [[c.index(t) for c, t in zip(choices, rule.tokens, strict=True)] for _, rule in best]
         assert controller._elite().tokens.tolist() == tokens
@@ -119,7 +121,7 @@ def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
 
 
 def test_without_elite_nothing_changes():
-    plain, zero = make("trpo"), make("trpo", elite_size=3)
+    plain, zero = make("trpo"), make("trpo", elite_share=0.5)
     for _ in range(4):
         rules = plain.ask(5)
         assert rules == zero.ask(5)

@@ -30,6 +30,7 @@ LAYERS = [
     {"child", "controller", "baselines"},
     {"proposer", "table"},
     {"micro"},
+    {"oracle"},
     {"plots"},
     {"search", "compare", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
 ]

@@ -25,6 +25,12 @@ EXACT = [  # all operands but noise, all unary functions but drops, all binary f
     "v 1e-4w log clip1e-4 mul",
     "m 1e-3w exp id sub",
 ]
+DEEP = [  # computed operands on either side, unused groups, dead sides
+    "g m id id mul | r1 v id id div",
+    "adam g2 id exp div | g r1 sign neg sub",
+    "m 1e-2w clip1e-3 neg sub | adam rmsprop id id left",
+    "g v id log left | r1 r1 sign exp mul",
+]
 
 
 class Plain:
@@ -72,9 +78,9 @@ def train(stack: Stack, first: int, last: int, seed: int = 0) -> torch.Tensor:
     return stack.w
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_stack_equals_plain_networks(order):
-    rules, rates = EXACT[::order], [1e-3, 1e-1]
+@pytest.mark.parametrize("rules", [EXACT, EXACT[::-1], DEEP])
+def test_stack_equals_plain_networks(rules):
+    rates = [1e-3, 1e-1]
     w = train(stacked(rules, rates, 1), 0, STEPS, 1).view(len(rules), len(rates), SIZE)
     for i, rule in enumerate(rules):
         for j, lr in enumerate(rates):
@@ -101,12 +107,19 @@ def test_whole_protocol_equals_the_plain_one():
 
 
 @pytest.mark.parametrize(
-    "rule", ["m noise id drop0.3 add", "noise g drop0.5 drop0.5 sub", "g adam drop0.1 neg mul"]
+    "rule",
+    [
+        "m noise id drop0.3 add",
+        "noise g drop0.5 drop0.5 sub",
+        "g adam drop0.1 neg mul",
+        "g adam drop0.1 drop0.3 mul | r1 noise drop0.5 id sub",
+        "g v drop0.1 drop0.3 left | r1 noise id drop0.5 left",
+    ],
 )
 def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch):
     rule, task = Rule.parse(rule), make_task(0)
     stack, step = stacked([str(rule)], [0.1, 0.3]), {"step": 0}
-    draws = iter(range(2))
+    draws = iter(range(4))
     monkeypatch.setattr(dsl.torch, "rand", lambda *_, **__: task.uniform[0, next(draws)])
     g = torch.randn(2, SIZE, generator=torch.Generator().manual_seed(0))
     got = stack.update(g, task.noise[0], task.uniform[0])

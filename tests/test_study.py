@@ -13,6 +13,7 @@ import search
 import significance
 import study
 from dsl import Rule
+from oracle import top_rules
 from plots import study as figure
 from proposer import ProposerConfig
 from table import Table
@@ -28,26 +29,27 @@ def test_standing_is_what_counting_says():
     rewards = np.array([rng.choice([0.1, 0.2, 0.6, 0.7]) + k / 1e4 for k in range(40)])
     fresh = np.array([rng.random() for _ in rewards])
     numbers = [rng.randrange(40) for _ in range(100)]
-    top = frozenset(range(0, 40, 3))
-    said = study.standing(numbers, rewards, fresh, top)
+
+    class Known:
+        def rewards(self, some):
+            return rewards[some]
+
+        def fresh(self, some):
+            return fresh[some]
+
+        def found(self, some):
+            assert sorted(some) == sorted(set(numbers))
+            return 7, 8
+
+    said = study.standing(numbers, Known())
     ranked = sorted(set(numbers), key=lambda n: -rewards[n])
     assert said["latest"] == pytest.approx(sum(rewards[n] for n in numbers[80:]) / 20)
     assert said["best"] == max(rewards[n] for n in numbers)
     assert said["best_fresh"] == fresh[ranked[0]]
     assert said["top10_fresh"] == pytest.approx(sum(fresh[n] for n in ranked[:10]) / 10)
-    assert said["found"] == sum(n in top for n in set(numbers))
+    assert (said["found"], said["found_fresh"]) == (7, 8)
     assert said["distinct"] == len(set(numbers))
     assert said["distinct_100"] == len(set(numbers)) / 100
-
-
-def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space():
-    table = Table.load("micro")
-    scores = table.accuracy[:, 1]
-    top = study.top_rules(config(), scores)
-    legal = {table.number(rule) for rule in study.make_space(config())}
-    assert top <= legal and len(top) == round(0.01 * len(legal))
-    worst = min(scores[n] for n in top)
-    assert sum(scores[n] > worst for n in legal) < len(top)
 
 
 @pytest.mark.parametrize("k", [1, 7, 50])
@@ -87,11 +89,19 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
         assert line["latest"][place] == pytest.approx(rewards[n - n // 5 : n].mean())
         assert line["best"][place] == pytest.approx(rewards[:n].max())
         assert line["distinct"][place] == len(set(numbers[:n]))
-        assert line["found"][place] == len(
-            study.top_rules(ours, table.accuracy[:, 2]) & set(numbers[:n])
-        )
-        fresh = study.top_rules(ours, table.accuracy[:, :2].mean(1))
-        assert line["found_fresh"][place] == len(fresh & set(numbers[:n]))
+        for name, scores in (
+            ("found", table.accuracy[:, 2]),
+            ("found_fresh", table.accuracy[:, :2].mean(1)),
+        ):
+            top = set(top_rules(ours, scores).tolist())
+            assert line[name][place] == len(top & set(numbers[:n]))
+
+
+def test_a_deeper_search_is_scored_by_the_micro_child():
+    line = study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
+    assert line["checkpoints"] == [100] and line["distinct"] == [100]
+    assert 0 < line["latest"][0] <= line["best"][0] <= 1 and 0 < line["best_fresh"][0] <= 1
+    assert line == study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
 
 
 def test_batches_of_any_size_end_at_the_checkpoints():
