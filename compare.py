@@ -17,22 +17,15 @@ operands, not the images: the validation images that chose the rules judge them 
 do so for the first time. A training that diverged counts as accuracy 0.
 
 Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read
-next: significance.py for the statistics, plots/compare.py for the figure.
+next: trials.py for the loop, significance.py for the statistics.
 """
 
-import contextlib
 import itertools
-import shlex
 import signal
 import sys
 import textwrap
-import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from concurrent.futures import TimeoutError as NotDone
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,13 +34,12 @@ import torch
 
 import data
 import results
-from child import ChildConfig, evaluate_and_test, evaluate_rule, open_pictures, start_worker
+from child import ChildConfig, evaluate_and_test, evaluate_rule, open_pictures
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from dsl import Rule
-from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from progress import Progress
 from rules import HUMAN, NAMED_RULES, find
 from significance import holm, mean_interval, sign_flip_p, smallest_p
+from trials import Trials, add_flags, interrupt_once, launch
 
 FIRST_SEED = {"rerank": 1_000, "final": 2_000}  # far from those that people give to searches
 SIGNIFICANT = 0.05
@@ -220,66 +212,32 @@ def choose_finalists(found: list[Contestant], records: list[dict], count: int) -
 # --- training -------------------------------------------------------------------------------------
 
 
-class Comparison:
-    """Both stages on one run folder; what is in the records already is not trained again."""
+def run_to_end(plan: Plan, trials: Trials) -> list[Contestant]:
+    """Train both stages; return who was in the final one."""
+    seeds, found, humans = fresh_seeds(plan), plan.of("found"), plan.of("human")
+    # Humans have no part in the choice; they show how much an unselected score moves.
+    train("rerank", found + humans, seeds["rerank"], trials, evaluate_rule, plan.child, asdict)
+    field = choose_finalists(found, trials.records, plan.config.finalists)
+    chosen = {Rule.parse(one.rule).key() for one in field}
+    field += [one for one in plan.of("named") if Rule.parse(one.rule).key() not in chosen]
+    field += humans
 
-    def __init__(self, plan: Plan, executor: Executor, run: results.Run, progress: Progress):
-        self.plan, self.executor, self.run, self.progress = plan, executor, run, progress
-        self.recorded = results.read_lines(run.folder / "records.jsonl")
-        self.records: list[dict] = []
+    def measured(outcome: tuple) -> dict:
+        result, test_accuracy = outcome
+        return {**asdict(result), "test_accuracy": test_accuracy}
 
-    def run_to_end(self) -> list[Contestant]:
-        """Train all; return who was in the final stage."""
-        plan, seeds = self.plan, fresh_seeds(self.plan)
-        found, humans = plan.of("found"), plan.of("human")
-        # Humans have no part in the choice; they show how much an unselected score moves.
-        self.train("rerank", found + humans, seeds["rerank"], plan.child, evaluate_rule)
-        field = choose_finalists(found, self.records, plan.config.finalists)
-        chosen = {Rule.parse(one.rule).key() for one in field}
-        field += [one for one in plan.of("named") if Rule.parse(one.rule).key() not in chosen]
-        field += humans
-        self.train("final", field, seeds["final"], final_child(plan), evaluate_and_test)
-        return field
+    train("final", field, seeds["final"], trials, evaluate_and_test, final_child(plan), measured)
+    return field
 
-    def train(
-        self, stage: str, field: list[Contestant], seeds: list[int], child: ChildConfig, task: Callable
-    ) -> None:
-        """Train everybody in the field with every seed; write records in this order.
 
-        Raises:
-            RunError: the records are of another comparison, or a worker failed.
-        """
-        wanted = [(one, seed) for seed in seeds for one in field]
-        done = self.recorded[len(self.records) :][: len(wanted)]
-        for (one, seed), record in zip(wanted, done, strict=False):
-            if (record["stage"], record["rule"], record["seed"]) != (stage, one.rule, seed):
-                what = f"record {record['id']} is not '{one.rule}' with seed {seed}"
-                raise results.RunError(f"{self.run.folder}: {what}; this run cannot go on")
-        self.records += done
-        start_s, new = time.monotonic(), wanted[len(done) :]
-        futures = [self.executor.submit(task, one.rule, child, seed) for one, seed in new]
-        for count, ((one, seed), future) in enumerate(zip(new, futures, strict=True)):
-            left = (time.monotonic() - start_s) / count * (len(new) - count) if count else None
-            line = f"{stage}: {len(done) + count}/{len(wanted)} trainings"
-            line += "" if left is None else f"  {timedelta(seconds=round(left))} left"
-            try:
-                outcome = self.wait(future, f"{line}  {one.name}")
-            except (TaskError, WorkerDied) as error:
-                reason = str(error).strip().splitlines()[-1]
-                raise results.RunError(f"'{one.rule}' with seed {seed} failed: {reason}") from None
-            result, *test = outcome if stage == "final" else (outcome,)
-            tested = {"test_accuracy": test[0]} if test else {}
-            record = {"id": len(self.records), "stage": stage, "kind": one.kind, "name": one.name}
-            record |= {"rule": one.rule, "seed": seed, **asdict(result), **tested}
-            self.records.append(record)
-            self.run.append("records.jsonl", record)
-
-    def wait(self, future: Future, line: str):
-        """Return a future's result; show the line meanwhile."""
-        while True:
-            self.progress.update(line)
-            with contextlib.suppress(NotDone):
-                return future.result(1.0)
+def train(stage, field: list[Contestant], seeds: list[int], trials: Trials, task, child, measured):
+    """Train everybody in the field with every seed."""
+    jobs = [
+        {"stage": stage, "kind": one.kind, "name": one.name, "rule": one.rule, "seed": seed}
+        for seed in seeds
+        for one in field
+    ]
+    trials.do(stage, jobs, task, lambda job: (job["rule"], child, job["seed"]), measured)
 
 
 # --- what came out --------------------------------------------------------------------------------
@@ -405,11 +363,7 @@ def report(plan: Plan, rows: list[dict], records: list[dict]) -> str:
 def make_parser() -> Parser:
     parser = Parser(prog="compare.py", description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
-    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
-    parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="go on with a comparison; takes only --workers"
-    )
+    add_flags(parser)
     add_settings(parser, Config)
     return parser
 
@@ -420,20 +374,10 @@ def configure(args) -> Plan:
     Raises:
         ValueError: what is wrong and what is allowed.
     """
-    if args.workers is not None and args.workers < 1:
-        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
     if args.resume is not None:
-        given = {name for name, value in vars(args).items() if value not in (None, [])} - {
-            "resume",
-            "workers",
-        }
-        if given:
-            raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
         return read_plan(args.resume)
     if not args.runs:
         raise ConfigError("no RUN given; name run folders of search.py, or --resume a comparison")
-    if args.out is not None:
-        results.check_new(args.out)
     return make_plan(resolve(Config, args), args.runs)
 
 
@@ -445,70 +389,35 @@ def open_run(args, plan: Plan) -> results.Run:
     return results.Run.create(folder, to_dict(plan), results.environment(torch.get_num_threads()))
 
 
-def compare_to_end(plan: Plan, executor: Executor, run: results.Run) -> int:
-    """Run the comparison, say how it ended, and return the exit code."""
-    resume = shlex.join(["python", "compare.py", "--resume", str(run.folder)])
-    progress = Progress(run.folder / "log.txt")
-    try:
-        comparison = Comparison(plan, executor, run, progress)
-        progress.say(
-            f"{run.folder}: {len(plan.of('found'))} rules, then the best of them and the humans"
-        )
-        field = comparison.run_to_end()
-        rows = summarize(field, comparison.records)
-        text = report(plan, rows, comparison.records)
-        run.write_table("summary.csv", rows)
-        run.replace("summary.txt", text)
-        from plots import compare as figure  # late: workers import this file too
+def prepare(plan: Plan) -> None:
+    data.prepare(plan.child.dataset, Path(plan.child.data))
+    open_pictures(plan.child)
 
-        picture, _ = figure.draw(run.folder, run.folder / "compare.png")
-        run.finish()
-    except KeyboardInterrupt:
-        progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
-        return 130
-    except (results.RunError, OSError) as error:
-        kept = "What was finished is kept"
-        kept += "" if "this run cannot go on" in str(error) else f"; go on with: {resume}"
-        progress.say(f"compare.py: error: {error}. {kept}")
-        return 1
-    print(f"\n{text}")
-    print(f"{run.folder} holds the comparison, as text in summary.txt; its figure is {picture}")
+
+def compare_to_end(plan: Plan, trials: Trials) -> str:
+    """Run the comparison; return what to say at the end."""
+    run = trials.run
+    trials.progress.say(
+        f"{run.folder}: {len(plan.of('found'))} rules, then the best of them and the humans"
+    )
+    field = run_to_end(plan, trials)
+    rows = summarize(field, trials.records)
+    text = report(plan, rows, trials.records)
+    run.write_table("summary.csv", rows)
+    run.replace("summary.txt", text)
+    from plots import compare as figure  # late: workers import this file too
+
+    picture, _ = figure.draw(run.folder, run.folder / "compare.png")
     best = next(row for row in rows if row["kind"] == "found")
-    print(f"Next: python rules.py show '{best['rule']}' explains the best found rule")
-    return 0
+    return (
+        f"\n{text}\n{run.folder} holds the comparison, as text in summary.txt; its figure is {picture}\n"
+        f"Next: python rules.py show '{best['rule']}' explains the best found rule"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    with contextlib.ExitStack() as stack:
-        try:
-            plan = configure(args)
-            if args.resume is not None and results.read_meta(args.resume).get("end") is not None:
-                print(f"{args.resume} is already complete; its summary.txt says:\n")
-                print((args.resume / "summary.txt").read_text("utf-8"))
-                return 0
-            data.prepare(plan.child.dataset, Path(plan.child.data))
-            open_pictures(plan.child)
-            # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
-            preload = ("child", "torch._dynamo")
-            workers = args.workers or usable_cores()
-            executor = WorkerPool(workers, initializer=start_worker, preload=preload)
-            stack.callback(executor.stop)
-            run = stack.enter_context(open_run(args, plan))
-        except (ValueError, OSError) as error:
-            parser.error(str(error))
-        except KeyboardInterrupt:
-            print("interrupted before the comparison began", file=sys.stderr)
-            return 130
-        return compare_to_end(plan, executor, run)
-
-
-def interrupt_once(signum, frame):
-    """End cleanly on Ctrl-C; a second one must not break into that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, compare_to_end)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ from progress import Progress
 from proposer import MAX_SEED, ProposerConfig, fit, make_proposer, make_space
 from rules import HUMAN, NAMED_RULES
 from table import TIERS
+from trials import interrupt_once
 
 # What a rule's failure is recorded as, by the name of its exception (KilledWorker is Dask's). Any other
 # exception says that the workers cannot be reached, which is no rule's fault and ends the search.
@@ -589,12 +590,6 @@ def main(argv: list[str] | None = None) -> int:
             print("interrupted before the search began", file=sys.stderr)
             return 130
         return search_to_end(args, config, executor, run)
-
-
-def interrupt_once(signum, frame):
-    """End cleanly on Ctrl-C; a second one must not break into that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

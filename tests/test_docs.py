@@ -28,7 +28,7 @@ LAYERS = [
     {"export"},
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
-    {"proposer", "table"},
+    {"proposer", "table", "trials"},
     {"micro"},
     {"oracle"},
     {"plots"},
