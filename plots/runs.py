@@ -163,7 +163,12 @@ def read_groups(folders: list[Path]) -> list[Group]:
     for same, mine in zip(ranked, settings, strict=True):
         algorithm = mine.pop("algorithm")
         number = sum(group.algorithm == algorithm for group in groups) + 1
-        label = NAMES.get(algorithm, algorithm) + (f" {number}" if number > 1 else "")
+        label, some = NAMES.get(algorithm, algorithm), {other.get("candidates", 1) for other in settings}
+        label += ", no repeats" if mine.get("candidates", 1) > min(some) else ""
+        same_label = sum(
+            group.label.startswith(label) for group in groups if group.algorithm == algorithm
+        )
+        label += f" {same_label + 1}" if same_label else ""
         apart = [
             f"{name} {value}"
             for name, value in mine.items()

@@ -24,6 +24,7 @@ from compare import Config, Contestant, Plan
 from dsl import Rule
 from plots import compare as figure
 from rules import HUMAN, NAMED_RULES
+from searches import read_child
 from significance import holm, mean_interval, sign_flip_p
 
 ROOT = Path(__file__).parent.parent
@@ -394,4 +395,4 @@ def test_bad_input_is_one_line_and_exit_code_2(searched, compared, tmp_path, cap
 def test_settings_that_change_no_score_may_differ(searched, tmp_path):
     elsewhere = copy(searched, tmp_path / "elsewhere", data="pictures", screen=False, samples=99, seed=5)
     plan = compare.make_plan(Config(), [searched, elsewhere])
-    assert plan.child == replace(compare.read_child(searched)[0], screen=False)
+    assert plan.child == replace(read_child(searched)[0], screen=False)

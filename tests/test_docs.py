@@ -29,10 +29,10 @@ LAYERS = [
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"proposer", "table", "trials"},
-    {"micro"},
+    {"micro", "searches"},
     {"oracle"},
     {"plots"},
-    {"search", "compare", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
+    {"search", "compare", "rescore", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
 ]
 
 

@@ -1,0 +1,149 @@
+"""What are the best rules of each search worth on seeds that it never used?
+
+    python rescore.py RUN [RUN ...]                # the ten best of each, three fresh seeds
+    python rescore.py --resume runs/...            # go on after Ctrl-C or a crash
+    python -m plots.searches RUN ... FOLDER        # the figure and table that need it
+
+A search's best scores are flattered by the noise that selected them, and the more so the more rules it
+tried; so searches are compared by what their best rules score again. Rules that several searches
+share are trained once; the human optimizers come along. compare.py asks whether a rule beats those.
+Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt. Read next: trials.py.
+"""
+
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import data
+import results
+from child import ChildConfig, evaluate_rule, open_pictures
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from dsl import Rule
+from rules import HUMAN, NAMED_RULES
+from searches import read_searches
+from trials import Trials, add_flags, interrupt_once, launch
+
+FIRST_SEED = 3_000  # far from those that searches and compare.py use
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(10, "best distinct rules of each run", low=1)
+    seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
+
+
+class Plan(NamedTuple):
+    """All that determines what is trained; the best rules are kept, since runs may grow."""
+
+    config: Config
+    child: ChildConfig
+    seeds: list[int]
+    best: dict[str, list[tuple[str, float]]]  # run folder -> (rule, its reward in the search)
+
+    @property
+    def rules(self) -> list[str]:
+        """All rules to train, one a key, the human optimizers first."""
+        people = [NAMED_RULES[name].rule for name in HUMAN]
+        found = [rule for best in self.best.values() for rule, _ in best]
+        return list({Rule.parse(rule).key(): rule for rule in reversed(people + found)}.values())[::-1]
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no runs, or some that do not compare.
+    """
+    if args.resume is not None:
+        saved = results.read_config(args.resume)
+        if not {"best", "seeds", "child"} <= saved.keys():
+            raise results.RunError(f"{args.resume} is a run of another script than rescore.py")
+        best = {run: [tuple(pair) for pair in pairs] for run, pairs in saved["best"].items()}
+        child = from_dict(ChildConfig, saved["child"])
+        return Plan(Config(saved["top"], len(saved["seeds"])), child, saved["seeds"], best)
+    if not args.runs:
+        raise ConfigError("no RUN given; name run folders of search.py, or --resume a rescoring")
+    config = resolve(Config, args)
+    child, used, _, _ = read_searches(args.runs)
+    best = {
+        str(folder): [
+            (record["rule"], record["reward"])
+            for record in results.best_distinct(results.read_records(folder), config.top)
+        ]
+        for folder in args.runs
+    }
+    seeds = list(islice((seed for seed in count(FIRST_SEED) if seed not in used), config.seeds))
+    return Plan(config, child, seeds, best)
+
+
+def open_run(args, plan: Plan) -> results.Run:
+    if args.resume is not None:
+        return results.Run.reopen(args.resume)
+    folder = args.out or results.default_folder("rescore", f"top{plan.config.top}", plan.seeds[0])
+    saved = {"top": plan.config.top, "child": asdict(plan.child), "seeds": plan.seeds, "best": plan.best}
+    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+
+
+def prepare(plan: Plan) -> None:
+    data.prepare(plan.child.dataset, Path(plan.child.data))
+    open_pictures(plan.child)
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row for each run, and one for each human optimizer, whom nobody selected."""
+    scores: dict[str, list[float]] = {}
+    for record in records:
+        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
+    again = lambda rule: float(np.mean(scores[Rule.parse(rule).key()]))  # noqa: E731
+    rows = []
+    for run, best in plan.best.items():
+        fresh = [again(rule) for rule, _ in best]
+        row = {"what": run, "rules": len(best), "search": float(np.mean([x for _, x in best]))}
+        rows.append({**row, "fresh": float(np.mean(fresh)), "best_fresh": max(fresh)})
+    for name in HUMAN:
+        row = {"what": name, "rules": 1, "search": None}
+        rows.append({**row, "fresh": again(NAMED_RULES[name].rule), "best_fresh": None})
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
+    lines = [f"{'search':>8}{'fresh':>8}  {'rules':>5}  best rules of"]
+    for row in rows:
+        lines.append(
+            f"{number(row['search']):>8}{number(row['fresh']):>8}  {row['rules']:>5}  {row['what']}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def rescore(plan: Plan, trials: Trials) -> str:
+    jobs = [{"rule": rule, "seed": seed} for seed in plan.seeds for rule in plan.rules]
+    trials.progress.say(f"{trials.run.folder}: {len(plan.rules)} rules, {len(plan.seeds)} seeds")
+    trials.do(
+        "rescoring", jobs, evaluate_rule, lambda job: (job["rule"], plan.child, job["seed"]), asdict
+    )
+    rows = summarize(plan, trials.records)
+    trials.run.write_table("summary.csv", rows)
+    trials.run.replace("summary.txt", table(rows))
+    runs = " ".join([*plan.best, str(trials.run.folder)])
+    return f"\n{table(rows)}\n{trials.run.folder} holds them. Next: python -m plots.searches {runs}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="rescore.py", description=__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
+    add_flags(parser)
+    add_settings(parser, Config)
+    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, rescore)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

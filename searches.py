@@ -1,0 +1,56 @@
+"""What finished searches hold, for scripts that train their best rules again.
+
+Nothing to run here. Read next: compare.py and rescore.py.
+"""
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+import results
+from child import ChildConfig
+from config import ConfigError, from_dict
+
+
+def read_child(folder: Path) -> tuple[ChildConfig, int]:
+    """Return the child that a search scored its rules with, and its seed.
+
+    Raises:
+        RunError: the folder is no run of search.py.
+    """
+    saved = results.read_config(folder)
+    if not {"algorithm", "dataset", "child_seed"} <= saved.keys():
+        raise results.RunError(f"{folder} is a run of another script than search.py")
+    if saved.get("table", "none") != "none":
+        raise results.RunError(f"{folder} searched a table, so there is no network to train")
+    names = {field.name for field in fields(ChildConfig)} & saved.keys()
+    try:
+        child = from_dict(ChildConfig, {name: saved[name] for name in names})
+    except ConfigError as error:
+        raise results.RunError(f"{folder}: config.json: {error}") from None
+    return replace(child, screen=False), saved["child_seed"]  # these rules passed, or need not
+
+
+def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dict], dict[str, float]]:
+    """Return what runs share and hold: child, seeds, records, and mean rewards of human optimizers.
+
+    Raises:
+        RunError: a folder is no search; their children differ, so that rewards do not compare.
+    """
+    folders = list({folder.resolve(): folder for folder in folders}.values())
+    children = [read_child(folder) for folder in folders]
+    first = children[0][0]
+    for folder, (child, _) in zip(folders, children, strict=True):
+        for name, value in asdict(replace(child, data=first.data)).items():
+            if value != getattr(first, name):
+                what = f"differ in {name}, so their scores do not compare"
+                raise results.RunError(f"{folders[0]} and {folder} {what}")
+    records, rewards = [], {}
+    for folder in folders:
+        for record in results.read_records(folder):
+            records.append({**record, "source": f"{folder}#{record['id']}"})
+        for line in results.read_lines(folder / "baselines.jsonl"):
+            rewards.setdefault(line["name"], []).append(line["reward"])
+    seeds = sorted({seed for _, seed in children})
+    return first, seeds, records, {name: float(np.mean(many)) for name, many in rewards.items()}
