@@ -29,10 +29,20 @@ LAYERS = [
     {"data", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"proposer", "table", "trials"},
-    {"micro", "searches"},
+    {"micro", "searches", "tasks"},
     {"oracle"},
     {"plots"},
-    {"search", "compare", "rescore", "rosenbrock", "nosbench", "cifar_tier", "study", "bench"},
+    {
+        "search",
+        "compare",
+        "rescore",
+        "transfer",
+        "rosenbrock",
+        "nosbench",
+        "cifar_tier",
+        "study",
+        "bench",
+    },
 ]
 
 

@@ -1,0 +1,239 @@
+"""Other networks and tasks for the rules that a search found; the controller is not trained again.
+
+    wrn      a Wide ResNet 16-1 (Zagoruyko and Komodakis 2016) on CIFAR-10, all 45,000 training images
+    fashion  the search's ConvNet on Fashion-MNIST, all 55,000 training images
+    text     an LSTM that reads Python's own reference, character by character, and predicts the next
+
+Neural Optimizer Search, section 5. Each is a network, batches to train it with and a score: accuracy
+of a classifier, perplexity of a language model. `train` does it with one rule and one rate. No
+augmentation, decay or schedule: the rule alone moves the weights. Nothing to run here; read next:
+transfer.py.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pydoc_data.topics import topics
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from child import ChildConfig, ConvNet, flatten_parameters, open_pictures
+from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
+from dsl import RuleOptimizer
+
+BATCH = 100  # images
+SEQUENCE, SEQUENCES = 64, 20  # characters in a sequence, sequences in a batch
+CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
+EMBEDDING, HIDDEN = 32, 128  # of the language model
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """Batch norm, ReLU and a 3x3 convolution, twice, beside a shortcut."""
+
+    def __init__(self, channels: int, filters: int, stride: int):
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(filters)
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
+        self.shortcut = None
+        if (channels, stride) != (filters, 1):
+            self.shortcut = nn.Conv2d(channels, filters, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, channels, H, W] to [N, filters, H / stride, W / stride]."""
+        h = F.relu(self.norm1(x))
+        beside = x if self.shortcut is None else self.shortcut(h)
+        return beside + self.conv2(F.relu(self.norm2(self.conv1(h))))
+
+
+class WideResNet(nn.Module):
+    """WRN-depth-width: three groups of blocks, of which the second and third halve the maps."""
+
+    def __init__(self, depth: int = 16, width: int = 1):
+        super().__init__()
+        blocks, channels = [], 16
+        self.conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        for group, filters in enumerate((16 * width, 32 * width, 64 * width)):
+            for number in range((depth - 4) // 6):
+                blocks.append(Block(channels, filters, 2 if group and not number else 1))
+                channels = filters
+        self.blocks, self.norm = nn.Sequential(*blocks), nn.BatchNorm2d(channels)
+        self.head = nn.Linear(channels, NUM_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [N, 3, 32, 32] to logits [N, 10]."""
+        x = F.relu(self.norm(self.blocks(self.conv(x))))
+        return self.head(x.mean((2, 3)))
+
+
+class LanguageModel(nn.Module):
+    """A single-layer LSTM over characters, which begins each sequence afresh."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(len(CHARACTERS), EMBEDDING)
+        self.lstm = nn.LSTM(EMBEDDING, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, len(CHARACTERS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map characters, int64 [N, SEQUENCE], to logits of the next ones [N * SEQUENCE, V]."""
+        return self.head(self.lstm(self.embedding(x))[0].flatten(0, 1))
+
+
+# --- tasks ----------------------------------------------------------------------------------------
+
+
+class Images:
+    """A classifier and its pictures; `parts` names what it is scored on."""
+
+    batch_size = BATCH
+
+    def __init__(self, dataset: str, net: Callable[[], nn.Module], root: str, precision: str):
+        self.net, self.precision = net, precision
+        size = NUM_IMAGES[dataset][0] - NUM_VALIDATION
+        self.pictures = open_pictures(ChildConfig(dataset=dataset, data=root, epoch_size=size))
+        self.size = size
+
+    def batches(self, seed: int, epoch: int, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = np.random.default_rng([seed, epoch]).permutation(self.pictures.training)[:examples]
+        for start in range(0, len(order) - BATCH + 1, BATCH):
+            yield self.pictures.batch(order[start : start + BATCH])
+
+    def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+        test = name == "test"
+        chosen = np.arange(len(self.pictures.data.test_labels)) if test else self.pictures.validation
+        for indices in np.array_split(chosen, len(chosen) // 500):
+            yield self.pictures.batch(indices, test)
+
+    def logits(self, net: nn.Module, inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return net(inputs).float()
+
+    def score(self, net: nn.Module, name: str) -> float:
+        """Return the share of images of a part that are classified correctly."""
+        hits = [self.logits(net, images).argmax(1) == labels for images, labels in self.part(name)]
+        return float(torch.cat(hits).float().mean())
+
+
+class Text:
+    """A character-level language model and the reference that Python ships as `pydoc_data.topics`."""
+
+    batch_size = SEQUENCES
+
+    def __init__(self):
+        self.net = LanguageModel
+        number = {character: i for i, character in enumerate(CHARACTERS)}
+        text = [number[c] for name in sorted(topics) for c in topics[name] if c in number]
+        rows = torch.tensor(text[: len(text) // (SEQUENCE + 1) * (SEQUENCE + 1)]).view(-1, SEQUENCE + 1)
+        # Whole stretches are held out: the text repeats itself less than neighbouring lines do.
+        ends = [len(rows) * tenths // 10 for tenths in (8, 9)]
+        self.rows = dict(zip(("training", "validation", "test"), rows.tensor_split(ends), strict=True))
+        self.size = len(self.rows["training"])
+
+    def batches(self, seed: int, epoch: int, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = np.random.default_rng([seed, epoch]).permutation(self.size)[:examples]
+        for start in range(0, len(order) - SEQUENCES + 1, SEQUENCES):
+            rows = self.rows["training"][torch.from_numpy(order[start : start + SEQUENCES])]
+            yield rows[:, :-1], rows[:, 1:].flatten()
+
+    def logits(self, net: nn.Module, inputs: Tensor) -> Tensor:
+        return net(inputs)
+
+    def score(self, net: nn.Module, name: str) -> float:
+        """Return exp(mean cross-entropy) of the next character over a part."""
+        losses = [
+            F.cross_entropy(self.logits(net, rows[:, :-1]), rows[:, 1:].flatten(), reduction="none")
+            for rows in self.rows[name].split(200)
+        ]
+        return float(torch.cat(losses).mean().exp())
+
+
+DATASETS = {"wrn": "cifar10", "fashion": "fashion-mnist", "text": None}  # that each task needs
+METRICS = {"wrn": "accuracy", "fashion": "accuracy", "text": "perplexity"}
+BEST = {"accuracy": max, "perplexity": min}
+
+
+@lru_cache(maxsize=1)
+def make_task(name: str, root: str, precision: str) -> Images | Text:
+    """Return a task, opened once a process.
+
+    Args:
+        root: folder of the data sets.
+        precision: "float32" or "bfloat16", of the classifiers' products.
+    Raises:
+        DataError: its data set is missing or damaged.
+    """
+    if name == "text":
+        return Text()
+    nets = {"wrn": WideResNet, "fashion": lambda: ConvNet(IMAGE_SHAPE["fashion-mnist"], 32, "stride")}
+    return Images(DATASETS[name], nets[name], root, precision)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """What one training measured: plain numbers, None from where it diverged.
+
+    `curve` is the validation score after each epoch, `test` that of the test set where the validation
+    score was the best so far, and after the last epoch; nothing is chosen by it.
+    """
+
+    curve: list[float | None]
+    test: list[float | None]
+    cpu_s: float
+
+
+def train(
+    name: str, root: str, precision: str, rule: str, lr: float, seed: int, epochs: int, examples: int
+) -> Outcome:
+    """Train a task's network with one rule and one rate; a worker calls it.
+
+    Args:
+        name, root, precision: of the task, as `make_task` has them.
+        rule: its string.
+        seed: of weights, order and random operands.
+        examples: images, or sequences, in an epoch.
+    """
+    cpu_s, task, best = time.process_time(), make_task(name, root, precision), BEST[METRICS[name]]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = task.net()
+    if name != "text":
+        net = net.to(memory_format=torch.channels_last)
+    weights = flatten_parameters(net)
+    total_steps = epochs * (min(examples, task.size) // task.batch_size)
+    optimizer = RuleOptimizer([weights], rule, lr, seed=seed, total_steps=total_steps)
+    curve: list[float | None] = [None] * epochs
+    test: list[float | None] = [None] * epochs
+    for epoch in range(epochs):
+        if not train_epoch(task, net, weights, optimizer, task.batches(seed, epoch, examples)):
+            break
+        net.eval()
+        with torch.no_grad():
+            score = task.score(net, "validation")
+            if not math.isfinite(score):  # a perplexity may overflow before a weight does
+                break
+            curve[epoch] = score
+            if epoch == epochs - 1 or score == best(curve[: epoch + 1]):
+                test[epoch] = task.score(net, "test")
+    return Outcome(curve, test, time.process_time() - cpu_s)
+
+
+def train_epoch(task, net: nn.Module, weights: Tensor, optimizer: RuleOptimizer, batches) -> bool:
+    """Take a step on every batch; return False as soon as a weight is not finite."""
+    net.train()
+    for inputs, targets in batches:
+        weights.grad.zero_()
+        F.cross_entropy(task.logits(net, inputs), targets).backward()
+        optimizer.step()
+        if not weights.detach().sum().isfinite() and not weights.detach().isfinite().all():
+            return False
+    return True

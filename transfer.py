@@ -1,0 +1,234 @@
+"""Do found rules work on other networks and tasks? The controller is not trained again, section 5.
+
+    python transfer.py wrn --rules "m 1 clip1e-3 id left" powersign       # a Wide ResNet on CIFAR-10
+    python transfer.py text --rules powersign --seeds 3                   # a language model
+    python transfer.py --resume runs/...                                  # go on after Ctrl-C
+    python -m plots.transfer runs/...                                     # draw the figure again
+
+tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike:
+seven learning rates train for one short epoch, then the best one and its neighbours, a decade up and
+down, for all epochs. Validation scores choose the rate, and for "best" the epoch; the test set is
+looked at for what they chose. A training that diverged is the worst there can be. Writes a run folder:
+records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read next: trials.py.
+"""
+
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import data
+import results
+import tasks
+from child import resolve_precision
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from dsl import Rule, RuleError
+from rules import HUMAN, NAMED_RULES, find
+from trials import Trials, add_flags, interrupt_once, launch
+
+EXPONENTS = range(-5, 2)  # of the sweep's learning rates
+
+
+@dataclass(frozen=True)
+class Config:
+    rules: tuple[str, ...] = setting((), "rules to try, by name or string", words=True)
+    # DEVIATION: the paper trains its Wide ResNet for 300 epochs.
+    epochs: int = setting(10, "epochs of a training", low=1)
+    sweep_examples: int = setting(
+        10_000, "images, or sequences, in the sweep's one epoch; all if there are fewer", low=100
+    )
+    seeds: int = setting(1, "seeds of the trainings; the sweep has the first", low=1)
+    first_seed: int = setting(0, "the first of them", low=0, high=10**9)
+    data: str = setting("data", "folder that holds the data sets")
+
+
+class Plan(NamedTuple):
+    """All that determines the trainings."""
+
+    task: str
+    config: Config
+    precision: str
+    field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no task, or something that is no rule.
+    """
+    if args.resume is not None:
+        saved = results.read_config(args.resume)
+        if not {"task", "field", "precision"} <= saved.keys():
+            raise results.RunError(f"{args.resume} is a run of another script than transfer.py")
+        task, precision = saved.pop("task"), saved.pop("precision")
+        field = [tuple(pair) for pair in saved.pop("field")]
+        return Plan(task, from_dict(Config, saved), precision, field)
+    if args.task is None:
+        raise ConfigError(f"no TASK given; there are {', '.join(tasks.METRICS)}")
+    config, field = resolve(Config, args), {}
+    people = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
+    for text in config.rules:
+        try:
+            rule = find(text)
+        except RuleError as error:
+            raise ConfigError(f"--rules: {str(error).splitlines()[0]}") from None
+        if rule.key() not in people:
+            name = text.strip().lower()
+            field[rule.key()] = (name if name in NAMED_RULES else rule.infix(), str(rule))
+    field |= {key: (name, NAMED_RULES[name].rule) for key, name in people.items()}
+    return Plan(args.task, config, resolve_precision("auto"), list(field.values()))
+
+
+def open_run(args, plan: Plan) -> results.Run:
+    if args.resume is not None:
+        return results.Run.reopen(args.resume)
+    folder = args.out or results.default_folder("transfer", plan.task, plan.config.first_seed)
+    saved = {"task": plan.task, "precision": plan.precision, "field": plan.field}
+    return results.Run.create(
+        folder, saved | asdict(plan.config), results.environment(torch.get_num_threads())
+    )
+
+
+def prepare(plan: Plan) -> None:
+    if dataset := tasks.DATASETS[plan.task]:
+        data.prepare(dataset, Path(plan.config.data))
+    tasks.make_task(plan.task, plan.config.data, plan.precision)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def rank(plan: Plan, score: float | None) -> float:
+    """Return a score such that higher is better, minus infinity if there is none."""
+    higher = tasks.BEST[tasks.METRICS[plan.task]] is max
+    return -np.inf if score is None else score if higher else -score
+
+
+def rates_to_train(plan: Plan, sweep: list[dict]) -> list[float]:
+    """Return the best rate of a rule's sweep and its neighbours, a decade below and above.
+
+    Of equally good rates the smaller counts; they are powers of ten, some perhaps beyond the sweep's.
+    """
+    best = max(sweep, key=lambda record: (rank(plan, record["curve"][0]), -record["lr"]))
+    exponent = round(np.log10(best["lr"]))
+    return [10.0 ** (exponent + step) for step in (-1, 0, 1)]
+
+
+def run_to_end(plan: Plan, trials: Trials) -> None:
+    """Sweep the rates of all rules, then train them with the best ones."""
+    config = plan.config
+
+    def jobs(stage: str, rule: tuple[str, str], rates: list[float], seeds: range) -> list[dict]:
+        name, text = rule
+        job = {"stage": stage, "name": name, "rule": text}
+        return [{**job, "lr": lr, "seed": seed} for seed in seeds for lr in rates]
+
+    def do(stage: str, wanted: list[dict], epochs: int, examples: int) -> list[dict]:
+        def arguments(job: dict) -> tuple:
+            fixed = (plan.task, config.data, plan.precision)
+            return (*fixed, job["rule"], job["lr"], job["seed"], epochs, examples)
+
+        return trials.do(stage, wanted, tasks.train, arguments, tasks.Outcome._asdict)
+
+    first = range(config.first_seed, config.first_seed + 1)
+    rates = [10.0**exponent for exponent in EXPONENTS]
+    wanted = [job for rule in plan.field for job in jobs("sweep", rule, rates, first)]
+    sweep = do("sweep", wanted, 1, config.sweep_examples)
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    wanted = []
+    for rule in plan.field:
+        chosen = rates_to_train(plan, [record for record in sweep if record["rule"] == rule[1]])
+        wanted += jobs("train", rule, chosen, seeds)
+    do("train", wanted, config.epochs, 10**9)
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+
+def place_of_best(plan: Plan, curve: list[float | None]) -> int:
+    """Return the epoch, from 0, with the best validation score, of equals the first."""
+    return int(np.argmax([rank(plan, score) for score in curve]))
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row a rule, best final validation score first, as the paper's table has them.
+
+    Final: the rate whose mean validation score after the last epoch is best. Best: the rate whose mean
+    over seeds of the best epoch's is; test scores are those of the same weights.
+    """
+    rows = []
+    for name, rule in plan.field:
+        mine: dict[float, list[dict]] = {}
+        for record in records:
+            if (record["stage"], record["rule"]) == ("train", rule):
+                mine.setdefault(record["lr"], []).append(record)
+        row = {"name": name, "rule": rule, "human": name in HUMAN, "n": plan.config.seeds}
+        for column, epoch in (("final", lambda _: -1), ("best", lambda c: place_of_best(plan, c))):
+            looked = {
+                lr: [(r["curve"][epoch(r["curve"])], r["test"][epoch(r["curve"])]) for r in some]
+                for lr, some in mine.items()
+            }
+            mean = {lr: np.mean([rank(plan, v) for v, _ in some]) for lr, some in looked.items()}
+            lr = max(mean, key=lambda lr: (mean[lr], -lr))
+            survived = np.isfinite(mean[lr])
+            validation, test = np.array(looked[lr], dtype=float).T  # NaN where it diverged
+            row[f"{column}_lr"] = lr
+            row[f"{column}_validation"] = float(validation.mean()) if survived else None
+            row[f"{column}_test"] = float(test.mean()) if survived else None
+            spread = survived and len(test) > 1
+            row[f"{column}_test_sd"] = float(test.std(ddof=1)) if spread else None
+        rows.append(row)
+    return sorted(rows, key=lambda row: -rank(plan, row["final_validation"]))
+
+
+def table(plan: Plan, rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
+    lines = [["final val.", "test", "sd", "rate", "best val.", "test", "sd", "rate", "update"]]
+    for row in rows:
+        cells = []
+        for column in ("final", "best"):
+            cells += [number(row[f"{column}_{name}"]) for name in ("validation", "test", "test_sd")]
+            cells.append(f"{row[f'{column}_lr']:g}")
+        lines.append([*cells, row["name"].upper() if row["human"] else row["name"]])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    config, metric = plan.config, tasks.METRICS[plan.task]
+    note = f"{plan.task}: {metric}, {config.epochs} epochs, seeds: {config.seeds}; - is diverged, or no "
+    return "\n".join([*text, "", f"{note}spread of one seed."]) + "\n"
+
+
+def transfer(plan: Plan, trials: Trials) -> str:
+    run = trials.run
+    trials.progress.say(f"{run.folder}: {len(plan.field)} rules on {plan.task}")
+    run_to_end(plan, trials)
+    rows = summarize(plan, trials.records)
+    run.write_table("summary.csv", rows)
+    run.replace("summary.txt", table(plan, rows))
+    from plots import transfer as figure  # late: workers import this file too
+
+    picture, _ = figure.draw([run.folder], run.folder / "transfer.png")
+    return (
+        f"\n{table(plan, rows)}\n{run.folder} holds the trainings; the figure is {picture}\n"
+        f"Next: python rules.py show '{rows[0]['rule']}' explains the best rule"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="transfer.py", description=__doc__)
+    parser.add_argument(
+        "task", nargs="?", choices=tasks.METRICS, metavar="TASK", help="wrn, fashion, text"
+    )
+    add_flags(parser)
+    add_settings(parser, Config)
+    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, transfer)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())
