@@ -384,7 +384,8 @@ def costs(folder: Path) -> str:
     distinct = sum(record["cached_from"] is None for record in records)
     per = {"sampled": len(records), "distinct": distinct, "trained": ways.get("trained to the end", 0)}
     shares = ", ".join(f"{core_s / n:.2f} a {name} rule" for name, n in per.items() if n)
-    return "\n".join([*(f"{n:7,}  {way}" for way, n in ways.items()), f"core-seconds: {shares}"])
+    lines = [f"{n:7,}  {way}" for way, n in ways.items()]
+    return "\n".join(lines + [f"core-seconds: {shares}"] * (core_s > 0))  # a table's scores cost none
 
 
 def summary(folder: Path, most: int = 10) -> str:
@@ -538,7 +539,9 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
     progress = Progress(run.folder / "log.txt")
     try:
         search = Search(config, executor, run, progress)
-        settings = "  ".join(f"{name}={value}" for name, value in asdict(config).items())
+        child = asdict(child_config(config)).keys() - {"screen"}
+        unused = child if config.table != "none" else ()
+        settings = "  ".join(f"{name}={x}" for name, x in asdict(config).items() if name not in unused)
         progress.say(textwrap.fill(settings, 100))
         progress.say(f"{run.folder}: {workers}, {search.space.size():,} strings to choose from")
         search.run_to_end()
@@ -562,9 +565,8 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
     print(f"\n{costs(run.folder)}\n\n{summary(run.folder)}\n")
     print(f"{run.folder} holds the run; its learning curve is {picture}")
     best = results.best_distinct(results.read_lines(run.folder / "records.jsonl"), 1)
-    print(
-        "\n".join(f"Next: python rules.py show '{record['rule']}' explains the best" for record in best)
-    )
+    show = "rules.py show" if config.table == "none" else "nosbench.py show"
+    print("\n".join(f"Next: python {show} '{record['rule']}' explains the best" for record in best))
     return 0
 
 

@@ -764,10 +764,15 @@ def test_second_search_on_a_run_folder_is_refused(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("algorithm", ["trpo", "evolution"])
-def test_a_search_of_the_table_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, algorithm):
+def test_a_search_of_the_table_trains_nothing_and_is_resumed_to_the_same_history(
+    tmp_path, algorithm, capsys
+):
     flags = ["--preset", "table", "--algorithm", algorithm, "--samples", "60", "--candidates", "4"]
     flags += ["--elite-coeff", "0.3", "--elite-share", "0.2", "--lag", "3"]
     assert search.main([*flags, "--start-from", "adam", "--out", str(tmp_path / "whole")]) == 0
+    said = capsys.readouterr()
+    assert "core-seconds" not in said.out and "python nosbench.py show" in said.out
+    assert "algorithm=" in said.err and "epoch_size" not in said.err  # no child, no such setting
     records = results.read_records(tmp_path / "whole")
     table = Table.load("micro")
     assert records[0]["rule"] == str(find("adam"))
