@@ -318,6 +318,21 @@ def evaluate_and_test(rule: str, config: ChildConfig, seed: int) -> tuple[ChildR
     return result, best.accuracy(test=True) if result.status == "ok" else None
 
 
+def train_curve(
+    rule: str, lr: float, config: ChildConfig, seed: int, epochs: int
+) -> tuple[list[float | None], float]:
+    """Train with one rule and one rate; the horizon of a rule's decays stays `config.epochs`.
+
+    Returns:
+        Validation accuracy after each of the epochs, None from where it diverged; CPU seconds.
+    """
+    cpu_s, training = time.process_time(), Training(rule, lr, config, seed)
+    while len(training.curve) < epochs and training.epoch() is not None:
+        pass
+    lost = [None] * (epochs - len(training.curve))
+    return training.curve + lost, time.process_time() - cpu_s
+
+
 def start_worker() -> None:
     """Prepare a worker process: one thread each, or a hundred workers would fight for the cores."""
     torch.set_num_threads(1)

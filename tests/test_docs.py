@@ -32,17 +32,8 @@ LAYERS = [
     {"micro", "searches", "tasks"},
     {"oracle"},
     {"plots"},
-    {
-        "search",
-        "compare",
-        "rescore",
-        "transfer",
-        "rosenbrock",
-        "nosbench",
-        "cifar_tier",
-        "study",
-        "bench",
-    },
+    {"search", "compare", "rescore", "longrun", "transfer", "rosenbrock"}
+    | {"nosbench", "cifar_tier", "study", "bench"},
 ]
 
 

@@ -1,0 +1,198 @@
+"""Which of the rules that look best after 5 epochs last for 300? The paper's filter, section 5.
+
+    python longrun.py RUN [RUN ...]                     # the 24 best distinct rules of these searches
+    python longrun.py RUN --top 12 --epochs 100
+    python longrun.py --resume runs/...                 # go on after Ctrl-C or a crash
+    python -m plots.longrun runs/...                    # draw the figure again
+
+All rules train for a thirtieth of the epochs, the better half of them for a tenth, half of those for a
+third, and the rest to the end: successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp
+and Adam are never stopped. A rule's rate is the one that its search's sweep chose, people's likewise;
+the seed is one that no search used. Validation accuracy alone decides; what diverged is the worst. A
+training begins anew at each stage, with the same numbers, so a killed run loses little.
+Writes a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
+"""
+
+import math
+import signal
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+import data
+import results
+from child import ChildConfig, open_pictures, train_curve
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from dsl import Rule
+from rules import HUMAN, NAMED_RULES
+from searches import read_searches
+from trials import Trials, add_flags, interrupt_once, launch
+
+FIRST_SEED = 4_000  # far from those that searches and the other scripts use
+# UNSPECIFIED: when and how aggressively the paper stops rules that show less promise.
+STAGES = (30, 10, 3, 1)  # each stage's share of the epochs is one over this; half go on to the next
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(24, "best distinct rules to begin with", low=1)
+    epochs: int = setting(300, "epochs of the last stage", low=1)
+
+
+class Runner(NamedTuple):
+    """A rule in the race."""
+
+    kind: str  # found or human
+    name: str
+    rule: str
+    lr: float
+
+
+class Plan(NamedTuple):
+    """All that determines the trainings."""
+
+    config: Config
+    child: ChildConfig  # whose epochs are the last stage's: the horizon of a rule's decays
+    seed: int
+    runners: list[Runner]
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no runs, or some that do not compare.
+    """
+    if args.resume is not None:
+        saved = results.read_config(args.resume)
+        if not {"runners", "seed", "child"} <= saved.keys():
+            raise results.RunError(f"{args.resume} is a run of another script than longrun.py")
+        runners = [Runner(*runner) for runner in saved["runners"]]
+        config = Config(saved["top"], saved["epochs"])
+        return Plan(config, from_dict(ChildConfig, saved["child"]), saved["seed"], runners)
+    if not args.runs:
+        raise ConfigError("no RUN given; name run folders of search.py, or --resume one of longrun.py")
+    config = resolve(Config, args)
+    child, used, records, _ = read_searches(args.runs)
+    people = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
+    found = [
+        Runner("found", record["infix"], record["rule"], record["lr"])
+        for record in results.best_distinct(records)
+        if Rule.parse(record["rule"]).key() not in people
+    ][: config.top]
+    rates = {
+        line["name"]: line["lr"]
+        for folder in args.runs
+        for line in results.read_lines(folder / "baselines.jsonl")
+    }
+    if not found or any(rates.get(name) is None for name in HUMAN):
+        raise results.RunError(f"{args.runs[0]}: no rule, or not every human optimizer, has trained yet")
+    humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
+    seed = next(seed for seed in range(FIRST_SEED, 10**9) if seed not in used)
+    return Plan(config, replace(child, epochs=config.epochs), seed, found + humans)
+
+
+def open_run(args, plan: Plan) -> results.Run:
+    if args.resume is not None:
+        return results.Run.reopen(args.resume)
+    folder = args.out or results.default_folder("longrun", f"{plan.config.epochs}-epochs", plan.seed)
+    saved = {**asdict(plan.config), "child": asdict(plan.child), "seed": plan.seed}
+    saved["runners"] = plan.runners
+    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+
+
+def prepare(plan: Plan) -> None:
+    data.prepare(plan.child.dataset, Path(plan.child.data))
+    open_pictures(plan.child)
+
+
+def stage_epochs(epochs: int) -> list[int]:
+    """Return how many epochs each stage has, ascending, none twice: 10, 30, 100, 300 of 300."""
+    return sorted({max(1, epochs // share) for share in STAGES})
+
+
+def final_score(record: dict) -> float:
+    """Return the validation accuracy after a record's last epoch; -1 if it diverged."""
+    return -1.0 if record["curve"][-1] is None else record["curve"][-1]
+
+
+def run_to_end(plan: Plan, trials: Trials) -> None:
+    """Train stage by stage, each time the better half of the found rules and all human ones."""
+    found = [runner for runner in plan.runners if runner.kind == "found"]
+    humans = [runner for runner in plan.runners if runner.kind == "human"]
+    for epochs in stage_epochs(plan.config.epochs):
+        jobs = [
+            {"epochs": epochs, **runner._asdict(), "seed": plan.seed} for runner in [*found, *humans]
+        ]
+        records = trials.do(
+            f"{epochs} epochs",
+            jobs,
+            train_curve,
+            lambda job: (job["rule"], job["lr"], plan.child, job["seed"], job["epochs"]),
+            lambda outcome: {"curve": outcome[0], "cpu_s": outcome[1]},
+        )
+        order = sorted(range(len(found)), key=lambda i: -final_score(records[i]))
+        found = [found[i] for i in order[: math.ceil(len(found) / 2)]]
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row for each rule, longest training first, then best final validation accuracy."""
+    longest: dict[str, dict] = {}
+    for record in records:  # later stages come later
+        longest[record["rule"]] = record
+    first = stage_epochs(plan.config.epochs)[0]
+    rows = []
+    for record in longest.values():
+        scores = [score for score in record["curve"] if score is not None]
+        row = {"kind": record["kind"], "name": record["name"], "rule": record["rule"]}
+        row |= {"lr": record["lr"], "epochs": record["epochs"], "final": record["curve"][-1]}
+        row["best"] = max(scores, default=None)
+        early = record["curve"][first - 1] if len(record["curve"]) >= first else None
+        rows.append({**row, f"after_{first}": early})
+    return sorted(rows, key=lambda row: (-row["epochs"], -(row["final"] or -1.0)))
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
+    early = next(name for name in rows[0] if name.startswith("after_"))
+    epochs = early.removeprefix("after_")
+    lines = [f"{'epochs':>6}{'final':>8}{'best':>8}{f'at {epochs}':>8}{'rate':>8}  update"]
+    for row in rows:
+        numbers = "".join(f"{number(row[name]):>8}" for name in ("final", "best", early))
+        name = row["name"].upper() if row["kind"] == "human" else row["name"]
+        lines.append(f"{row['epochs']:>6}{numbers}{row['lr']:>8g}  {name}")
+    return "\n".join(lines) + "\n"
+
+
+def filter_rules(plan: Plan, trials: Trials) -> str:
+    run, stages = trials.run, ", ".join(map(str, stage_epochs(plan.config.epochs)))
+    trials.progress.say(f"{run.folder}: {len(plan.runners)} rules, stages of {stages} epochs")
+    run_to_end(plan, trials)
+    rows = summarize(plan, trials.records)
+    run.write_table("summary.csv", rows)
+    run.replace("summary.txt", table(rows))
+    from plots import longrun as figure  # late: workers import this file too
+
+    picture, _ = figure.draw([run.folder], run.folder / "longrun.png")
+    best = next(row for row in rows if row["kind"] == "found")
+    return (
+        f"\n{table(rows)}\n{run.folder} holds the trainings; the figure is {picture}\n"
+        f"Next: python transfer.py wrn --rules '{best['rule']}' tries the best on another network"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="longrun.py", description=__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
+    add_flags(parser)
+    add_settings(parser, Config)
+    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, filter_rules)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Figure: the long-run filter. Every rule's validation accuracy, as far as it was allowed to go.
+
+    python -m plots.longrun RUN [-o FILE]          # RUN is a folder of longrun.py, finished or not
+
+Found rules are solid and get brighter the longer they lasted, human optimizers dashed. Vertical lines
+are the stages' ends, where the worse half of the found rules was stopped. What to look for: lines that
+cross, which are rules whose early lead says nothing; one seed each, so a small difference is none.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from plots import style
+from plots.runs import command
+from plots.style import plt
+from results import RunError, read_config, read_lines
+
+
+def picture(config: dict, records: list[dict]) -> Figure:
+    """Draw the figure."""
+    longest = {}
+    for record in records:
+        longest[record["rule"]] = record
+    ends = sorted({record["epochs"] for record in records})
+    figure, axes = plt.subplots(figsize=(7.6, 5.0))
+    labels, lasting, finals = [], iter(style.FOUND * len(longest)), []
+    for record in sorted(longest.values(), key=lambda record: -record["epochs"]):
+        human, to_end = record["kind"] == "human", record["epochs"] == ends[-1]
+        color = style.HUMAN[record["name"]] if human else next(lasting) if to_end else "#B0B0B0"
+        curve = np.array(record["curve"], dtype=float)
+        look = {"ls": style.DASHED if human else "-", "lw": 1.6 if to_end else 0.9}
+        axes.plot(np.arange(1, len(curve) + 1), curve, color=color, gid=record["name"], **look)
+        if to_end:
+            name = style.HUMAN_NAMES[record["name"]] if human else record["name"]
+            labels.append((curve[-1], f"{name[:40]} {curve[-1]:.3f}", color))
+            finals.append(curve)
+    for end in ends[:-1]:
+        axes.axvline(end, color=style.FAINT, lw=0.8, ls=":")
+    good = np.concatenate(finals)
+    axes.set_ylim(np.nanquantile(good, 0.02) - 0.03, np.nanmax(good) + 0.01)
+    axes.set(xscale="log", xlabel="epochs", ylabel="validation accuracy")
+    axes.set_xticks(ends, map(str, ends))
+    axes.minorticks_off()
+    text = f"An epoch has {config['child']['epoch_size']:,} images. Rates are those of the searches' "
+    text += f"sweeps. One seed, {config['seed']}. Grey: stopped at a dotted line."
+    style.frame(figure, f"{len(longest)} rules, at most {config['epochs']} epochs", text)
+    style.label_right(axes, labels, 8)
+    return figure
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Draw the figure; return the files written.
+
+    Raises:
+        RunError: the folder is none of longrun.py, or has no records yet.
+    """
+    folder = folders[0]
+    config, records = read_config(folder), read_lines(folder / "records.jsonl")
+    if "runners" not in config:
+        raise RunError(f"{folder} is a run of another script than longrun.py")
+    if not records:
+        raise RunError(f"{folder} has no records yet")
+    return style.save(picture(config, records), output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command("longrun", __doc__, draw, argv, what="a run folder of longrun.py", nargs=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
