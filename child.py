@@ -24,6 +24,7 @@ from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION, Da
 from dsl import Rule, RuleOptimizer
 from screen import screen
 
+BETAS = (0.9, 0.999, 0.999)  # decays of the moving averages of g, g^2 and g^3
 CHANCE = 1.5 / NUM_CLASSES  # an accuracy below it is guessing, or hardly better
 
 
@@ -42,6 +43,10 @@ class ChildConfig:
     epoch_size: int = setting(10_000, "training images in an epoch, in sweep and long run", low=1)
     epochs: int = setting(5, "epochs at the best learning rate, the sweep's one included", low=1)
     batch_size: int = setting(100, "images in a minibatch", low=1)
+    horizon: float = setting(
+        1.0, "of the moving averages, times that of betas 0.9, 0.999, 0.999", low=0.1, high=1e6
+    )
+    eps: float = setting(1e-8, "delta, added to what is divided by", low=0)
     num_validation: int = setting(
         NUM_VALIDATION, "held-out images that give the reward", low=1, high=NUM_VALIDATION
     )
@@ -204,7 +209,10 @@ class Training:
         self.steps, self.step = config.epoch_size // config.batch_size, 0  # of an epoch; done of it
         total_steps = config.epochs * self.steps
         # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
-        self.optimizer = RuleOptimizer([self.weights], rule, lr, seed=seed, total_steps=total_steps)
+        betas = tuple(max(0.0, 1 - (1 - beta) / config.horizon) for beta in BETAS)
+        self.optimizer = RuleOptimizer(
+            [self.weights], rule, lr, betas, config.eps, seed, total_steps=total_steps
+        )
         self.curve: list[float | None] = []
         self.losses: list[float] = []  # of the minibatches, before each step
 

@@ -32,7 +32,7 @@ LAYERS = [
     {"micro", "searches", "tasks"},
     {"oracle"},
     {"plots"},
-    {"search", "compare", "rescore", "longrun", "transfer", "rosenbrock"}
+    {"search", "compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock"}
     | {"nosbench", "cifar_tier", "study", "bench"},
 ]
 

@@ -1,0 +1,195 @@
+"""Do found rules survive a change of the hyperparameters that they were searched with? Section 4.3.
+
+    python robustness.py RUN [RUN ...]              # the three best distinct rules of these searches
+    python robustness.py RUN --rules powersign      # and others
+    python robustness.py --resume runs/...          # go on after Ctrl-C or a crash
+    python -m plots.robustness runs/...             # draw the figure again
+
+The horizon of the moving averages, 1 / (1 - beta), delta and the batch size are changed, one at a time,
+by factors of 2 and 10 up and down. Each time the rule is scored as the search did, the sweep of the
+learning rate included, on seeds that no search used, and so are SGD, Momentum, RMSProp and Adam. An
+epoch keeps its images, so larger batches mean fewer steps. Writes a run folder: records.jsonl,
+summary.csv, summary.txt and the figure. Read next: trials.py.
+"""
+
+import signal
+import sys
+from dataclasses import asdict, dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import data
+import results
+from child import ChildConfig, evaluate_rule, open_pictures
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from dsl import Rule, RuleError
+from rules import HUMAN, NAMED_RULES, find
+from searches import read_searches
+from trials import Trials, add_flags, interrupt_once, launch
+
+FIRST_SEED = 5_000  # far from those that searches and the other scripts use
+FACTORS = (0.1, 0.5, 2, 10)
+CHANGED = ("horizon", "eps", "batch_size")
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(3, "best distinct rules of the searches", low=1)
+    seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
+    rules: tuple[str, ...] = setting((), "more rules, by name or string", words=True)
+
+
+class Plan(NamedTuple):
+    """All that determines the trainings."""
+
+    config: Config
+    child: ChildConfig
+    seeds: list[int]
+    field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no runs, some that do not compare, something that is no rule.
+    """
+    if args.resume is not None:
+        saved = results.read_config(args.resume)
+        if not {"robust", "seeds", "child"} <= saved.keys():
+            raise results.RunError(f"{args.resume} is a run of another script than robustness.py")
+        config = Config(saved["top"], len(saved["seeds"]))
+        field = [tuple(pair) for pair in saved["robust"]]
+        return Plan(config, from_dict(ChildConfig, saved["child"]), saved["seeds"], field)
+    if not args.runs:
+        raise ConfigError(
+            "no RUN given; name run folders of search.py, or --resume one of robustness.py"
+        )
+    config = resolve(Config, args)
+    child, used, records, _ = read_searches(args.runs)
+    if not 10 <= child.batch_size <= child.epoch_size // 10:
+        raise ConfigError(
+            f"{args.runs[0]} has batches of {child.batch_size}, which no factor of 10 fits"
+        )
+    people = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
+    field: dict[str, tuple[str, str]] = {}
+    for record in results.best_distinct(records):
+        if len(field) < config.top and (key := Rule.parse(record["rule"]).key()) not in people:
+            field[key] = record["infix"], record["rule"]
+    for text in config.rules:
+        try:
+            rule = find(text)
+        except RuleError as error:
+            raise ConfigError(f"--rules: {str(error).splitlines()[0]}") from None
+        if rule.key() not in people:
+            name = text.strip().lower()
+            field[rule.key()] = name if name in NAMED_RULES else rule.infix(), str(rule)
+    field |= {key: (name, NAMED_RULES[name].rule) for key, name in people.items()}
+    seeds = list(islice((seed for seed in count(FIRST_SEED) if seed not in used), config.seeds))
+    return Plan(config, child, seeds, list(field.values()))
+
+
+def open_run(args, plan: Plan) -> results.Run:
+    if args.resume is not None:
+        return results.Run.reopen(args.resume)
+    folder = args.out or results.default_folder("robustness", f"top{plan.config.top}", plan.seeds[0])
+    saved = {"top": plan.config.top, "child": asdict(plan.child), "seeds": plan.seeds}
+    saved["robust"] = plan.field
+    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+
+
+def prepare(plan: Plan) -> None:
+    data.prepare(plan.child.dataset, Path(plan.child.data))
+    open_pictures(plan.child)
+
+
+def changed(child: ChildConfig, what: str | None, factor: float) -> ChildConfig:
+    """Return a child of which one setting is multiplied by a factor; as it is if `what` is None."""
+    if what is None:
+        return child
+    value = getattr(child, what) * factor
+    return replace(child, **{what: round(value) if what == "batch_size" else value})
+
+
+def run_to_end(plan: Plan, trials: Trials) -> None:
+    """Score everybody, first unchanged, then with each change."""
+    variants = [(None, 1.0), *((what, factor) for what in CHANGED for factor in FACTORS)]
+    jobs = [
+        {"what": what, "factor": factor, "name": name, "rule": rule, "seed": seed}
+        for what, factor in variants
+        for name, rule in plan.field
+        for seed in plan.seeds
+    ]
+    trials.do(
+        "changes",
+        jobs,
+        evaluate_rule,
+        lambda job: (job["rule"], changed(plan.child, job["what"], job["factor"]), job["seed"]),
+        asdict,
+    )
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row a rule: its mean unchanged, and each change's difference, by seed, from that."""
+    scores: dict[tuple, dict[int, float]] = {}
+    for record in records:
+        key = record["rule"], record["what"], record["factor"]
+        scores.setdefault(key, {})[record["seed"]] = record["accuracy"] or 0.0
+    rows = []
+    for name, rule in plan.field:
+        before = scores[rule, None, 1.0]
+        row = {"name": name, "rule": rule, "human": name in HUMAN, "n": len(before)}
+        row["unchanged"] = float(np.mean(list(before.values())))
+        for what in CHANGED:
+            for factor in FACTORS:
+                after = scores[rule, what, factor]
+                row[f"{what} x {factor:g}"] = float(np.mean([after[s] - before[s] for s in before]))
+        rows.append(row)
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    columns = [f"{what} x {factor:g}" for what in CHANGED for factor in FACTORS]
+    lines = [" " * 9 + "".join(f"{what:^32}" for what in CHANGED)]
+    lines.append(f"{'as it is':>9}" + "".join(f"{f'x {f:g}':>8}" for _ in CHANGED for f in FACTORS))
+    for row in rows:
+        name = row["name"].upper() if row["human"] else row["name"]
+        numbers = "".join(f"{row[column]:>+8.3f}" for column in columns)
+        lines.append(f"{row['unchanged']:>9.4f}{numbers}  {name}")
+    return (
+        "\n".join([*lines, f"Mean over {rows[0]['n']} seeds; changes are differences, by seed."]) + "\n"
+    )
+
+
+def perturb(plan: Plan, trials: Trials) -> str:
+    run = trials.run
+    trials.progress.say(f"{run.folder}: {len(plan.field)} rules, 12 changes, {len(plan.seeds)} seeds")
+    run_to_end(plan, trials)
+    rows = summarize(plan, trials.records)
+    run.write_table("summary.csv", rows)
+    run.replace("summary.txt", table(rows))
+    from plots import robustness as figure  # late: workers import this file too
+
+    picture, _ = figure.draw([run.folder], run.folder / "robustness.png")
+    return (
+        f"\n{table(rows)}\n{run.folder} holds the trainings; the figure is {picture}\n"
+        f"Next: python rules.py show '{rows[0]['rule']}' explains the first rule"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="robustness.py", description=__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
+    add_flags(parser)
+    add_settings(parser, Config)
+    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, perturb)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())
