@@ -1,0 +1,83 @@
+"""Fill in RESULTS.md: each table in it is what a program prints from the records of published runs.
+
+    python reproduce.py             # run every command again, rewrite its table and its figure
+    python reproduce.py --check     # only say whether a table has changed; exit code 1 if so
+
+A table stands between `<!-- run: COMMAND -->` and `<!-- end -->`; what COMMAND prints, its "Wrote" line
+left out, takes the place of what stood there. Minutes in all, and nothing is trained. The commands that
+made the records, which take days, stand beside the tables. Read next: RESULTS.md.
+"""
+
+import difflib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from config import Parser
+from progress import Progress
+
+ROOT = Path(__file__).parent
+RESULTS = ROOT / "RESULTS.md"
+BLOCK = re.compile(r"(?<=<!-- run: )(?P<command>[^\n]+)( -->\n)(?P<table>.*?)(?=<!-- end -->)", re.S)
+
+
+class CommandError(ValueError):
+    """A command of RESULTS.md failed."""
+
+
+def output(command: str) -> str:
+    """Return what a command prints, without trailing blanks and its "Wrote" line.
+
+    Raises:
+        CommandError: it failed.
+    """
+    words = shlex.split(command)
+    if words[0] != "python":
+        raise CommandError(f"'{command}' does not begin with python")
+    done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip()).split("\n")[-1]
+        raise CommandError(f"'{command}' failed: {reason}")
+    lines = [line.rstrip() for line in done.stdout.splitlines() if not line.startswith("Wrote ")]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def fill(text: str, progress: Progress) -> str:
+    """Return a document with all its tables printed anew."""
+    number, count = 0, len(BLOCK.findall(text))
+
+    def renew(block: re.Match) -> str:
+        nonlocal number
+        number += 1
+        progress.update(f"{number} of {count}: {block['command']}")
+        printed = output(block["command"])
+        # Markdown as it is; what is aligned by blanks must keep its letters equally wide.
+        shown = printed if "| --- |" in printed else f"```text\n{printed}```\n"
+        return f"{block['command']} -->\n{shown}"
+
+    return BLOCK.sub(renew, text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="reproduce.py", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, say what would change")
+    args = parser.parse_args(argv)
+    progress, before = Progress(), RESULTS.read_text("utf-8")
+    try:
+        after = fill(before, progress)
+    except (CommandError, OSError) as error:
+        parser.error(str(error))
+    progress.say()
+    if args.check:
+        changes = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
+        print("\n".join(changes) or f"{RESULTS.name} says what the records say")
+        return 1 if changes else 0
+    RESULTS.write_text(after, "utf-8")
+    print(f"{RESULTS} is up to date. Next: git diff shows what has changed, figures included")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
