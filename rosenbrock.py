@@ -7,11 +7,12 @@ paper (recalled), the found rule beat Adam, RMSProp and SGD and came close to Mo
 
     python rosenbrock.py                                           # about 20 s
     python rosenbrock.py --rule addsign --rule "g m id id add"     # other rules than the default ones
+    python rosenbrock.py --found RUN --starts 10                   # a search's hall of fame, ten starts
     python -m plots.rosenbrock runs/FOLDER                         # draw the figure again
 
-Writes a run folder: records.jsonl (a line a run), paths.jsonl (a line a winner), log.txt and the
-figure. Who wins here, from one start, says little about networks. Read next: child.py, which trains
-one with a rule.
+Writes a run folder: records.jsonl (a line a run), paths.jsonl (a line a winner, from the first start),
+order.csv if there are several starts, log.txt and the figure. Who wins here says little about
+networks. Read next: child.py, which trains one with a rule.
 """
 
 import dataclasses
@@ -50,6 +51,9 @@ class Config:
     )
     start_x: float = setting(-1.2, "x of the start", low=-100, high=100)
     start_y: float = setting(1.0, "y of the start", low=-100, high=100)
+    starts: int = setting(
+        1, "starts; all but the first are drawn from the plane around", low=1, high=1000
+    )
     adam_eps: tuple[float, ...] = setting(
         (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
         "values of eps that Adam is tuned over",
@@ -157,20 +161,80 @@ def thin(path: np.ndarray) -> dict[str, list]:
 
 def race(config: Config, entries: list[Contestant], run: results.Run, progress: Progress) -> list[dict]:
     """Run every contestant at every rate, write records and the winners' paths, return the records."""
-    records, paths, total = [], [], len(entries) * len(config.rates)
-    for entry in entries:
-        for lr in config.rates:
-            progress.update(f"run {len(records) + 1} of {total}: {entry.name}, rate {lr:g}")
-            w = torch.tensor((config.start_x, config.start_y), dtype=torch.float64, requires_grad=True)
-            optimizer = entry.make([w], lr=lr)
-            paths.append(descend(optimizer, w, config.iterations))
-            who = {"id": len(records), "name": entry.name, "rule": entry.rule, "lr": lr}
-            records.append({**who, "eps": optimizer.defaults.get("eps"), **measure(paths[-1])})
-            run.append("records.jsonl", records[-1])
-    for runs in by_name(records).values():
+    records, paths, total = [], [], config.starts * len(entries) * len(config.rates)
+    for number, start in enumerate(starting_points(config)):
+        for entry in entries:
+            for lr in config.rates:
+                progress.update(f"run {len(records) + 1} of {total}: {entry.name}, rate {lr:g}")
+                w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+                optimizer = entry.make([w], lr=lr)
+                path = descend(optimizer, w, config.iterations)
+                paths += [path] if number == 0 else []
+                who = {"id": len(records), "start": number, "start_x": start[0], "start_y": start[1]}
+                who |= {"name": entry.name, "rule": entry.rule, "lr": lr}
+                records.append({**who, "eps": optimizer.defaults.get("eps"), **measure(path)})
+                run.append("records.jsonl", records[-1])
+    for runs in by_name(records[: len(paths)]).values():
         if winner := best(runs):
             run.append("paths.jsonl", {**winner, **thin(paths[winner["id"]])})
     return records
+
+
+def starting_points(config: Config) -> list[tuple[float, float]]:
+    """Return the starts: the configured one, then uniform draws from [-2, 2] x [-1, 3]."""
+    drawn = np.random.default_rng(config.seed).uniform((-2, -1), (2, 3), size=(config.starts - 1, 2))
+    return [(config.start_x, config.start_y), *map(tuple, drawn.tolist())]
+
+
+def order(records: list[dict]) -> list[dict]:
+    """Return a row an optimizer, best mean rank first: from each start its best run counts.
+
+    Equal values share the mean of their ranks; those that diverged at every rate come last. `wins` are
+    the starts from which none is better, `solved` those from which its final value is below 1e-4.
+    """
+    names, values = list(by_name(records)), []  # values: [starts, optimizers]
+    for start in sorted({record["start"] for record in records}):
+        groups = by_name([record for record in records if record["start"] == start])
+        winners = [best(runs) for runs in groups.values()]
+        values.append([math.inf if winner is None else winner["final_value"] for winner in winners])
+    final = np.array(values)
+    below = (final[:, None, :] < final[:, :, None]).sum(2)  # how many are better
+    equal = (final[:, None, :] == final[:, :, None]).sum(2)
+    ranks = below + (equal + 1) / 2
+    rows = [
+        {
+            "name": name,
+            "mean_rank": float(ranks[:, i].mean()),
+            "wins": int((below[:, i] == 0).sum()),
+            "solved": int((final[:, i] < 1e-4).sum()),
+            "median_value": float(np.median(final[:, i])),
+        }
+        for i, name in enumerate(names)
+    ]
+    return sorted(rows, key=lambda row: row["mean_rank"])
+
+
+def order_table(rows: list[dict], starts: int) -> str:
+    """Return the order as text."""
+    lines = [f"{'mean rank':>9}{'wins':>6}{'solved':>8}{'median f':>10}  optimizer, of {len(rows)}"]
+    for row in rows:
+        numbers = (
+            f"{row['mean_rank']:>9.1f}{row['wins']:>6}{row['solved']:>8}{row['median_value']:>10.1e}"
+        )
+        lines.append(f"{numbers}  {row['name']}")
+    return "\n".join([f"Order over {starts} starts; solved: f below 1e-4 at the end.", "", *lines])
+
+
+def found_rules(folder: Path) -> list[str]:
+    """Return the rules of a search's hall of fame.
+
+    Raises:
+        RunError: it has none.
+    """
+    rules = [record["rule"] for record in results.best_distinct(results.read_records(folder), 100)]
+    if not rules:
+        raise results.RunError(f"{folder} is no run of search.py, or none of its rules has trained yet")
+    return rules
 
 
 def by_name(records: list[dict]) -> dict[str, list[dict]]:
@@ -217,12 +281,15 @@ def main(argv: list[str] | None = None) -> int:
     add_settings(parser, Config)
     rule_help = f"a rule to race, a name or a string; repeat for more (default: {', '.join(RULES)})"
     parser.add_argument("--rule", action="append", metavar="RULE", help=rule_help)
+    found_help = "a run of search.py, whose hall of fame is raced; repeat for more"
+    parser.add_argument("--found", action="append", type=Path, metavar="RUN", help=found_help)
     out_help = "run folder to make (default: runs/DATE-rosenbrock-valley-sSEED)"
     parser.add_argument("--out", type=Path, metavar="DIR", help=out_help)
     args = parser.parse_args(argv)
     try:
         config = resolve(Config, args)
-        entries = contestants(config, args.rule or RULES)
+        chosen = (args.rule or []) + [rule for run in args.found or [] for rule in found_rules(run)]
+        entries = contestants(config, chosen or RULES)
         rules = {entry.name: entry.rule for entry in entries if entry.rule}
         folder = args.out or results.default_folder("rosenbrock", "valley", config.seed)
         settings = {**dataclasses.asdict(config), "rules": rules}
@@ -235,8 +302,13 @@ def main(argv: list[str] | None = None) -> int:
     with run:
         progress = Progress(folder / "log.txt", stream=sys.stdout)
         records = race(config, entries, run, progress)
-        progress.say(table(config, records) + "\n")
-        if not args.rule:
+        first = [record for record in records if record["start"] == 0]
+        progress.say(table(config, first) + "\n")
+        if config.starts > 1:
+            rows = order(records)
+            run.write_table("order.csv", rows)
+            progress.say(order_table(rows, config.starts) + "\n")
+        if not chosen:
             progress.say(PICKED)
         if any(parsed.draws or "noise" in str(parsed) for parsed in map(Rule.parse, rules.values())):
             progress.say(f"Rules with drop or noise are random; here with seed {config.seed}.")

@@ -11,6 +11,7 @@ import torch
 import plots.rosenbrock as figure
 import results
 import rosenbrock
+import search
 from rosenbrock import (
     PICKED,
     RULES,
@@ -294,3 +295,63 @@ def test_figure_of_no_run_is_one_message_and_exit_code_2(tmp_path, capsys):
         figure.main([str(tmp_path)])
     assert stop.value.code == 2 and capsys.readouterr().err.count("error:") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# --- many starts, a search's rules ----------------------------------------------------------------
+
+
+def test_order_is_the_mean_rank_over_starts():
+    values = [  # a row a start, the best of two rates each
+        {"a": 1.0, "b": 2.0, "c": None},
+        {"a": 5e-5, "b": 5e-5, "c": 3.0},
+        {"a": 9.0, "b": 1.0, "c": 2.0},
+    ]
+    records = [
+        record(value if value is not None else math.inf, lr, "ok" if value is not None else "diverged",
+               name=name, start=start)
+        for start, row in enumerate(values)
+        for name, value in row.items()
+        for lr, value in ((0.1, value), (1.0, None if value is None else value + 7))
+    ]  # fmt: skip
+    rows = rosenbrock.order(records)
+    assert [row["name"] for row in rows] == ["b", "a", "c"]
+    assert [row["mean_rank"] for row in rows] == pytest.approx([4.5 / 3, 5.5 / 3, 8 / 3])
+    assert [row["wins"] for row in rows] == [2, 2, 0] and [row["solved"] for row in rows] == [1, 1, 0]
+    assert rows[2]["median_value"] == 3.0
+    lines = rosenbrock.order_table(rows, 3).splitlines()
+    assert lines[-3].split() == ["1.5", "2", "1", "1.0e+00", "b"]
+
+
+def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
+
+    flags = [
+        "--preset",
+        "table",
+        "--algorithm",
+        "random",
+        "--samples",
+        "8",
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    assert search.main(flags) == 0
+    flags = [*SMALL, "--found", str(tmp_path / "s"), "--starts", "3", "--rule", "addsign"]
+    assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    records = results.read_lines(tmp_path / "run" / "records.jsonl")
+    rules = {record["rule"] for record in records if record["rule"]}
+    found = {record["rule"] for record in results.best_distinct(results.read_records(tmp_path / "s"))}
+    assert rules == found | {NAMED_RULES["addsign"].rule}
+    starts = {(record["start_x"], record["start_y"]) for record in records}
+    assert len(starts) == 3 and START in starts
+    assert all(-2 <= x <= 2 and -1 <= y <= 3 for x, y in starts)
+    assert len(records) % 3 == 0 and (tmp_path / "run" / "order.csv").exists()
+    paths = results.read_lines(tmp_path / "run" / "paths.jsonl")
+    assert {path["start"] for path in paths} == {0}
+    assert "Order over 3 starts" in capsys.readouterr().out
+
+
+def test_a_folder_without_rules_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        rosenbrock.main(["--found", str(tmp_path), "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
