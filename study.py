@@ -61,7 +61,7 @@ SETTINGS = {
     "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
     "trpo-paper": {"algorithm": "trpo"},
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
-    "trpo-new": {"algorithm": "trpo", "max_kl": 0.03, **ELITE},
+    "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
 }
 
 
