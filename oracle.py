@@ -41,7 +41,7 @@ class Lookup:
 
     def __init__(self, config: ProposerConfig, seed: int):
         table = Table.load("micro")
-        self.number = table.number
+        self.number = self.identity = table.number
         self._rewards, self._fresh = table.accuracy[:, seed], np.delete(table.accuracy, seed, 1).mean(1)
         self._top, self._top_fresh = top_rules(config, self._rewards), top_rules(config, self._fresh)
 
@@ -59,7 +59,12 @@ class Lookup:
 
 
 class Measured:
-    """Scores measured when they are asked for, each once; rules are numbered by their fingerprint."""
+    """Scores measured when they are asked for, each rule once; one fingerprint is one rule.
+
+    So as in the table, the first spelling that was numbered is measured for all that act alike.
+    """
+
+    identity = staticmethod(Rule.fingerprint)  # tells rules apart without numbering them
 
     def __init__(self, config: ProposerConfig, seed: int):
         self.seed, self.others = seed, [s for s in range(Table.load("micro").num_seeds) if s != seed]
@@ -71,7 +76,7 @@ class Measured:
         self._bar_fresh = shallow.fresh(shallow._top_fresh).min()
 
     def number(self, rule: Rule) -> int:
-        name = rule.fingerprint()
+        name = self.identity(rule)
         if name not in self._numbers:
             self._numbers[name] = len(self._rules)
             self._rules.append(str(rule))

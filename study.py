@@ -88,7 +88,7 @@ def search(config: Config) -> dict:
         it has not seen so many.
     """
     oracle = make_oracle(config, config.table_seed)
-    proposer = make_proposer(config, make_space(config), identity=oracle.number)
+    proposer = make_proposer(config, make_space(config), identity=oracle.identity)
     numbers: list[int] = []  # of the rules that were sampled
     in_flight: deque[list] = deque()
     line: dict[str, list] = {"checkpoints": []}
@@ -142,7 +142,7 @@ def entropy(proposer, oracle: Lookup | Measured) -> float:
     """
     probe = deepcopy(proposer, {id(oracle): oracle})  # whose draws leave no trace
     probe.config = replace(probe.config, candidates=1)
-    counts = Counter(oracle.number(rule) for rule in probe.ask(PROBES))
+    counts = Counter(oracle.identity(rule) for rule in probe.ask(PROBES))
     shares = np.array(list(counts.values())) / PROBES
     return float(-(shares * np.log(shares)).sum() + (len(counts) - 1) / (2 * PROBES))
 

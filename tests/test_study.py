@@ -13,7 +13,7 @@ import search
 import significance
 import study
 from dsl import Rule
-from oracle import top_rules
+from oracle import make_oracle, top_rules
 from plots import study as figure
 from proposer import ProposerConfig
 from table import Table
@@ -65,7 +65,7 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
             rng = random.Random(0)
             return [rng.choice(self.rules) for _ in range(n)]
 
-    assert study.entropy(Uniform(), Table.load("micro")) == pytest.approx(math.log(k), abs=0.03)
+    assert study.entropy(Uniform(), make_oracle(config(), 0)) == pytest.approx(math.log(k), abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,19 @@ def test_a_deeper_search_is_scored_by_the_micro_child():
     assert line["checkpoints"] == [100] and line["distinct"] == [100]
     assert 0 < line["latest"][0] <= line["best"][0] <= 1 and 0 < line["best_fresh"][0] <= 1
     assert line == study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
+
+
+def test_looking_at_the_entropy_leaves_no_trace():
+    ours = config("random-new", iterations=2)
+    oracle = make_oracle(ours, 0)
+    proposer = study.make_proposer(ours, study.make_space(ours), oracle.identity)
+    first = proposer.ask(5)
+    numbers = [oracle.number(rule) for rule in first]
+    before = oracle.__dict__["_rules"].copy()
+    study.entropy(proposer, oracle)
+    assert oracle.__dict__["_rules"] == before and len(before) == len(numbers)
+    twin = study.make_proposer(ours, study.make_space(ours), oracle.identity)
+    assert twin.ask(5) == first and twin.ask(5) == proposer.ask(5)
 
 
 def test_batches_of_any_size_end_at_the_checkpoints():
