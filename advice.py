@@ -149,6 +149,8 @@ class Sweeps:
             return  # sweeps without the rates that were left behind tell no range
         if config.get("table", "none") != "none":
             return  # its networks are none that anybody trains
+        if (config.get("beta_horizon", 1.0), config.get("eps", 1e-8)) != (1.0, 1e-8):
+            return  # with other averages a rule may want another rate
         child = place(config), tuple(config[name] for name in CHILD)
         for key, advice in advice_of(folder).items():
             seeds = self._found.setdefault(key, {}).setdefault((advice, *child), set())

@@ -43,7 +43,7 @@ class ChildConfig:
     epoch_size: int = setting(10_000, "training images in an epoch, in sweep and long run", low=1)
     epochs: int = setting(5, "epochs at the best learning rate, the sweep's one included", low=1)
     batch_size: int = setting(100, "images in a minibatch", low=1)
-    horizon: float = setting(
+    beta_horizon: float = setting(
         1.0, "of the moving averages, times that of betas 0.9, 0.999, 0.999", low=0.1, high=1e6
     )
     eps: float = setting(1e-8, "delta, added to what is divided by", low=0)
@@ -209,7 +209,7 @@ class Training:
         self.steps, self.step = config.epoch_size // config.batch_size, 0  # of an epoch; done of it
         total_steps = config.epochs * self.steps
         # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
-        betas = tuple(max(0.0, 1 - (1 - beta) / config.horizon) for beta in BETAS)
+        betas = tuple(max(0.0, 1 - (1 - beta) / config.beta_horizon) for beta in BETAS)
         self.optimizer = RuleOptimizer(
             [self.weights], rule, lr, betas, config.eps, seed, total_steps=total_steps
         )

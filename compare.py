@@ -20,7 +20,6 @@ Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt
 next: trials.py for the loop, significance.py for the statistics.
 """
 
-import itertools
 import signal
 import sys
 import textwrap
@@ -32,15 +31,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import data
 import results
-from child import ChildConfig, evaluate_and_test, evaluate_rule, open_pictures
+from child import ChildConfig, evaluate_and_test, evaluate_rule
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from dsl import Rule
-from rules import HUMAN, NAMED_RULES, find
-from searches import read_searches
+from rules import HUMAN, NAMED_RULES, named
+from searches import PEOPLE, best_found, fresh_seeds, prepare, read_searches
 from significance import holm, mean_interval, sign_flip_p, smallest_p
-from trials import Trials, add_flags, interrupt_once, launch
+from trials import Script, Trials, add_flags, interrupt_once, launch
 
 FIRST_SEED = {"rerank": 1_000, "final": 2_000}  # far from those that people give to searches
 SIGNIFICANT = 0.05
@@ -94,24 +92,11 @@ def make_plan(config: Config, folders: list[Path]) -> Plan:
         raise ConfigError(f"--finalists is {config.finalists}; it must be at most --top, {config.top}")
     child, used_seeds, records, rewards = read_searches(folders)
     humans = [Contestant("human", n, NAMED_RULES[n].rule, rewards.get(n), None) for n in HUMAN]
-    made_by_people = {Rule.parse(human.rule).key() for human in humans}
-    best = [
-        record
-        for record in results.best_distinct(records)
-        if Rule.parse(record["rule"]).key() not in made_by_people
-    ]
-    if not best:
-        raise results.RunError(
-            f"{folders[0]}: no rule has trained to the end, so there is none to score"
-        )
-    found = [
-        Contestant("found", r["infix"], r["rule"], r["reward"], r["source"]) for r in best[: config.top]
-    ]
+    best = best_found(records, config.top)
+    found = [Contestant("found", r["infix"], r["rule"], r["reward"], r["source"]) for r in best]
     also = {}
-    for text in config.also:
-        rule, name = find(text), text.strip().lower()
-        if rule.key() not in made_by_people:
-            name = name if name in NAMED_RULES else rule.infix()
+    for name, rule in map(named, config.also):
+        if rule.key() not in PEOPLE:
             also[rule.key()] = Contestant("named", name, str(rule), None, None)
     return Plan(config, child, used_seeds, [*found, *also.values(), *humans])
 
@@ -137,12 +122,11 @@ def to_dict(plan: Plan) -> dict:
     return {**asdict(plan.config), **rest}
 
 
-def fresh_seeds(plan: Plan) -> dict[str, list[int]]:
+def seeds_of(plan: Plan) -> dict[str, list[int]]:
     """Return the seeds of both stages; none is the searches' or comes twice."""
     used, seeds = set(plan.used_seeds), {}
     for stage, count in (("rerank", plan.config.seeds), ("final", plan.config.final_seeds)):
-        free = (seed for seed in itertools.count(FIRST_SEED[stage]) if seed not in used)
-        seeds[stage] = list(itertools.islice(free, count))
+        seeds[stage] = fresh_seeds(FIRST_SEED[stage], count, used)
         used.update(seeds[stage])
     return seeds
 
@@ -170,22 +154,26 @@ def choose_finalists(found: list[Contestant], records: list[dict], count: int) -
 # --- training -------------------------------------------------------------------------------------
 
 
-def run_to_end(plan: Plan, trials: Trials) -> list[Contestant]:
-    """Train both stages; return who was in the final one."""
-    seeds, found, humans = fresh_seeds(plan), plan.of("found"), plan.of("human")
+def run_to_end(plan: Plan, trials: Trials) -> None:
+    """Train both stages."""
+    seeds, field = seeds_of(plan), plan.of("found", "human")
     # Humans have no part in the choice; they show how much an unselected score moves.
-    train("rerank", found + humans, seeds["rerank"], trials, evaluate_rule, plan.child, asdict)
-    field = choose_finalists(found, trials.records, plan.config.finalists)
-    chosen = {Rule.parse(one.rule).key() for one in field}
-    field += [one for one in plan.of("named") if Rule.parse(one.rule).key() not in chosen]
-    field += humans
+    train("rerank", field, seeds["rerank"], trials, evaluate_rule, plan.child, asdict)
 
     def measured(outcome: tuple) -> dict:
         result, test_accuracy = outcome
         return {**asdict(result), "test_accuracy": test_accuracy}
 
+    field = finalists(plan, trials.records)
     train("final", field, seeds["final"], trials, evaluate_and_test, final_child(plan), measured)
-    return field
+
+
+def finalists(plan: Plan, records: list[dict]) -> list[Contestant]:
+    """Return who is in the final stage, by the records of the first one."""
+    chosen = choose_finalists(plan.of("found"), records, plan.config.finalists)
+    keys = {Rule.parse(one.rule).key() for one in chosen}
+    also = [one for one in plan.of("named") if Rule.parse(one.rule).key() not in keys]
+    return [*chosen, *also, *plan.of("human")]
 
 
 def train(stage, field: list[Contestant], seeds: list[int], trials: Trials, task, child, measured):
@@ -302,9 +290,10 @@ def conclusion(rows: list[dict]) -> str:
     return text + "."
 
 
-def report(plan: Plan, rows: list[dict], records: list[dict]) -> str:
-    """Return the table with its legend, what selection did, and the conclusion."""
-    exponents, seeds = final_child(plan).lr_exponents, fresh_seeds(plan)["final"]
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    """Return the rows, and the table with its legend, what selection did, and the conclusion."""
+    rows = summarize(finalists(plan, records), records)
+    exponents, seeds = final_child(plan).lr_exponents, seeds_of(plan)["final"]
     legend = (
         f"Final stage: {len(seeds)} seeds from {seeds[0]}, {len(exponents)} rates from "
         f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets 95 % t-intervals over seeds; "
@@ -312,7 +301,7 @@ def report(plan: Plan, rows: list[dict], records: list[dict]) -> str:
         "test, Holm-corrected; rates are those that the sweeps chose, and how often."
     )
     parts = [legend, selection_effect(plan, records), conclusion(rows)]
-    return "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
+    return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -339,43 +328,22 @@ def configure(args) -> Plan:
     return make_plan(resolve(Config, args), args.runs)
 
 
-def open_run(args, plan: Plan) -> results.Run:
-    if args.resume is not None:
-        return results.Run.reopen(args.resume)
+def create(out: Path | None, plan: Plan) -> results.Run:
     name = f"top{plan.config.top}-{plan.config.rates}"
-    folder = args.out or results.default_folder("compare", name, FIRST_SEED["rerank"])
+    folder = out or results.default_folder("compare", name, FIRST_SEED["rerank"])
     return results.Run.create(folder, to_dict(plan), results.environment(torch.get_num_threads()))
 
 
-def prepare(plan: Plan) -> None:
-    data.prepare(plan.child.dataset, Path(plan.child.data))
-    open_pictures(plan.child)
-
-
-def compare_to_end(plan: Plan, trials: Trials) -> str:
-    """Run the comparison; return what to say at the end."""
-    run = trials.run
-    trials.progress.say(
-        f"{run.folder}: {len(plan.of('found'))} rules, then the best of them and the humans"
-    )
-    field = run_to_end(plan, trials)
-    rows = summarize(field, trials.records)
-    text = report(plan, rows, trials.records)
-    run.write_table("summary.csv", rows)
-    run.replace("summary.txt", text)
-    from plots import compare as figure  # late: workers import this file too
-
-    picture, _ = figure.draw(run.folder, run.folder / "compare.png")
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     best = next(row for row in rows if row["kind"] == "found")
-    return (
-        f"\n{text}\n{run.folder} holds the comparison, as text in summary.txt; its figure is {picture}\n"
-        f"Next: python rules.py show '{best['rule']}' explains the best found rule"
-    )
+    return f"python rules.py show '{best['rule']}' explains the best found rule"
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
-    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, compare_to_end)
+    pictures = lambda plan: prepare(plan.child)  # noqa: E731
+    script = Script(configure, create, pictures, run_to_end, report, then, figure="compare")
+    return launch(parser, parser.parse_args(argv), script)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@
     python -m plots.longrun runs/...                    # draw the figure again
 
 All rules train for a thirtieth of the epochs, the better half of them for a tenth, half of those for a
-third, and the rest to the end: successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp
-and Adam are never stopped. A rule's rate is the one that its search's sweep chose, people's likewise;
-the seed is one that no search used. Validation accuracy alone decides; what diverged is the worst. A
-training begins anew at each stage, with the same numbers, so a killed run loses little.
+third, and half of those to the end: successive halving (Jamieson and Talwalkar 2016). SGD, Momentum,
+RMSProp and Adam are never stopped. A rule's rate is the one that its search's sweep chose, people's
+likewise; the seed is one that no search used. Validation accuracy alone decides; what diverged is the
+worst. A training begins anew at each stage, with the same numbers, so a killed run loses little.
 Writes a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
@@ -22,14 +22,12 @@ from typing import NamedTuple
 
 import torch
 
-import data
 import results
-from child import ChildConfig, open_pictures, train_curve
+from child import ChildConfig, train_curve
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
-from dsl import Rule
 from rules import HUMAN, NAMED_RULES
-from searches import read_searches
-from trials import Trials, add_flags, interrupt_once, launch
+from searches import best_found, fresh_seeds, prepare, read_searches
+from trials import Script, Trials, add_flags, interrupt_once, launch
 
 FIRST_SEED = 4_000  # far from those that searches and the other scripts use
 # UNSPECIFIED: when and how aggressively the paper stops rules that show less promise.
@@ -77,36 +75,26 @@ def configure(args) -> Plan:
         raise ConfigError("no RUN given; name run folders of search.py, or --resume one of longrun.py")
     config = resolve(Config, args)
     child, used, records, _ = read_searches(args.runs)
-    people = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
     found = [
         Runner("found", record["infix"], record["rule"], record["lr"])
-        for record in results.best_distinct(records)
-        if Rule.parse(record["rule"]).key() not in people
-    ][: config.top]
-    rates = {
-        line["name"]: line["lr"]
-        for folder in args.runs
-        for line in results.read_lines(folder / "baselines.jsonl")
-    }
-    if not found or any(rates.get(name) is None for name in HUMAN):
-        raise results.RunError(f"{args.runs[0]}: no rule, or not every human optimizer, has trained yet")
+        for record in best_found(records, config.top)
+    ]
+    rates: dict[str, float | None] = {}
+    for folder in args.runs:  # should sweeps with other seeds differ, the first run's count
+        for line in results.read_lines(folder / "baselines.jsonl"):
+            rates.setdefault(line["name"], line["lr"])
+    if any(rates.get(name) is None for name in HUMAN):
+        raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")
     humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
-    seed = next(seed for seed in range(FIRST_SEED, 10**9) if seed not in used)
+    [seed] = fresh_seeds(FIRST_SEED, 1, used)
     return Plan(config, replace(child, epochs=config.epochs), seed, found + humans)
 
 
-def open_run(args, plan: Plan) -> results.Run:
-    if args.resume is not None:
-        return results.Run.reopen(args.resume)
-    folder = args.out or results.default_folder("longrun", f"{plan.config.epochs}-epochs", plan.seed)
+def create(out: Path | None, plan: Plan) -> results.Run:
+    folder = out or results.default_folder("longrun", f"{plan.config.epochs}-epochs", plan.seed)
     saved = {**asdict(plan.config), "child": asdict(plan.child), "seed": plan.seed}
     saved["runners"] = plan.runners
     return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
-
-
-def prepare(plan: Plan) -> None:
-    data.prepare(plan.child.dataset, Path(plan.child.data))
-    open_pictures(plan.child)
 
 
 def stage_epochs(epochs: int) -> list[int]:
@@ -168,21 +156,14 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def filter_rules(plan: Plan, trials: Trials) -> str:
-    run, stages = trials.run, ", ".join(map(str, stage_epochs(plan.config.epochs)))
-    trials.progress.say(f"{run.folder}: {len(plan.runners)} rules, stages of {stages} epochs")
-    run_to_end(plan, trials)
-    rows = summarize(plan, trials.records)
-    run.write_table("summary.csv", rows)
-    run.replace("summary.txt", table(rows))
-    from plots import longrun as figure  # late: workers import this file too
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(rows)
 
-    picture, _ = figure.draw([run.folder], run.folder / "longrun.png")
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     best = next(row for row in rows if row["kind"] == "found")
-    return (
-        f"\n{table(rows)}\n{run.folder} holds the trainings; the figure is {picture}\n"
-        f"Next: python transfer.py wrn --rules '{best['rule']}' tries the best on another network"
-    )
+    return f"python transfer.py wrn --rules '{best['rule']}' tries the best on another network"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -190,7 +171,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
     add_flags(parser)
     add_settings(parser, Config)
-    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, filter_rules)
+    pictures = lambda plan: prepare(plan.child)  # noqa: E731
+    script = Script(configure, create, pictures, run_to_end, report, then, figure="longrun")
+    return launch(parser, parser.parse_args(argv), script)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fill in RESULTS.md: each table in it is what a program prints from the records of published runs.
+"""Fill in RESULTS.md: its tables with a command are what this prints from the records of published runs.
 
     python reproduce.py             # run every command again, rewrite its table and its figure
     python reproduce.py --check     # only say whether a table has changed; exit code 1 if so
@@ -9,6 +9,7 @@ made the records, which take days, stand beside the tables. Read next: RESULTS.m
 """
 
 import difflib
+import os
 import re
 import shlex
 import subprocess
@@ -47,6 +48,8 @@ def output(command: str) -> str:
 def fill(text: str, progress: Progress) -> str:
     """Return a document with all its tables printed anew."""
     number, count = 0, len(BLOCK.findall(text))
+    if count != text.count("<!-- run: "):  # one without an end swallows the next
+        raise CommandError("a table of RESULTS.md lacks its <!-- end -->")
 
     def renew(block: re.Match) -> str:
         nonlocal number
@@ -62,7 +65,8 @@ def fill(text: str, progress: Progress) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="reproduce.py", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, say what would change")
+    what = "leave RESULTS.md alone, say what would change; figures are drawn again all the same"
+    parser.add_argument("--check", action="store_true", help=what)
     args = parser.parse_args(argv)
     progress, before = Progress(), RESULTS.read_text("utf-8")
     try:
@@ -74,7 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         changes = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
         print("\n".join(changes) or f"{RESULTS.name} says what the records say")
         return 1 if changes else 0
-    RESULTS.write_text(after, "utf-8")
+    partial = RESULTS.with_name(f".{RESULTS.name}.{os.getpid()}")
+    partial.write_text(after, "utf-8")
+    os.replace(partial, RESULTS)
     print(f"{RESULTS} is up to date. Next: git diff shows what has changed, figures included")
     return 0
 

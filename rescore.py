@@ -13,21 +13,19 @@ Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt
 import signal
 import sys
 from dataclasses import asdict, dataclass
-from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-import data
 import results
-from child import ChildConfig, evaluate_rule, open_pictures
+from child import ChildConfig, evaluate_rule
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
-from searches import read_searches
-from trials import Trials, add_flags, interrupt_once, launch
+from searches import fresh_seeds, prepare, read_searches
+from trials import Script, Trials, add_flags, interrupt_once, launch
 
 FIRST_SEED = 3_000  # far from those that searches and compare.py use
 
@@ -51,7 +49,10 @@ class Plan(NamedTuple):
         """All rules to train, one a key, the human optimizers first."""
         people = [NAMED_RULES[name].rule for name in HUMAN]
         found = [rule for best in self.best.values() for rule, _ in best]
-        return list({Rule.parse(rule).key(): rule for rule in reversed(people + found)}.values())[::-1]
+        rules: dict[str, str] = {}
+        for rule in people + found:
+            rules.setdefault(Rule.parse(rule).key(), rule)
+        return list(rules.values())
 
 
 def configure(args) -> Plan:
@@ -78,21 +79,17 @@ def configure(args) -> Plan:
         ]
         for folder in args.runs
     }
-    seeds = list(islice((seed for seed in count(FIRST_SEED) if seed not in used), config.seeds))
-    return Plan(config, child, seeds, best)
+    if empty := [folder for folder, rules in best.items() if not rules]:
+        raise results.RunError(
+            f"{empty[0]}: no rule has trained to the end, so there is none to rescore"
+        )
+    return Plan(config, child, fresh_seeds(FIRST_SEED, config.seeds, used), best)
 
 
-def open_run(args, plan: Plan) -> results.Run:
-    if args.resume is not None:
-        return results.Run.reopen(args.resume)
-    folder = args.out or results.default_folder("rescore", f"top{plan.config.top}", plan.seeds[0])
+def create(out: Path | None, plan: Plan) -> results.Run:
+    folder = out or results.default_folder("rescore", f"top{plan.config.top}", plan.seeds[0])
     saved = {"top": plan.config.top, "child": asdict(plan.child), "seeds": plan.seeds, "best": plan.best}
     return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
-
-
-def prepare(plan: Plan) -> None:
-    data.prepare(plan.child.dataset, Path(plan.child.data))
-    open_pictures(plan.child)
 
 
 def summarize(plan: Plan, records: list[dict]) -> list[dict]:
@@ -123,17 +120,20 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rescore(plan: Plan, trials: Trials) -> str:
+def rescore(plan: Plan, trials: Trials) -> None:
     jobs = [{"rule": rule, "seed": seed} for seed in plan.seeds for rule in plan.rules]
-    trials.progress.say(f"{trials.run.folder}: {len(plan.rules)} rules, {len(plan.seeds)} seeds")
-    trials.do(
-        "rescoring", jobs, evaluate_rule, lambda job: (job["rule"], plan.child, job["seed"]), asdict
-    )
-    rows = summarize(plan, trials.records)
-    trials.run.write_table("summary.csv", rows)
-    trials.run.replace("summary.txt", table(rows))
-    runs = " ".join([*plan.best, str(trials.run.folder)])
-    return f"\n{table(rows)}\n{trials.run.folder} holds them. Next: python -m plots.searches {runs}"
+    arguments = lambda job: (job["rule"], plan.child, job["seed"])  # noqa: E731
+    trials.do("rescoring", jobs, evaluate_rule, arguments, asdict)
+
+
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(rows)
+
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    runs = " ".join([*plan.best, str(folder)])
+    return f"python -m plots.searches {runs}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -141,7 +141,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
     add_flags(parser)
     add_settings(parser, Config)
-    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, rescore)
+    pictures = lambda plan: prepare(plan.child)  # noqa: E731
+    script = Script(configure, create, pictures, rescore, report, then)
+    return launch(parser, parser.parse_args(argv), script)
 
 
 if __name__ == "__main__":

@@ -15,25 +15,23 @@ summary.csv, summary.txt and the figure. Read next: trials.py.
 import signal
 import sys
 from dataclasses import asdict, dataclass, replace
-from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-import data
 import results
-from child import ChildConfig, evaluate_rule, open_pictures
+from child import ChildConfig, evaluate_rule
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
-from dsl import Rule, RuleError
-from rules import HUMAN, NAMED_RULES, find
-from searches import read_searches
-from trials import Trials, add_flags, interrupt_once, launch
+from dsl import Rule
+from rules import HUMAN, NAMED_RULES, named
+from searches import PEOPLE, best_found, fresh_seeds, prepare, read_searches
+from trials import Script, Trials, add_flags, interrupt_once, launch
 
 FIRST_SEED = 5_000  # far from those that searches and the other scripts use
 FACTORS = (0.1, 0.5, 2, 10)
-CHANGED = ("horizon", "eps", "batch_size")
+CHANGED = ("beta_horizon", "eps", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -75,36 +73,23 @@ def configure(args) -> Plan:
         raise ConfigError(
             f"{args.runs[0]} has batches of {child.batch_size}, which no factor of 10 fits"
         )
-    people = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
-    field: dict[str, tuple[str, str]] = {}
-    for record in results.best_distinct(records):
-        if len(field) < config.top and (key := Rule.parse(record["rule"]).key()) not in people:
-            field[key] = record["infix"], record["rule"]
-    for text in config.rules:
-        try:
-            rule = find(text)
-        except RuleError as error:
-            raise ConfigError(f"--rules: {str(error).splitlines()[0]}") from None
-        if rule.key() not in people:
-            name = text.strip().lower()
-            field[rule.key()] = name if name in NAMED_RULES else rule.infix(), str(rule)
-    field |= {key: (name, NAMED_RULES[name].rule) for key, name in people.items()}
-    seeds = list(islice((seed for seed in count(FIRST_SEED) if seed not in used), config.seeds))
+    if (child.beta_horizon, child.eps) != (1.0, 1e-8):
+        raise ConfigError(f"{args.runs[0]} was searched with a changed --beta-horizon or --eps")
+    best = best_found(records, config.top)
+    field = {Rule.parse(r["rule"]).key(): (r["infix"], r["rule"]) for r in best}
+    for name, rule in map(named, config.rules):
+        field[rule.key()] = name, str(rule)
+    field = {key: pair for key, pair in field.items() if key not in PEOPLE}
+    field |= {key: (name, NAMED_RULES[name].rule) for key, name in PEOPLE.items()}
+    seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
     return Plan(config, child, seeds, list(field.values()))
 
 
-def open_run(args, plan: Plan) -> results.Run:
-    if args.resume is not None:
-        return results.Run.reopen(args.resume)
-    folder = args.out or results.default_folder("robustness", f"top{plan.config.top}", plan.seeds[0])
+def create(out: Path | None, plan: Plan) -> results.Run:
+    folder = out or results.default_folder("robustness", f"top{plan.config.top}", plan.seeds[0])
     saved = {"top": plan.config.top, "child": asdict(plan.child), "seeds": plan.seeds}
     saved["robust"] = plan.field
     return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
-
-
-def prepare(plan: Plan) -> None:
-    data.prepare(plan.child.dataset, Path(plan.child.data))
-    open_pictures(plan.child)
 
 
 def changed(child: ChildConfig, what: str | None, factor: float) -> ChildConfig:
@@ -166,20 +151,13 @@ def table(rows: list[dict]) -> str:
     )
 
 
-def perturb(plan: Plan, trials: Trials) -> str:
-    run = trials.run
-    trials.progress.say(f"{run.folder}: {len(plan.field)} rules, 12 changes, {len(plan.seeds)} seeds")
-    run_to_end(plan, trials)
-    rows = summarize(plan, trials.records)
-    run.write_table("summary.csv", rows)
-    run.replace("summary.txt", table(rows))
-    from plots import robustness as figure  # late: workers import this file too
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(rows)
 
-    picture, _ = figure.draw([run.folder], run.folder / "robustness.png")
-    return (
-        f"\n{table(rows)}\n{run.folder} holds the trainings; the figure is {picture}\n"
-        f"Next: python rules.py show '{rows[0]['rule']}' explains the first rule"
-    )
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    return f"python rules.py show '{rows[0]['rule']}' explains the first rule"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,7 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
     add_flags(parser)
     add_settings(parser, Config)
-    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, perturb)
+    pictures = lambda plan: prepare(plan.child)  # noqa: E731
+    script = Script(configure, create, pictures, run_to_end, report, then, figure="robustness")
+    return launch(parser, parser.parse_args(argv), script)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ import results
 from config import ConfigError, Parser, add_settings, resolve, setting
 from dsl import Rule, RuleError
 from progress import Progress
-from rules import NAMED_RULES, find, make_optimizer
+from rules import HUMAN, NAMED_RULES, find, make_optimizer
 
 # UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter:
 RULES = ("powersign", "powersign-adam", "g-plus-m")
@@ -89,6 +89,8 @@ def contestants(config: Config, rules: list[str]) -> list[Contestant]:
     named = {}
     for text in rules:
         rule = find(text)
+        if rule.key() in {Rule.parse(entry.rule).key() for entry in named.values()}:
+            continue  # another spelling of one that is there
         name = text.strip().lower() if text.strip().lower() in NAMED_RULES else rule.infix()
         name += " (rule)" if name.lower() in [entry.name.lower() for entry in entries] else ""
         make = partial(make_optimizer, rule, seed=config.seed, total_steps=config.iterations)
@@ -226,12 +228,14 @@ def order_table(rows: list[dict], starts: int) -> str:
 
 
 def found_rules(folder: Path) -> list[str]:
-    """Return the rules of a search's hall of fame.
+    """Return the rules of a search's hall of fame that are not SGD, Momentum, RMSProp or Adam.
 
     Raises:
         RunError: it has none.
     """
-    rules = [record["rule"] for record in results.best_distinct(results.read_records(folder), 100)]
+    people = {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
+    best = results.best_distinct(results.read_records(folder), 100)
+    rules = [record["rule"] for record in best if Rule.parse(record["rule"]).key() not in people]
     if not rules:
         raise results.RunError(f"{folder} is no run of search.py, or none of its rules has trained yet")
     return rules

@@ -116,6 +116,12 @@ def find(name_or_rule: str | Rule) -> Rule:
     raise RuleError(f"unknown rule '{text}'. {hint}{known}")
 
 
+def named(text: str) -> tuple[str, Rule]:
+    """Return what to call a rule, its name or else its formula, and the rule; raise as `find` does."""
+    rule, name = find(text), text.strip().lower()
+    return (name if name in NAMED_RULES else rule.infix()), rule
+
+
 def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> RuleOptimizer:
     """Return an optimizer that trains `params` by a named rule or a rule string.
 

@@ -58,7 +58,7 @@ from progress import Progress
 from proposer import MAX_SEED, ProposerConfig, fit, make_proposer, make_space
 from rules import HUMAN, NAMED_RULES
 from table import TIERS
-from trials import interrupt_once
+from trials import interrupt_once, reopen
 
 # What a rule's failure is recorded as, by the name of its exception (KilledWorker is Dask's). Any other
 # exception says that the workers cannot be reached, which is no rule's fault and ends the search.
@@ -482,17 +482,7 @@ def open_run(args, config: Config) -> results.Run:
         name = f"{args.preset or 'paper'}-{config.algorithm}"
         folder = args.out or results.default_folder("search", name, config.seed)
         return results.Run.create(folder, asdict(config), environment)
-    run = results.Run.reopen(args.resume)
-    before = results.read_meta(run.folder)
-    changed = [
-        name for name in ("processor", "capability", "torch") if before.get(name) != environment[name]
-    ]
-    if changed:
-        print(
-            f"WARNING: another {', '.join(changed)} than at the start: scores may differ",
-            file=sys.stderr,
-        )
-    return run
+    return reopen(args.resume)
 
 
 def prepare_worker(config: ChildConfig) -> None:

@@ -1,16 +1,22 @@
 """What finished searches hold, for scripts that train their best rules again.
 
-Nothing to run here. Read next: compare.py and rescore.py.
+Nothing to run here. Read next: compare.py, rescore.py, longrun.py and robustness.py.
 """
 
 from dataclasses import asdict, fields, replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
+import data
 import results
-from child import ChildConfig
+from child import ChildConfig, open_pictures
 from config import ConfigError, from_dict
+from dsl import Rule
+from rules import HUMAN, NAMED_RULES
+
+PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
 
 
 def read_child(folder: Path) -> tuple[ChildConfig, int]:
@@ -54,3 +60,31 @@ def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dic
             rewards.setdefault(line["name"], []).append(line["reward"])
     seeds = sorted({seed for _, seed in children})
     return first, seeds, records, {name: float(np.mean(many)) for name, many in rewards.items()}
+
+
+def best_found(records: list[dict], most: int) -> list[dict]:
+    """Return the best distinct records of rules that are no human optimizers.
+
+    Raises:
+        RunError: there is none that has trained to the end.
+    """
+    best = results.best_distinct(records)
+    best = [record for record in best if Rule.parse(record["rule"]).key() not in PEOPLE][:most]
+    if not best:
+        raise results.RunError("no rule has trained to the end in these runs, so there is none")
+    return best
+
+
+def fresh_seeds(first: int, number: int, used: list[int] | set[int]) -> list[int]:
+    """Return seeds from `first` on that no search has used."""
+    return list(islice((seed for seed in count(first) if seed not in used), number))
+
+
+def prepare(child: ChildConfig) -> None:
+    """Make sure that a child's pictures are there, and large enough.
+
+    Raises:
+        DataError: they are not.
+    """
+    data.prepare(child.dataset, Path(child.data))
+    open_pictures(child)

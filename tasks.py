@@ -1,7 +1,7 @@
 """Other networks and tasks for the rules that a search found; the controller is not trained again.
 
     wrn      a Wide ResNet 16-1 (Zagoruyko and Komodakis 2016) on CIFAR-10, all 45,000 training images
-    fashion  the search's ConvNet on Fashion-MNIST, all 55,000 training images
+    fashion  the search's ConvNet, strided, on Fashion-MNIST, all 55,000 training images
     text     an LSTM that reads Python's own reference, character by character, and predicts the next
 
 Neural Optimizer Search, section 5. Each is a network, batches to train it with and a score: accuracy
@@ -10,6 +10,7 @@ augmentation, decay or schedule: the rule alone moves the weights. Nothing to ru
 transfer.py.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,21 @@ class Images:
         return float(torch.cat(hits).float().mean())
 
 
+def reference() -> str:
+    """Return the text: Python's reference by topic, a paragraph that came before left out.
+
+    The reference says some things under several topics; held out, they would be known by heart.
+    """
+    paragraphs = "\n\n".join(topics[name] for name in sorted(topics)).split("\n\n")
+    different = dict.fromkeys(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return "".join(c for c in "\n".join(different) if c in CHARACTERS)
+
+
+def text_hash() -> str:
+    """Return a hash of the text, which is another one in another version of Python."""
+    return hashlib.blake2b(reference().encode(), digest_size=8).hexdigest()
+
+
 class Text:
     """A character-level language model and the reference that Python ships as `pydoc_data.topics`."""
 
@@ -130,11 +146,15 @@ class Text:
     def __init__(self):
         self.net = LanguageModel
         number = {character: i for i, character in enumerate(CHARACTERS)}
-        text = [number[c] for name in sorted(topics) for c in topics[name] if c in number]
-        rows = torch.tensor(text[: len(text) // (SEQUENCE + 1) * (SEQUENCE + 1)]).view(-1, SEQUENCE + 1)
-        # Whole stretches are held out: the text repeats itself less than neighbouring lines do.
-        ends = [len(rows) * tenths // 10 for tenths in (8, 9)]
-        self.rows = dict(zip(("training", "validation", "test"), rows.tensor_split(ends), strict=True))
+        rows, text = [], [number[c] for c in reference()]
+        for end in range(SEQUENCE + 1, len(text) + 1, SEQUENCE + 1):
+            rows.append(text[end - SEQUENCE - 1 : end])
+        # Whole stretches are held out, so that hardly a sentence is cut between two parts.
+        self.rows, first = {}, 0
+        for name, tenths in (("training", 8), ("validation", 9), ("test", 10)):
+            last = len(rows) * tenths // 10
+            self.rows[name] = torch.tensor(rows[first:last])
+            first = last
         self.size = len(self.rows["training"])
 
     def batches(self, seed: int, epoch: int, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -192,24 +212,25 @@ class Outcome(NamedTuple):
 
 
 def train(
-    name: str, root: str, precision: str, rule: str, lr: float, seed: int, epochs: int, examples: int
-) -> Outcome:
+    name: str, root: str, precision: str, rule: str, lr: float, seed: int, epochs: int, examples: int,
+    horizon: int,
+) -> Outcome:  # fmt: skip
     """Train a task's network with one rule and one rate; a worker calls it.
 
     Args:
         name, root, precision: of the task, as `make_task` has them.
         rule: its string.
         seed: of weights, order and random operands.
-        examples: images, or sequences, in an epoch.
+        examples: images, or sequences, in an epoch; all if there are fewer.
+        horizon: epochs of all examples over which a rule's decays end. Fewer epochs are a sweep, in
+            which nobody looks at the test set.
     """
     cpu_s, task, best = time.process_time(), make_task(name, root, precision), BEST[METRICS[name]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = task.net()
-    if name != "text":
-        net = net.to(memory_format=torch.channels_last)
     weights = flatten_parameters(net)
-    total_steps = epochs * (min(examples, task.size) // task.batch_size)
+    total_steps = horizon * (task.size // task.batch_size)
     optimizer = RuleOptimizer([weights], rule, lr, seed=seed, total_steps=total_steps)
     curve: list[float | None] = [None] * epochs
     test: list[float | None] = [None] * epochs
@@ -222,7 +243,7 @@ def train(
             if not math.isfinite(score):  # a perplexity may overflow before a weight does
                 break
             curve[epoch] = score
-            if epoch == epochs - 1 or score == best(curve[: epoch + 1]):
+            if epochs == horizon and (epoch == epochs - 1 or score == best(curve[: epoch + 1])):
                 test[epoch] = task.score(net, "test")
     return Outcome(curve, test, time.process_time() - cpu_s)
 

@@ -7,9 +7,9 @@
 
 tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike:
 seven learning rates train for one short epoch, then the best one and its neighbours, a decade up and
-down, for all epochs. Validation scores choose the rate, and for "best" the epoch; the test set is
-looked at for what they chose. A training that diverged is the worst there can be. Writes a run folder:
-records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read next: trials.py.
+down, for all epochs. Validation scores choose the rate, and for "best" the epoch; test scores are
+noted beside them and choose nothing. A training that diverged is the worst there can be. Writes a run
+folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
 import signal
@@ -26,9 +26,9 @@ import results
 import tasks
 from child import resolve_precision
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
-from dsl import Rule, RuleError
-from rules import HUMAN, NAMED_RULES, find
-from trials import Trials, add_flags, interrupt_once, launch
+from rules import HUMAN, NAMED_RULES, named
+from searches import PEOPLE
+from trials import Script, Trials, add_flags, interrupt_once, launch
 
 EXPONENTS = range(-5, 2)  # of the sweep's learning rates
 
@@ -53,6 +53,7 @@ class Plan(NamedTuple):
     config: Config
     precision: str
     field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+    text: str | None = None  # a hash of what the language model reads; it changes with Python
 
 
 def configure(args) -> Plan:
@@ -65,33 +66,29 @@ def configure(args) -> Plan:
         saved = results.read_config(args.resume)
         if not {"task", "field", "precision"} <= saved.keys():
             raise results.RunError(f"{args.resume} is a run of another script than transfer.py")
-        task, precision = saved.pop("task"), saved.pop("precision")
+        task, precision, text = (saved.pop(name) for name in ("task", "precision", "text"))
+        if task == "text" and text != tasks.text_hash():
+            raise results.RunError(
+                f"{args.resume}: this Python's reference is another text; use that one"
+            )
         field = [tuple(pair) for pair in saved.pop("field")]
-        return Plan(task, from_dict(Config, saved), precision, field)
+        return Plan(task, from_dict(Config, saved), precision, field, text)
     if args.task is None:
         raise ConfigError(f"no TASK given; there are {', '.join(tasks.METRICS)}")
     config, field = resolve(Config, args), {}
-    people = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
-    for text in config.rules:
-        try:
-            rule = find(text)
-        except RuleError as error:
-            raise ConfigError(f"--rules: {str(error).splitlines()[0]}") from None
-        if rule.key() not in people:
-            name = text.strip().lower()
-            field[rule.key()] = (name if name in NAMED_RULES else rule.infix(), str(rule))
-    field |= {key: (name, NAMED_RULES[name].rule) for key, name in people.items()}
-    return Plan(args.task, config, resolve_precision("auto"), list(field.values()))
+    for name, rule in map(named, config.rules):
+        if rule.key() not in PEOPLE:
+            field[rule.key()] = name, str(rule)
+    field |= {key: (name, NAMED_RULES[name].rule) for key, name in PEOPLE.items()}
+    text = tasks.text_hash() if args.task == "text" else None
+    return Plan(args.task, config, resolve_precision("auto"), list(field.values()), text)
 
 
-def open_run(args, plan: Plan) -> results.Run:
-    if args.resume is not None:
-        return results.Run.reopen(args.resume)
-    folder = args.out or results.default_folder("transfer", plan.task, plan.config.first_seed)
-    saved = {"task": plan.task, "precision": plan.precision, "field": plan.field}
-    return results.Run.create(
-        folder, saved | asdict(plan.config), results.environment(torch.get_num_threads())
-    )
+def create(out: Path | None, plan: Plan) -> results.Run:
+    folder = out or results.default_folder("transfer", plan.task, plan.config.first_seed)
+    saved = {"task": plan.task, "precision": plan.precision, "field": plan.field, "text": plan.text}
+    saved |= asdict(plan.config)
+    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
 
 
 def prepare(plan: Plan) -> None:
@@ -131,7 +128,8 @@ def run_to_end(plan: Plan, trials: Trials) -> None:
     def do(stage: str, wanted: list[dict], epochs: int, examples: int) -> list[dict]:
         def arguments(job: dict) -> tuple:
             fixed = (plan.task, config.data, plan.precision)
-            return (*fixed, job["rule"], job["lr"], job["seed"], epochs, examples)
+            horizon = config.epochs  # in the sweep too
+            return (*fixed, job["rule"], job["lr"], job["seed"], epochs, examples, horizon)
 
         return trials.do(stage, wanted, tasks.train, arguments, tasks.Outcome._asdict)
 
@@ -203,20 +201,13 @@ def table(plan: Plan, rows: list[dict]) -> str:
     return "\n".join([*text, "", f"{note}spread of one seed."]) + "\n"
 
 
-def transfer(plan: Plan, trials: Trials) -> str:
-    run = trials.run
-    trials.progress.say(f"{run.folder}: {len(plan.field)} rules on {plan.task}")
-    run_to_end(plan, trials)
-    rows = summarize(plan, trials.records)
-    run.write_table("summary.csv", rows)
-    run.replace("summary.txt", table(plan, rows))
-    from plots import transfer as figure  # late: workers import this file too
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(plan, rows)
 
-    picture, _ = figure.draw([run.folder], run.folder / "transfer.png")
-    return (
-        f"\n{table(plan, rows)}\n{run.folder} holds the trainings; the figure is {picture}\n"
-        f"Next: python rules.py show '{rows[0]['rule']}' explains the best rule"
-    )
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    return f"python rules.py show '{rows[0]['rule']}' explains the best rule"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -226,7 +217,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_flags(parser)
     add_settings(parser, Config)
-    return launch(parser, parser.parse_args(argv), configure, open_run, prepare, transfer)
+    script = Script(configure, create, prepare, run_to_end, report, then, figure="transfer")
+    return launch(parser, parser.parse_args(argv), script)
 
 
 if __name__ == "__main__":

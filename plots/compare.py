@@ -115,12 +115,13 @@ def draw_final(axes: plt.Axes, final: dict, looks: dict) -> None:
     style.legend_columns(axes, [[key] for key in keys], f"Final stage: {seeds} other seeds")
 
 
-def draw(folder: Path, path: Path) -> list[Path]:
+def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure of a comparison; return the files written.
 
     Raises:
         RunError: the folder is none, or has not come to its final stage.
     """
+    folder = folders[0]
     config, records = read_config(folder), read_lines(folder / "records.jsonl")
     if "contestants" not in config:
         raise RunError(f"{folder} is a run of another script than compare.py")
@@ -152,12 +153,11 @@ def draw(folder: Path, path: Path) -> list[Path]:
     panels["formulas"].text(0, 1, "\n".join(formulas), va="top", fontsize=9)
     draw_final(panels["right"], final, contenders)
     draw_selection(panels["left"], config["contestants"], rerank, contenders)
-    return style.save(figure, path)
+    return style.save(figure, output)
 
 
 def main(argv: list[str] | None = None) -> int:
-    one = lambda runs, file: draw(runs[0], file)  # noqa: E731
-    return command("compare", __doc__, one, argv, what="a run folder of compare.py", nargs=1)
+    return command("compare", __doc__, draw, argv, what="a run folder of compare.py", nargs=1)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def picture(config: dict, records: list[dict]) -> Figure:
     for end in ends[:-1]:
         axes.axvline(end, color=style.FAINT, lw=0.8, ls=":")
     good = np.concatenate(finals)
-    axes.set_ylim(np.nanquantile(good, 0.02) - 0.03, np.nanmax(good) + 0.01)
+    if np.isfinite(good).any():
+        axes.set_ylim(np.nanquantile(good, 0.02) - 0.03, np.nanmax(good) + 0.01)
     axes.set(xscale="log", xlabel="epochs", ylabel="validation accuracy")
     axes.set_xticks(ends, map(str, ends))
     axes.minorticks_off()

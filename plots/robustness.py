@@ -19,7 +19,7 @@ from plots.style import plt
 from results import RunError, read_config, read_lines
 from rules import HUMAN
 
-TITLES = {"horizon": "Horizon of the averages", "eps": "Delta", "batch_size": "Batch size"}
+TITLES = {"beta_horizon": "Horizon of the averages", "eps": "Delta", "batch_size": "Batch size"}
 
 
 def picture(config: dict, records: list[dict]) -> Figure:

@@ -18,6 +18,7 @@ from plots.runs import command
 from plots.style import plt
 from results import RunError, read_config, read_lines
 
+MOST = 6  # rules that are drawn, or the figure is full
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left
 GROUND = LinearSegmentedColormap.from_list("ground", ["#FFFFFF", "#DCE4EC", "#A9B8C9"])
 DASHED, DOTTED = (0, (4, 1.5)), (0, (1, 1.2))
@@ -72,6 +73,9 @@ def draw(folder: Path, path: Path) -> list[Path]:
     config, winners = read_config(folder), read_lines(folder / "paths.jsonl")
     if not winners:
         raise RunError(f"{folder} has no paths to draw")
+    rules = sorted((one for one in winners if one["rule"]), key=lambda one: one["value"][-1])
+    left_out = rules[MOST:]
+    winners = [one for one in winners if one not in left_out]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.8), width_ratios=(1, 0.72))
 
     start = x, y = config["start_x"], config["start_y"]
@@ -96,8 +100,11 @@ def draw(folder: Path, path: Path) -> list[Path]:
     right.legend(keys, ["rule", "torch's optimizer"], loc="lower left")
     everyone = {record["name"] for record in read_lines(folder / "records.jsonl")}
     lost = sorted(everyone - {winner["name"] for winner in winners})
-    if lost:
-        figure.supxlabel(f"Diverged at every rate: {'; '.join(lost)}", color=style.DIVERGED, fontsize=10)
+    text = f"And {len(left_out)} rules that ended higher. " if left_out else ""
+    text += f"Diverged at every rate: {'; '.join(lost[:MOST])}" if lost else ""
+    text += f" and {len(lost) - MOST} more" if len(lost) > MOST else ""
+    if text:
+        figure.supxlabel(text, color=style.DIVERGED if lost else style.FAINT, fontsize=10, wrap=True)
     return style.save(figure, path)
 
 

@@ -125,6 +125,12 @@ def read_all(folders: list[Path]) -> list[Run]:
     return [read(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
 
 
+def setting_of(run: Run, name: str):
+    """Return a setting of a run's child, its default if the run is older than the setting."""
+    default = {field.name: field.default for field in fields(ChildConfig)}.get(name, "none")
+    return run.config.get(name, list(default) if isinstance(default, tuple) else default)
+
+
 def relevant(config: dict) -> dict:
     """Return the settings that make a run's history, its seeds and its length left out."""
     algorithm, unused = config["algorithm"], set(SEEDS)
@@ -146,7 +152,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         for name in (CHILD | {"table"}) - SEEDS - {"precision"}:
-            if run.config.get(name) != runs[0].config.get(name):
+            if setting_of(run, name) != setting_of(runs[0], name):
                 raise results.RunError(
                     f"{runs[0].folder} and {run.folder} differ in {name}, so their scores do not compare"
                 )
@@ -159,16 +165,15 @@ def read_groups(folders: list[Path]) -> list[Group]:
     order = list(style.ALGORITHM)
     ranked = sorted(grouped.values(), key=lambda same: order.index(same[0].config["algorithm"]))
     settings = [relevant(same[0].config) for same in ranked]
-    groups, spare = [], [*style.SPARE, *style.SPARE]
+    groups, labels, spare = [], [], [*style.SPARE, *style.SPARE]
     for same, mine in zip(ranked, settings, strict=True):
         algorithm = mine.pop("algorithm")
         number = sum(group.algorithm == algorithm for group in groups) + 1
-        label, some = NAMES.get(algorithm, algorithm), {other.get("candidates", 1) for other in settings}
-        label += ", no repeats" if mine.get("candidates", 1) > min(some) else ""
-        same_label = sum(
-            group.label.startswith(label) for group in groups if group.algorithm == algorithm
-        )
-        label += f" {same_label + 1}" if same_label else ""
+        least = min(other.get("candidates", 1) for other in settings)
+        label = NAMES.get(algorithm, algorithm)
+        label += ", no repeats" if mine.get("candidates", 1) > least else ""
+        labels.append(label)
+        label += f" {labels.count(label)}" if labels.count(label) > 1 else ""
         apart = [
             f"{name} {value}"
             for name, value in mine.items()

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 import results
 from dsl import Rule
 from plots import style
-from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, title
+from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, setting_of, title
 from plots.style import plt
 
 WINDOW = 100  # rules in the moving mean and in the entropy
@@ -60,10 +60,10 @@ def entropy(run: Run) -> np.ndarray:
     return np.array(values)
 
 
-def fresh_scores(folder: Path) -> dict[str, float]:
+def fresh_scores(folders: list[Path]) -> dict[str, float]:
     """Return what rescore.py measured: the mean of each rule's scores by its key."""
     scores: dict[str, list[float]] = {}
-    for record in results.read_lines(folder / "records.jsonl"):
+    for record in (r for folder in folders for r in results.read_lines(folder / "records.jsonl")):
         scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
     return {key: float(np.mean(values)) for key, values in scores.items()}
 
@@ -119,14 +119,14 @@ def picture(groups: list[Group], bar: float) -> Figure:
     """Draw the figure."""
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 7.2))
     panels = {
-        "Mean reward": (partial(moving_mean), WINDOW, f"of the last {WINDOW} rules", ".2f"),
+        "Mean reward": (moving_mean, WINDOW, f"of the last {WINDOW} rules", ".2f"),
         "Good rules found": (partial(good_rules, bar=bar), 1, "distinct rules", ".0f"),
         "The same, by cost": (partial(good_by_trained, bar=bar), 1, "distinct rules", ".0f"),
         "Entropy": (entropy, WINDOW, f"nats, keys of the last {WINDOW} rules", ".1f"),
     }
     labels = {}
     for panel, (name, (series, first, unit, form)) in zip(axes.flat, panels.items(), strict=True):
-        by_cost = series is panels["The same, by cost"][0]
+        by_cost = name == "The same, by cost"
         labels[panel] = []
         for group in groups:
             _, end = group.draw(panel, series, name, first=first)
@@ -147,8 +147,17 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         RunError: a folder is no run, is empty, or cannot be compared with the others.
     """
     rescored = [folder for folder in folders if "best" in results.read_config(folder)]
-    groups = read_groups([folder for folder in folders if folder not in rescored])
-    fresh = {key: score for folder in rescored for key, score in fresh_scores(folder).items()}
+    searched = [folder for folder in folders if folder not in rescored]
+    if not searched:
+        raise results.RunError(f"{folders[0]} is of rescore.py; name the searches too")
+    groups = read_groups(searched)
+    for folder in rescored:
+        child, run = results.read_config(folder)["child"], all_runs(groups)[0]
+        for name in child.keys() - {"data", "screen"}:
+            if child[name] != setting_of(run, name):
+                what = f"{folder} and {run.folder} differ in {name}, so their scores do not compare"
+                raise results.RunError(what)
+    fresh = fresh_scores(rescored)
     people = [line["reward"] for line in humans(groups)]
     if not people:
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")

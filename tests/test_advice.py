@@ -169,8 +169,10 @@ def test_different_children_are_told_apart_and_the_longest_epoch_comes_first(tmp
     assert advice.example_lr(found) == (1.0, "")
 
 
-def test_raced_sweeps_and_tables_advise_nobody(tmp_path):
+def test_raced_sweeps_changed_averages_and_tables_advise_nobody(tmp_path):
     make_run(tmp_path / "raced", [record([0.1, 0.49, 0.5, 0.3, None], 0.1)], race=True)
+    for name, changed in (("averages", {"beta_horizon": 2.0}), ("delta", {"eps": 1e-4})):
+        make_run(tmp_path / name, [record([0.1, 0.49, 0.5, 0.3, None], 0.1)], **changed)
     make_run(tmp_path / "table", [record([0.1, 0.49, 0.5, 0.3, None], 0.1)], table="micro")
     assert Sweeps([tmp_path]).of(Rule.parse("m 1 id id mul")) == []
 

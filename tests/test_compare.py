@@ -26,6 +26,7 @@ from plots import compare as figure
 from rules import HUMAN, NAMED_RULES
 from searches import read_child
 from significance import holm, mean_interval, sign_flip_p
+from trials import read_trials
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -57,8 +58,9 @@ def compared(searched) -> Path:
 
 
 def history(folder: Path) -> list[dict]:
-    rows = results.read_lines(folder / "records.jsonl")
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in TIMES} for row in read_trials(folder)
+    ]
 
 
 def copy(folder: Path, to: Path, **changes) -> Path:
@@ -122,12 +124,12 @@ def test_rules_of_several_runs_are_ranked_together_each_once(searched, tmp_path)
     both = compare.make_plan(Config(), [searched, twin, searched])
     assert both.of("found") == alone.of("found")
     assert both.used_seeds == [0, 1001]
-    assert compare.fresh_seeds(both)["rerank"] == [1000, 1002, 1003, 1004, 1005]
+    assert compare.seeds_of(both)["rerank"] == [1000, 1002, 1003, 1004, 1005]
 
 
 def test_seeds_are_fresh_whatever_the_searches_used():
     plan = Plan(Config(seeds=1_000, final_seeds=4), ChildConfig(), [1_000, 1_500, 2_003], [])
-    seeds = compare.fresh_seeds(plan)
+    seeds = compare.seeds_of(plan)
     every = seeds["rerank"] + seeds["final"]
     assert len(every) == len(set(every)) == 1_004
     assert not set(every) & set(plan.used_seeds)
@@ -330,7 +332,7 @@ def test_summary_files_say_the_same(compared):
 
 
 def test_figure_shows_every_training_of_the_final_stage(compared, tmp_path):
-    paths = figure.draw(compared, tmp_path / "figure.png")
+    paths = figure.draw([compared], tmp_path / "figure.png")
     assert [path.name for path in paths] == ["figure.png", "figure.svg"]
     svg = paths[1].read_text()
     records = [r for r in history(compared) if r["stage"] == "final"]

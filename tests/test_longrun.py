@@ -16,6 +16,7 @@ from config import from_dict
 from dsl import Rule
 from plots import longrun as figure
 from rules import HUMAN, NAMED_RULES
+from trials import read_trials
 
 DATA = Path(__file__).parent.parent / "data"
 TINY = [
@@ -90,7 +91,7 @@ def test_it_is_resumed_to_the_same_records(filtered, tmp_path):
     meta = json.loads((filtered / "meta.json").read_text()) | {"end": None}
     (tmp_path / "broken" / "meta.json").write_text(json.dumps(meta))
     assert longrun.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
-    again = results.read_lines(tmp_path / "broken" / "records.jsonl")
+    again = read_trials(tmp_path / "broken")
     same = ("epochs", "rule", "lr", "seed", "curve")
     assert [[r[name] for name in same] for r in again] == [
         [json.loads(line)[name] for name in same] for line in lines

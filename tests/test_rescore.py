@@ -17,6 +17,7 @@ from config import from_dict
 from dsl import Rule
 from plots import searches as figure
 from rules import HUMAN, NAMED_RULES
+from trials import read_trials
 
 DATA = Path(__file__).parent.parent / "data"
 TINY = [
@@ -86,24 +87,58 @@ def test_a_rescoring_is_resumed_to_the_same_records(rescored, tmp_path, capsys):
     (tmp_path / "broken" / "meta.json").write_text(json.dumps(meta))
     assert rescore.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
     same = ("rule", "seed", "accuracy", "lr")
-    again = results.read_lines(tmp_path / "broken" / "records.jsonl")
+    again = read_trials(tmp_path / "broken")  # two workers end in any order
     assert [[r[name] for name in same] for r in again] == [
         [json.loads(line)[name] for name in same] for line in lines
     ]
     capsys.readouterr()
     assert rescore.main(["--resume", str(tmp_path / "broken")]) == 0
-    assert "already complete" in capsys.readouterr().out
+    said = capsys.readouterr().out  # from the records, not from the text that was written
+    assert "already complete" in said and (rescored / "summary.txt").read_text() in said
 
 
 def test_the_figure_takes_the_fresh_scores(searched, rescored, tmp_path, capsys):
-    figure.draw([*searched, rescored], tmp_path / "searches.png")
-    fresh = figure.fresh_scores(rescored)
-    keys = [Rule.parse(record["rule"]).key() for record in best(searched[1], 3)]
-    scores = {key: [] for key in keys}
-    for record in results.read_lines(rescored / "records.jsonl"):
-        scores.get(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
-    for key in keys:
-        assert fresh[key] == pytest.approx(np.mean(scores[key]))
+    """Both runs are one line of the table: the mean over them of what their best rules scored again."""
+    again = tmp_path / "again"  # all ten, or a run's mean is unknown
+    flags = ["--seeds", "2", "--workers", "1", "--out", str(again)]
+    assert rescore.main([*map(str, searched), *flags]) == 0
+    capsys.readouterr()
+    figure.draw([*searched, again], tmp_path / "searches.png")
+    head, _, row = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[:3])
+    rows = {
+        line["what"]: line for line in csv.DictReader((again / "summary.csv").read_text().splitlines())
+    }
+    means = [float(rows[str(folder)]["fresh"]) for folder in searched]
+    low, high = min(means), max(means)
+    assert row[head.index("fresh")] == f"{np.mean(means):.3f} [{low:.3f}, {high:.3f}]"
+    figure.draw([*searched, rescored], tmp_path / "searches.png")  # three of ten
+    row = capsys.readouterr().out.splitlines()[2].strip("| ").split(" | ")
+    assert row[head.index("fresh")] == "-"
+
+
+def test_scores_of_another_child_do_not_stand_beside_the_searches(searched, rescored, tmp_path, capsys):
+    shutil.copytree(rescored, tmp_path / "other")
+    saved = json.loads((rescored / "config.json").read_text())
+    saved["child"]["filters"] = 3
+    (tmp_path / "other" / "config.json").write_text(json.dumps(saved))
+    for folders, what in (
+        ([*searched, tmp_path / "other"], "filters"),
+        ([rescored], "name the searches"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            figure.main([*map(str, folders), "-o", str(tmp_path / "figure.png")])
+        assert stop.value.code == 2 and what in capsys.readouterr().err
+
+
+def test_a_run_without_a_trained_rule_is_refused_before_anything_is_trained(searched, tmp_path, capsys):
+    shutil.copytree(searched[0], tmp_path / "empty")
+    lines = [json.loads(line) for line in (searched[0] / "records.jsonl").read_text().splitlines()]
+    lost = [line | {"status": "diverged", "reward": 0.0} for line in lines]
+    (tmp_path / "empty" / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lost))
+    with pytest.raises(SystemExit) as stop:
+        rescore.main([str(tmp_path / "empty"), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2 and not (tmp_path / "out").exists()
+    assert "no rule has trained to the end" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

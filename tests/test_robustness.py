@@ -17,6 +17,7 @@ from config import from_dict
 from plots import robustness as figure
 from robustness import CHANGED, FACTORS, changed
 from rules import HUMAN, NAMED_RULES
+from trials import read_trials
 
 DATA = Path(__file__).parent.parent / "data"
 TINY = [
@@ -45,7 +46,7 @@ def changes(searched) -> Path:
 def test_a_change_multiplies_one_setting():
     child = ChildConfig()
     assert changed(child, None, 1.0) == child
-    assert changed(child, "horizon", 0.5).horizon == 0.5
+    assert changed(child, "beta_horizon", 0.5).beta_horizon == 0.5
     assert changed(child, "eps", 10).eps == pytest.approx(1e-7)
     for factor, size in zip(FACTORS, (10, 50, 200, 1000), strict=True):
         assert changed(child, "batch_size", factor).batch_size == size
@@ -61,7 +62,13 @@ def test_a_change_multiplies_one_setting():
 def test_the_optimizer_has_the_changed_decays_and_delta(horizon, betas):
     data.prepare(data.SAMPLE, DATA)
     config = ChildConfig(
-        data.SAMPLE, str(DATA), filters=2, epoch_size=200, precision="float32", horizon=horizon, eps=1e-4
+        data.SAMPLE,
+        str(DATA),
+        filters=2,
+        epoch_size=200,
+        precision="float32",
+        beta_horizon=horizon,
+        eps=1e-4,
     )
     group = Training("adam 1 id id mul", 0.1, config, 0).optimizer.param_groups[0]
     assert group["betas"] == pytest.approx(betas) and group["eps"] == 1e-4
@@ -98,7 +105,7 @@ def test_the_summary_has_differences_by_seed(changes):
                 difference = (scores(row["rule"], what, factor) - before).mean()
                 assert float(row[f"{what} x {factor:g}"]) == pytest.approx(difference)
     [sgd] = [row for row in rows if row["name"] == "sgd"]  # has neither averages nor division
-    assert all(float(sgd[f"{what} x {f:g}"]) == 0 for what in ("horizon", "eps") for f in FACTORS)
+    assert all(float(sgd[f"{what} x {f:g}"]) == 0 for what in ("beta_horizon", "eps") for f in FACTORS)
     assert any(float(sgd[f"batch_size x {f:g}"]) for f in FACTORS)
 
 
@@ -109,7 +116,7 @@ def test_it_is_resumed_to_the_same_records(changes, tmp_path):
     meta = json.loads((changes / "meta.json").read_text()) | {"end": None}
     (tmp_path / "broken" / "meta.json").write_text(json.dumps(meta))
     assert robustness.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
-    again = results.read_lines(tmp_path / "broken" / "records.jsonl")
+    again = read_trials(tmp_path / "broken")
     same = ("what", "factor", "rule", "seed", "accuracy")
     assert [[r[name] for name in same] for r in again] == [
         [json.loads(line)[name] for name in same] for line in lines

@@ -350,6 +350,25 @@ def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
     assert "Order over 3 starts" in capsys.readouterr().out
 
 
+def test_two_spellings_of_a_rule_race_once():
+    names = [entry.name for entry in contestants(Config(), ["m g id id add", "g m id id add"])]
+    assert len([name for name in names if "+" in name]) == 1
+
+
+def test_of_many_rules_the_best_are_drawn(tmp_path):
+    steps = ("g", "m", "rmsprop", "adam", "sign_g", "sign_m")
+    rules = [f"{step} {step} id id add" for step in steps] + ["adam m id id add", "adam g id id add"]
+    flags = ["--iterations", "60", "--rates", "1e-4", "--adam-eps", "1e-3"]
+    flags += [part for rule in rules for part in ("--rule", rule)]
+    assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    paths = [p for p in results.read_lines(tmp_path / "run" / "paths.jsonl") if p["rule"]]
+    text = (tmp_path / "run" / "rosenbrock.svg").read_text()
+    drawn = [path for path in paths if f">{path['name']}, {path['lr']:g}<" in text]
+    best_six = sorted(paths, key=lambda path: path["value"][-1])[: figure.MOST]
+    assert len(paths) == 8 and {p["name"] for p in drawn} == {p["name"] for p in best_six}
+    assert "And 2 rules" in text
+
+
 def test_a_folder_without_rules_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         rosenbrock.main(["--found", str(tmp_path), "--out", str(tmp_path / "run")])

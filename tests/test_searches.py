@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_plots import make_run
 
+from dsl import Rule
 from plots import searches
 from plots.runs import Run, read_groups
 
@@ -77,6 +78,8 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
     labels = [row[0] for row in rows[2:5]]
     assert labels == ["TRPO", "TRPO, no repeats", "random"]
+    reordered = read_groups([folders[2], *folders[:2]])
+    assert [group.label for group in reordered] == ["TRPO, no repeats", "TRPO"]
     assert [row[1] for row in rows[2:5]] == ["2", "1", "1"]
     groups = read_groups(folders)
     good = [searches.good_rules(run, 0.7055)[-1] for run in groups[0].runs]  # the median of PEOPLE
@@ -93,6 +96,11 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
 
 
 def test_ten_best_are_matched_with_their_fresh_scores_by_key():
-    fresh = {"g": 0.25}  # the key of the one rule that all records of this run have
-    assert searches.ten_best(RUN, fresh)[1] == pytest.approx(0.25)
-    assert math.isnan(searches.ten_best(RUN, {})[1])
+    run = run_of([0.9, 0.8, 0.7], ["a", "b", "c"])
+    spellings = ["m g id id mul", "g 1 id id mul", "v g id id left"]
+    for record, rule in zip(run.records, spellings, strict=True):
+        record["rule"] = rule
+    others = [Rule.parse(rule).key() for rule in ("g m id id mul", "1 g id id mul", "v m id log left")]
+    fresh = dict(zip(others, (0.1, 0.2, 0.6), strict=True))  # other spellings of the same rules
+    assert searches.ten_best(run, fresh) == pytest.approx((0.8, 0.3))
+    assert math.isnan(searches.ten_best(run, {others[0]: 0.1})[1])

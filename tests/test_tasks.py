@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,8 +35,13 @@ def test_text_is_cut_into_three_parts_that_share_nothing():
     assert all(part.shape[1] == SEQUENCE + 1 for part in rows)
     sizes = [len(part) for part in rows]
     assert sizes[0] == task.size > 8 * sizes[1] * 0.9 and abs(sizes[1] - sizes[2]) <= 1
-    text = "".join(CHARACTERS[i] for i in torch.cat(rows)[:40].flatten().tolist())
-    assert "assert" in text  # the first topic is the assert statement
+    text = ["".join(CHARACTERS[i] for i in part.flatten().tolist()) for part in rows]
+    assert "".join(text) == tasks.reference()[: sum(map(len, text))]
+    assert "assert" in text[0][:3000]  # the first topic is the assert statement
+    seen = {text[0][start : start + 100] for start in range(len(text[0]))}
+    for part in text[1:]:
+        known = sum(part[start : start + 100] in seen for start in range(len(part)))
+        assert known < 0.005 * len(part)
 
 
 def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_characters():
@@ -52,7 +56,7 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_characters():
 def test_training_is_that_of_torch_with_the_same_batches():
     """Adam as a rule of the language and as torch has it, through an epoch of the language model."""
     task, examples = make_task("text", "", "float32"), 200
-    outcome = train("text", "", "float32", "adam 1 id id mul", 3e-3, 5, 2, examples)
+    outcome = train("text", "", "float32", "adam 1 id id mul", 3e-3, 5, 2, examples, 2)
     torch.manual_seed(5)
     net = task.net()
     adam = torch.optim.Adam(net.parameters(), lr=3e-3)
@@ -72,24 +76,57 @@ def test_batches_are_another_order_of_the_same_sequences_each_epoch():
     task = make_task("text", "", "float32")
     first, second = (torch.cat([x for x, _ in task.batches(0, epoch, 10**9)]) for epoch in (0, 1))
     assert not torch.equal(first, second)
-    assert len(first) == task.size // 20 * 20
-    counts = [np.unique(rows.numpy(), axis=0, return_counts=True)[1].sum() for rows in (first, second)]
-    assert counts[0] == counts[1]
+    known = {tuple(row) for row in task.rows["training"][:, :-1].tolist()}
+    for rows in (first, second):  # all but a last partial batch, none twice
+        used = [tuple(row) for row in rows.tolist()]
+        assert len(used) == task.size // 20 * 20 and set(used) <= known
+        assert len(set(used)) >= len(used) - (task.size - len(known))
     again = torch.cat([x for x, _ in task.batches(0, 0, 10**9)])
     assert torch.equal(first, again)
 
 
 def test_a_diverged_training_has_no_scores():
-    outcome = train("text", "", "float32", "g 1 exp id div", 1e10, 0, 3, 100)
+    outcome = train("text", "", "float32", "g 1 exp id div", 1e10, 0, 3, 100, 3)
     assert outcome.curve == [None] * 3 == outcome.test
 
 
 def test_test_scores_are_looked_at_only_where_validation_was_best_and_at_the_end():
-    outcome = train("text", "", "float32", "adam 1 id id mul", 0.3, 0, 5, 300)
+    outcome = train("text", "", "float32", "adam 1 id id mul", 0.3, 0, 5, 300, 5)
     best = math.inf
     for epoch, (score, test) in enumerate(zip(outcome.curve, outcome.test, strict=True)):
         best = min(best, score)
         assert (test is not None) == (score == best or epoch == 4)
+
+
+def test_a_sweep_looks_at_no_test_score_and_has_the_long_runs_horizon():
+    rule = "ld g id id mul"  # its decay ends at the horizon
+    sweep = train("text", "", "float32", rule, 1.0, 0, 1, 100, 1)
+    assert sweep.test != [None]
+    assert train("text", "", "float32", rule, 1.0, 0, 1, 100, 9).test == [None]
+    longer = train("text", "", "float32", rule, 1.0, 0, 1, 100, 9).curve
+    assert longer != sweep.curve  # 5 steps, of some 250 or of nine times as many
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_classifier_is_trained_as_torch_does(monkeypatch, precision):
+    data.prepare(data.SAMPLE, DATA)
+    net = lambda: tasks.ConvNet((28, 28, 1), 2, "stride")  # noqa: E731
+    task = Images(data.SAMPLE, net, str(DATA), precision)
+    monkeypatch.setattr(tasks, "make_task", lambda *_: task)
+    outcome = train("fashion", str(DATA), precision, "g 1 id id mul", 0.05, 3, 2, 2_000, 2)
+    torch.manual_seed(3)
+    plain = net()
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.05)
+    for epoch in range(2):
+        plain.train()
+        for images, labels in task.batches(3, epoch, 2_000):
+            sgd.zero_grad()
+            F.cross_entropy(task.logits(plain, images), labels).backward()
+            sgd.step()
+        plain.eval()
+        with torch.no_grad():
+            assert outcome.curve[epoch] == pytest.approx(task.score(plain, "validation"), abs=0.02)
+    assert outcome.curve[1] > 0.4 and outcome.test[1] is not None
 
 
 def test_images_score_is_the_share_of_hits():
@@ -106,6 +143,10 @@ def test_images_score_is_the_share_of_hits():
     assert sum(len(y) for _, y in task.part("test")) == 2_000
 
 
-def test_text_keeps_no_character_that_it_cannot_number():
+def test_text_has_known_characters_alone_and_says_nothing_twice():
     assert isinstance(make_task("text", "", "float32"), Text)
     assert len(set(CHARACTERS)) == len(CHARACTERS) == 96
+    assert set(tasks.reference()) <= set(CHARACTERS)
+    lines = tasks.reference().split("\n")
+    assert len(set(lines)) == len(lines) > 1_000
+    assert len(tasks.text_hash()) == 16

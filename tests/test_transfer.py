@@ -14,6 +14,7 @@ from dsl import Rule
 from plots import transfer as figure
 from rules import HUMAN, NAMED_RULES
 from transfer import Config, Plan, rates_to_train, summarize
+from trials import read_trials
 
 FLAGS = ["text", "--epochs", "1", "--sweep-examples", "100", "--workers", "1", "--seeds", "2"]
 PLAN = Plan(
@@ -62,7 +63,7 @@ def test_it_is_resumed_to_the_same_records(transferred, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer, "EXPONENTS", range(-3, -1))
         assert transfer.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
-    again = results.read_lines(tmp_path / "broken" / "records.jsonl")
+    again = read_trials(tmp_path / "broken")
     for new, line in zip(again, lines, strict=True):
         old = json.loads(line)
         assert {k: v for k, v in new.items() if k != "cpu_s"} == {
@@ -134,7 +135,7 @@ def test_the_curves_drawn_are_those_of_the_chosen_rate(tmp_path):
     "wrong, what",
     [
         ([], "no TASK given; there are wrn, fashion, text"),
-        (["text", "--rules", "g g id"], "--rules"),
+        (["text", "--rules", "g g id"], "wrong length"),
         (["text", "--epochs", "0"], "at least 1"),
         (["poetry"], "invalid choice"),
         (["--resume", "nowhere", "--epochs", "3"], "--resume takes only --workers"),
