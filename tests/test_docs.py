@@ -2,12 +2,12 @@
 
 import ast
 import csv
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-import compare
 import results
 import rules
 import search
@@ -68,12 +68,18 @@ def test_flags_of_the_documents_exist():
                 assert flags <= known | {"--rule", "--data"}, f"{document.name}: {line}"
 
 
-def test_flags_of_compare_in_the_documents_exist():
-    lines = [line for path in DOCUMENTS for line in path.read_text("utf-8").splitlines()]
-    named = [
-        flag for line in lines if "compare.py" in line for flag in re.findall(r" (--[a-z-]+)", line)
-    ]
-    assert named and set(named) <= options(compare.make_parser())
+SCRIPTS = ("compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock", "study", "screen")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_flags_of_other_scripts_in_the_documents_exist(script, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).main(["--help"])
+    known = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", capsys.readouterr().out))
+    text = "\n".join(path.read_text("utf-8").replace("\\\n", " ") for path in DOCUMENTS)
+    lines = [line for line in text.splitlines() if f"python {script}.py" in line]
+    named = {flag for line in lines for flag in re.findall(r" (--[a-z-]+)", line)}
+    assert lines and named <= known
 
 
 def test_settings_have_help_and_units_in_reach():
@@ -133,6 +139,13 @@ def test_reading_order_names_every_file_with_its_length():
     for name, lines in rows.items():
         actual = len((ROOT / name).read_text("utf-8").splitlines())
         assert abs(actual - int(lines)) <= 15, f"{name} has {actual} lines, README says {lines}"
+
+
+def test_the_diagram_has_the_layers():
+    diagram = re.search(r"^```text\n(search  compare.*?)```", README, re.M | re.S)[1]
+    drawn = [set(re.findall(r"\b[a-z_]+\b", layer.split("   ")[0])) for layer in diagram.split("   |\n")]
+    scripts = set(re.findall(r"\b[a-z_]+\b", diagram.split("   |")[0].replace("the scripts", "")))
+    assert [scripts, *drawn[1:]] == LAYERS[::-1]
 
 
 def test_imports_point_down_only():
