@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 from config import Parser
@@ -29,12 +30,14 @@ class CommandError(ValueError):
 
 
 def output(command: str) -> str:
-    """Return what a command prints, without trailing blanks and its "Wrote" line.
+    """Return what a command prints, without its "Wrote" line; * ? [ ] are as the shell has them.
 
     Raises:
         CommandError: it failed.
     """
-    words = shlex.split(command)
+    words = [
+        match for word in shlex.split(command) for match in sorted(glob(word, root_dir=ROOT)) or [word]
+    ]
     if words[0] != "python":
         raise CommandError(f"'{command}' does not begin with python")
     done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
