@@ -2,6 +2,7 @@
 # make search ARGS="--workers 8 --seed 3"            flags of search.py
 # make test                                          set up, then the default tests
 # make figures                                       a small search, its random twin, every figure
+# make reproduce                                     tables and figures of RESULTS.md from the published records
 # make search TORCH_INDEX=https://download.pytorch.org/whl/cpu      PyTorch's smaller CPU wheels
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ TORCH_INDEX ?=
 ARGS ?=
 FIGURES := $(if $(FIGURES),$(FIGURES),runs/figures-$(shell date +%Y%m%d-%H%M%S))
 
-.PHONY: search test lint figures clean
+.PHONY: search test lint figures reproduce clean
 
 search: .venv/ready
 	.venv/bin/python search.py --preset laptop $(ARGS)
@@ -29,6 +30,9 @@ figures: .venv/ready
 	.venv/bin/python -m plots.hall_of_fame $(FIGURES)/trpo -o $(FIGURES)/hall_of_fame.png
 	.venv/bin/python -m plots.timeline $(FIGURES)/trpo -o $(FIGURES)/timeline.png
 	.venv/bin/python rosenbrock.py --out $(FIGURES)/rosenbrock
+
+reproduce: .venv/ready
+	.venv/bin/python reproduce.py
 
 .venv/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
