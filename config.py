@@ -97,11 +97,15 @@ def _reader(hint) -> Callable[[str], object]:
     return hint
 
 
-def add_settings(parser: argparse.ArgumentParser, cls: type) -> None:
-    """Add a flag for every field of a config class; a flag that is not given leaves no attribute."""
+def add_settings(parser: argparse.ArgumentParser, cls: type, preset: dict | None = None) -> None:
+    """Add a flag for every field of a config class; a flag that is not given leaves no attribute.
+
+    Args:
+        preset: defaults of this script where they are not the class's, for the help.
+    """
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        hint, default = hints[field.name], field.default
+        hint, default = hints[field.name], (preset or {}).get(field.name, field.default)
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         choices = field.metadata["choices"]
         listed = f"; one of {', '.join(map(str, choices))}" if choices else ""

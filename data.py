@@ -123,7 +123,11 @@ def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
     if name == SAMPLE:
         with np.load(HERE / f"{SAMPLE}.npz") as arrays:
             return {file: arrays[file] for file in FILES}
-    from torchvision import datasets  # seconds to import, so not in every worker
+    try:
+        from torchvision import datasets  # seconds to import, so not in every worker
+    except (ImportError, RuntimeError) as error:  # the latter if it was built for another torch
+        reason = str(error).split("\n")[0]
+        raise DataError(f"torchvision, which downloads {name}, does not work here ({reason})") from None
 
     arrays = {}
     for split in ("train", "test"):

@@ -327,4 +327,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
+        print(
+            "interrupted; what is in the run folder is not all, and cannot be resumed", file=sys.stderr
+        )
         sys.exit(130)

@@ -5,9 +5,10 @@
     python study.py trpo-new --max-kl 0.1 --name farther --table-seeds 0      # try something
     python -m plots.study runs/study                         # the figure
 
-A setting names the search algorithm and its parameters; flags change it. A seed of the study is one
-search, whose rewards are a table seed's scores. Its line in runs/study/NAME.jsonl tells how it stood
-after 100, 200, 500, ... rules; lines that are there already are not computed again.
+A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
+is the paper's, with "-new" known rules are passed over and controllers have an elite. A seed of the
+study is one search, whose rewards are a table seed's scores. Its line in runs/study/NAME.jsonl tells
+how it stood after 100, 200, 500, ... rules; lines that are there already are not computed again.
 
 Which of them is best must be chosen on other seeds than those it is reported on: the settings below
 were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
@@ -18,6 +19,7 @@ Read next: oracle.py for the scores, plots/study.py for the figure.
 
 import json
 import os
+import signal
 import sys
 from collections import Counter, deque
 from copy import deepcopy
@@ -34,6 +36,7 @@ from progress import Progress
 from proposer import ProposerConfig, make_proposer, make_space
 from results import RunError, read_lines
 from table import Table, check
+from trials import interrupt_once
 
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
 PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
@@ -216,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
     )
-    add_settings(parser, ProposerConfig)
+    add_settings(parser, ProposerConfig, SPACE)
     args = parser.parse_args(argv)
     try:
         table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
@@ -239,17 +242,26 @@ def main(argv: list[str] | None = None) -> int:
                 check("micro", make_space(config), config.table_seed)
         args.out.mkdir(parents=True, exist_ok=True)
         seeds = range(args.first_seed, args.first_seed + args.seeds)
-        with WorkerPool(args.workers, initializer=one_thread, preload=("study",)) as pool:
+        if args.workers < 1:
+            raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+        pool = WorkerPool(args.workers, initializer=one_thread, preload=("study",))
+        try:
             for name, config in configs.items():
                 study(name, config, table_seeds, seeds, args.out / f"{name}.jsonl", pool)
+        finally:
+            pool.stop()  # on Ctrl-C too, without doing what is still queued
         from plots import study as figure  # late: workers import this file too, and need no matplotlib
 
         print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in configs])))
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
     print(f"{args.out} holds the searches. Next: python -m plots.study {args.out}")
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

@@ -197,8 +197,9 @@ def table(plan: Plan, rows: list[dict]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     config, metric = plan.config, tasks.METRICS[plan.task]
-    note = f"{plan.task}: {metric}, {config.epochs} epochs, seeds: {config.seeds}; - is diverged, or no "
-    return "\n".join([*text, "", f"{note}spread of one seed."]) + "\n"
+    better = "higher" if tasks.BEST[metric] is max else "lower"
+    note = f"{plan.task}: {metric}, {better} is better; {config.epochs} epochs, seeds: {config.seeds}; "
+    return "\n".join([*text, "", f"{note}- is diverged, or no spread of one seed."]) + "\n"
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
@@ -207,7 +208,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:
-    return f"python rules.py show '{rows[0]['rule']}' explains the best rule"
+    best = next((row for row in rows if not row["human"]), rows[0])
+    return f"python rules.py show '{best['rule']}' explains the best rule"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -99,8 +99,9 @@ def draw(folder: Path, path: Path) -> list[Path]:
     keys = [Line2D([], [], color="#666666", lw=2), Line2D([], [], color="#666666", lw=1.5, ls=DASHED)]
     right.legend(keys, ["rule", "torch's optimizer"], loc="lower left")
     everyone = {record["name"] for record in read_lines(folder / "records.jsonl")}
-    lost = sorted(everyone - {winner["name"] for winner in winners})
-    text = f"And {len(left_out)} rules that ended higher. " if left_out else ""
+    lost = sorted(everyone - {winner["name"] for winner in winners + left_out})
+    text = "The first of several starts. " if config.get("starts", 1) > 1 else ""
+    text += f"And {len(left_out)} rules that ended higher. " if left_out else ""
     text += f"Diverged at every rate: {'; '.join(lost[:MOST])}" if lost else ""
     text += f" and {len(lost) - MOST} more" if len(lost) > MOST else ""
     if text:

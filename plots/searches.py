@@ -111,7 +111,8 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
         rows.append(row)
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    note = f"good: reward of at least {bar:.3f}; fresh: the ten best rescored; learn: above {LEARNS}."
+    note = f"good: reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
+    note += "- if not all ten were."
     return "\n".join([*lines, "", note])
 
 
@@ -133,6 +134,8 @@ def picture(groups: list[Group], bar: float) -> Figure:
             labels[panel].append((end, f"{group.label} {end:{form}}", group.color))
         panel.set(title=name, ylabel=unit, xlabel=f"rules {'trained' if by_cost else 'sampled'}")
         panel.set_ylim(0, None)
+        if all(np.isnan(y) for y, _, _ in labels[panel]):
+            panel.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=panel.transAxes)
     text = f"Good: a reward of at least {bar:.3f}, the median of the human optimizers. "
     text += "Lines are means over seeds, bands go from the lowest to the highest. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))

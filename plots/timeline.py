@@ -2,8 +2,8 @@
 
     python -m plots.timeline RUN [RUN ...] [-o FILE]
 
-A row a worker and a bar a rule that it trained, coloured by its score; rules that diverged are thin
-and orange, the human optimizers, scored first, have a dark frame. Duplicates take no time and are
+A row a worker and a bar a rule that it trained, coloured by its score; rejected and diverged ones are
+thin and orange, the human optimizers, scored first, have a dark frame. Duplicates take no time and are
 not drawn, nor are rules that ran out of time or crashed their worker, whose times are not recorded.
 
 What to look for: gaps in all rows at once are the controller learning, or a lag too small for so
@@ -109,7 +109,8 @@ def picture(runs: list[Run]) -> Figure:
         name = f"{run.folder.resolve().name}: " if len(runs) > 1 else ""
         axes.set_title(name + draw_run(axes, run, scale), pad=16 if pauses(jobs(run)) else 6)
     figure.colorbar(ScalarMappable(scale, COLORS), ax=panels, label="score", pad=0.02, aspect=30)
-    text = "Thin and orange: diverged. Framed: the human optimizers. Score: validation accuracy."
+    text = "Thin and orange: rejected or diverged. Framed: the human optimizers. "
+    text += "Score: validation accuracy."
     alike = len({(run.config["dataset"], run.config["downsample"]) for run in runs}) == 1
     titles = [title(runs)] if alike else dict.fromkeys(title([run]) for run in runs)
     style.frame(figure, "; ".join(titles), text)

@@ -50,7 +50,7 @@ def picture(config: dict, records: list[dict], rows: list[dict]) -> Figure:
         mean, epochs = values.mean(0), np.arange(1, values.shape[1] + 1)
         if len(values) > 1:
             axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
-        look = {"color": color, "lw": 1.8, "ls": style.DASHED if human else "-"}
+        look = {"color": color, "lw": 1.8, "marker": "o", "ms": 3, "ls": style.DASHED if human else "-"}
         axes.plot(epochs, mean, gid=row["name"], **look)
         labels.append((mean[-1], f"{name[:44]} {mean[-1]:.3f}, rate {float(row['final_lr']):g}", color))
         ends.append(mean)

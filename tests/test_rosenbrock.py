@@ -366,7 +366,7 @@ def test_of_many_rules_the_best_are_drawn(tmp_path):
     drawn = [path for path in paths if f">{path['name']}, {path['lr']:g}<" in text]
     best_six = sorted(paths, key=lambda path: path["value"][-1])[: figure.MOST]
     assert len(paths) == 8 and {p["name"] for p in drawn} == {p["name"] for p in best_six}
-    assert "And 2 rules" in text
+    assert "And 2 rules" in text and "Diverged" not in text
 
 
 def test_a_folder_without_rules_is_one_line(tmp_path, capsys):

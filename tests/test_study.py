@@ -2,8 +2,14 @@
 
 import json
 import math
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +23,8 @@ from oracle import make_oracle, top_rules
 from plots import study as figure
 from proposer import ProposerConfig
 from table import Table
+
+ROOT = Path(__file__).parent.parent
 
 
 def config(name="random", **settings) -> study.Config:
@@ -150,6 +158,39 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     settings = figure.read([tmp_path])
     assert settings[0].seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
     np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
+
+
+def test_help_shows_the_studys_own_defaults(capsys):
+    with pytest.raises(SystemExit):
+        study.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "rules to sample (default: 2000)" in text
+        and "groups of five tokens in a rule (default: 1)" in text
+    )
+
+
+def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
+    flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path / "study")]
+    group = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "start_new_session": True,
+    }
+    # Shells start background jobs with SIGINT ignored, which children inherit.
+    default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    process = subprocess.Popen(
+        [sys.executable, "study.py", *flags], cwd=ROOT, preexec_fn=default, **group
+    )
+    file, deadline = tmp_path / "study" / "random-new.jsonl", time.monotonic() + 90
+    while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert 0 < len(results.read_lines(file)) < 200
 
 
 def test_ratio_of_means_is_paired():
