@@ -662,7 +662,7 @@ def test_defaults_are_the_papers_protocol():
 
 def test_flags_win_over_the_preset():
     config = resolved("--data", str(DATA), "--samples", "7", "--preset", "laptop", "--seed", "3")
-    assert (config.samples, config.seed, config.iterations, config.max_kl) == (7, 3, 1, 0.03)
+    assert (config.samples, config.seed, config.iterations, config.max_kl) == (7, 3, 1, 0.1)
 
 
 WRONG = {
