@@ -29,16 +29,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-import results
 from child import ChildConfig, evaluate_and_test, evaluate_rule
-from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from config import ConfigError, resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES, named
-from searches import PEOPLE, best_found, fresh_seeds, prepare, read_searches
+from searches import PEOPLE, RUNS, best_found, fresh_seeds, prepare, read_searches
 from significance import holm, mean_interval, sign_flip_p, smallest_p
-from trials import Script, Trials, add_flags, interrupt_once, launch
+from trials import Script, Trials, interrupt_once, launch
 
 FIRST_SEED = {"rerank": 1_000, "final": 2_000}  # far from those that people give to searches
 SIGNIFICANT = 0.05
@@ -82,6 +80,10 @@ class Plan(NamedTuple):
 # --- what is compared -----------------------------------------------------------------------------
 
 
+def configure(args) -> Plan:
+    return make_plan(resolve(Config, args), args.runs)
+
+
 def make_plan(config: Config, folders: list[Path]) -> Plan:
     """Return who competes with whom.
 
@@ -99,27 +101,6 @@ def make_plan(config: Config, folders: list[Path]) -> Plan:
         if rule.key() not in PEOPLE:
             also[rule.key()] = Contestant("named", name, str(rule), None, None)
     return Plan(config, child, used_seeds, [*found, *also.values(), *humans])
-
-
-def read_plan(folder: Path) -> Plan:
-    """Return the plan of a comparison that was begun.
-
-    Raises:
-        ValueError: the folder is none.
-    """
-    saved = results.read_config(folder)
-    if not {"child", "used_seeds", "contestants"} <= saved.keys():
-        raise results.RunError(f"{folder} is a run of another script than compare.py")
-    contestants = [Contestant(**one) for one in saved.pop("contestants")]
-    child, used_seeds = from_dict(ChildConfig, saved.pop("child")), saved.pop("used_seeds")
-    return Plan(from_dict(Config, saved), child, used_seeds, contestants)
-
-
-def to_dict(plan: Plan) -> dict:
-    """Return a plan as config.json has it, for `read_plan`."""
-    contestants = [contestant._asdict() for contestant in plan.contestants]
-    rest = {"child": asdict(plan.child), "used_seeds": plan.used_seeds, "contestants": contestants}
-    return {**asdict(plan.config), **rest}
 
 
 def seeds_of(plan: Plan) -> dict[str, list[int]]:
@@ -307,31 +288,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
 # --- command line ---------------------------------------------------------------------------------
 
 
-def make_parser() -> Parser:
-    parser = Parser(prog="compare.py", description=__doc__)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
-    add_flags(parser)
-    add_settings(parser, Config)
-    return parser
-
-
-def configure(args) -> Plan:
-    """Return the plan; what can be wrong is found before anything is made.
-
-    Raises:
-        ValueError: what is wrong and what is allowed.
-    """
-    if args.resume is not None:
-        return read_plan(args.resume)
-    if not args.runs:
-        raise ConfigError("no RUN given; name run folders of search.py, or --resume a comparison")
-    return make_plan(resolve(Config, args), args.runs)
-
-
-def create(out: Path | None, plan: Plan) -> results.Run:
-    name = f"top{plan.config.top}-{plan.config.rates}"
-    folder = out or results.default_folder("compare", name, FIRST_SEED["rerank"])
-    return results.Run.create(folder, to_dict(plan), results.environment(torch.get_num_threads()))
+def label(plan: Plan) -> tuple[str, int]:
+    return f"top{plan.config.top}-{plan.config.rates}", FIRST_SEED["rerank"]
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:
@@ -339,11 +297,24 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{best['rule']}' explains the best found rule"
 
 
+SCRIPT = Script(
+    name="compare.py",
+    doc=__doc__,
+    config=Config,
+    plan=Plan,
+    argument=("runs", RUNS),
+    configure=configure,
+    label=label,
+    prepare=prepare,
+    work=run_to_end,
+    report=report,
+    then=then,
+    figure="compare",
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = make_parser()
-    pictures = lambda plan: prepare(plan.child)  # noqa: E731
-    script = Script(configure, create, pictures, run_to_end, report, then, figure="compare")
-    return launch(parser, parser.parse_args(argv), script)
+    return launch(SCRIPT, argv)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,16 @@ Writes a run folder: records.jsonl, summary.csv, summary.txt and the figure. Rea
 import math
 import signal
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 import results
 from child import ChildConfig, train_curve
-from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from config import resolve, setting
 from rules import HUMAN, NAMED_RULES
-from searches import best_found, fresh_seeds, prepare, read_searches
-from trials import Script, Trials, add_flags, interrupt_once, launch
+from searches import RUNS, best_found, fresh_seeds, prepare, read_searches
+from trials import Script, Trials, interrupt_once, launch
 
 FIRST_SEED = 4_000  # far from those that searches and the other scripts use
 # UNSPECIFIED: when and how aggressively the paper stops rules that show less promise.
@@ -64,15 +62,6 @@ def configure(args) -> Plan:
     Raises:
         ValueError: no runs, or some that do not compare.
     """
-    if args.resume is not None:
-        saved = results.read_config(args.resume)
-        if not {"runners", "seed", "child"} <= saved.keys():
-            raise results.RunError(f"{args.resume} is a run of another script than longrun.py")
-        runners = [Runner(*runner) for runner in saved["runners"]]
-        config = Config(saved["top"], saved["epochs"])
-        return Plan(config, from_dict(ChildConfig, saved["child"]), saved["seed"], runners)
-    if not args.runs:
-        raise ConfigError("no RUN given; name run folders of search.py, or --resume one of longrun.py")
     config = resolve(Config, args)
     child, used, records, _ = read_searches(args.runs)
     found = [
@@ -90,11 +79,8 @@ def configure(args) -> Plan:
     return Plan(config, replace(child, epochs=config.epochs), seed, found + humans)
 
 
-def create(out: Path | None, plan: Plan) -> results.Run:
-    folder = out or results.default_folder("longrun", f"{plan.config.epochs}-epochs", plan.seed)
-    saved = {**asdict(plan.config), "child": asdict(plan.child), "seed": plan.seed}
-    saved["runners"] = plan.runners
-    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+def label(plan: Plan) -> tuple[str, int]:
+    return f"{plan.config.epochs}-epochs", plan.seed
 
 
 def stage_epochs(epochs: int) -> list[int]:
@@ -166,14 +152,24 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python transfer.py wrn --rules '{best['rule']}' tries the best on another network"
 
 
+SCRIPT = Script(
+    name="longrun.py",
+    doc=__doc__,
+    config=Config,
+    plan=Plan,
+    argument=("runs", RUNS),
+    configure=configure,
+    label=label,
+    prepare=prepare,
+    work=run_to_end,
+    report=report,
+    then=then,
+    figure="longrun",
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="longrun.py", description=__doc__)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
-    add_flags(parser)
-    add_settings(parser, Config)
-    pictures = lambda plan: prepare(plan.child)  # noqa: E731
-    script = Script(configure, create, pictures, run_to_end, report, then, figure="longrun")
-    return launch(parser, parser.parse_args(argv), script)
+    return launch(SCRIPT, argv)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 import results
 from child import ChildConfig, evaluate_rule
-from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from config import resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
-from searches import fresh_seeds, prepare, read_searches
-from trials import Script, Trials, add_flags, interrupt_once, launch
+from searches import RUNS, fresh_seeds, prepare, read_searches
+from trials import Script, Trials, interrupt_once, launch
 
 FIRST_SEED = 3_000  # far from those that searches and compare.py use
 
@@ -61,15 +60,6 @@ def configure(args) -> Plan:
     Raises:
         ValueError: no runs, or some that do not compare.
     """
-    if args.resume is not None:
-        saved = results.read_config(args.resume)
-        if not {"best", "seeds", "child"} <= saved.keys():
-            raise results.RunError(f"{args.resume} is a run of another script than rescore.py")
-        best = {run: [tuple(pair) for pair in pairs] for run, pairs in saved["best"].items()}
-        child = from_dict(ChildConfig, saved["child"])
-        return Plan(Config(saved["top"], len(saved["seeds"])), child, saved["seeds"], best)
-    if not args.runs:
-        raise ConfigError("no RUN given; name run folders of search.py, or --resume a rescoring")
     config = resolve(Config, args)
     child, used, _, _ = read_searches(args.runs)
     best = {
@@ -86,10 +76,8 @@ def configure(args) -> Plan:
     return Plan(config, child, fresh_seeds(FIRST_SEED, config.seeds, used), best)
 
 
-def create(out: Path | None, plan: Plan) -> results.Run:
-    folder = out or results.default_folder("rescore", f"top{plan.config.top}", plan.seeds[0])
-    saved = {"top": plan.config.top, "child": asdict(plan.child), "seeds": plan.seeds, "best": plan.best}
-    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+def label(plan: Plan) -> tuple[str, int]:
+    return f"top{plan.config.top}", plan.seeds[0]
 
 
 def summarize(plan: Plan, records: list[dict]) -> list[dict]:
@@ -136,14 +124,23 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python -m plots.searches {runs}"
 
 
+SCRIPT = Script(
+    name="rescore.py",
+    doc=__doc__,
+    config=Config,
+    plan=Plan,
+    argument=("runs", RUNS),
+    configure=configure,
+    label=label,
+    prepare=prepare,
+    work=rescore,
+    report=report,
+    then=then,
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="rescore.py", description=__doc__)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
-    add_flags(parser)
-    add_settings(parser, Config)
-    pictures = lambda plan: prepare(plan.child)  # noqa: E731
-    script = Script(configure, create, pictures, rescore, report, then)
-    return launch(parser, parser.parse_args(argv), script)
+    return launch(SCRIPT, argv)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-import results
 from child import ChildConfig, evaluate_rule
-from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
+from config import ConfigError, resolve, setting
 from dsl import Rule
-from rules import HUMAN, NAMED_RULES, named
-from searches import PEOPLE, best_found, fresh_seeds, prepare, read_searches
-from trials import Script, Trials, add_flags, interrupt_once, launch
+from rules import HUMAN, named
+from searches import RUNS, best_found, fresh_seeds, prepare, read_searches, with_people
+from trials import Script, Trials, interrupt_once, launch
 
 FIRST_SEED = 5_000  # far from those that searches and the other scripts use
 FACTORS = (0.1, 0.5, 2, 10)
@@ -56,17 +54,6 @@ def configure(args) -> Plan:
     Raises:
         ValueError: no runs, some that do not compare, something that is no rule.
     """
-    if args.resume is not None:
-        saved = results.read_config(args.resume)
-        if not {"robust", "seeds", "child"} <= saved.keys():
-            raise results.RunError(f"{args.resume} is a run of another script than robustness.py")
-        config = Config(saved["top"], len(saved["seeds"]))
-        field = [tuple(pair) for pair in saved["robust"]]
-        return Plan(config, from_dict(ChildConfig, saved["child"]), saved["seeds"], field)
-    if not args.runs:
-        raise ConfigError(
-            "no RUN given; name run folders of search.py, or --resume one of robustness.py"
-        )
     config = resolve(Config, args)
     child, used, records, _ = read_searches(args.runs)
     if not 10 <= child.batch_size <= child.epoch_size // 10:
@@ -75,21 +62,14 @@ def configure(args) -> Plan:
         )
     if (child.beta_horizon, child.eps) != (1.0, 1e-8):
         raise ConfigError(f"{args.runs[0]} was searched with a changed --beta-horizon or --eps")
-    best = best_found(records, config.top)
-    field = {Rule.parse(r["rule"]).key(): (r["infix"], r["rule"]) for r in best}
-    for name, rule in map(named, config.rules):
-        field[rule.key()] = name, str(rule)
-    field = {key: pair for key, pair in field.items() if key not in PEOPLE}
-    field |= {key: (name, NAMED_RULES[name].rule) for key, name in PEOPLE.items()}
+    best = [(r["infix"], Rule.parse(r["rule"])) for r in best_found(records, config.top)]
+    field = with_people([*best, *map(named, config.rules)])
     seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
-    return Plan(config, child, seeds, list(field.values()))
+    return Plan(config, child, seeds, field)
 
 
-def create(out: Path | None, plan: Plan) -> results.Run:
-    folder = out or results.default_folder("robustness", f"top{plan.config.top}", plan.seeds[0])
-    saved = {"top": plan.config.top, "child": asdict(plan.child), "seeds": plan.seeds}
-    saved["robust"] = plan.field
-    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+def label(plan: Plan) -> tuple[str, int]:
+    return f"top{plan.config.top}", plan.seeds[0]
 
 
 def changed(child: ChildConfig, what: str | None, factor: float) -> ChildConfig:
@@ -160,14 +140,24 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{rows[0]['rule']}' explains the first rule"
 
 
+SCRIPT = Script(
+    name="robustness.py",
+    doc=__doc__,
+    config=Config,
+    plan=Plan,
+    argument=("runs", RUNS),
+    configure=configure,
+    label=label,
+    prepare=prepare,
+    work=run_to_end,
+    report=report,
+    then=then,
+    figure="robustness",
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="robustness.py", description=__doc__)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders of search.py")
-    add_flags(parser)
-    add_settings(parser, Config)
-    pictures = lambda plan: prepare(plan.child)  # noqa: E731
-    script = Script(configure, create, pictures, run_to_end, report, then, figure="robustness")
-    return launch(parser, parser.parse_args(argv), script)
+    return launch(SCRIPT, argv)
 
 
 if __name__ == "__main__":

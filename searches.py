@@ -3,6 +3,7 @@
 Nothing to run here. Read next: compare.py, rescore.py, longrun.py and robustness.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from itertools import count, islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from config import ConfigError, from_dict
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
 
+RUNS = {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of search.py"}
 PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
 
 
@@ -80,11 +82,17 @@ def fresh_seeds(first: int, number: int, used: list[int] | set[int]) -> list[int
     return list(islice((seed for seed in count(first) if seed not in used), number))
 
 
-def prepare(child: ChildConfig) -> None:
-    """Make sure that a child's pictures are there, and large enough.
+def with_people(rules: Iterable[tuple[str, Rule]]) -> list[tuple[str, str]]:
+    """Return (name, rule) of rules, one a key, and of the human optimizers behind them."""
+    field = {rule.key(): (name, str(rule)) for name, rule in rules if rule.key() not in PEOPLE}
+    return [*field.values(), *((name, NAMED_RULES[name].rule) for name in HUMAN)]
+
+
+def prepare(plan) -> None:
+    """Make sure that the pictures of a plan's child are there, and enough of them.
 
     Raises:
         DataError: they are not.
     """
-    data.prepare(child.dataset, Path(child.data))
-    open_pictures(child)
+    data.prepare(plan.child.dataset, Path(plan.child.data))
+    open_pictures(plan.child)

@@ -14,22 +14,22 @@ folder: records.jsonl (a line a training), summary.csv, summary.txt and the figu
 
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 import data
 import results
 import tasks
 from child import resolve_precision
-from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
-from rules import HUMAN, NAMED_RULES, named
-from searches import PEOPLE
-from trials import Script, Trials, add_flags, interrupt_once, launch
+from config import resolve, setting
+from rules import HUMAN, named
+from searches import with_people
+from trials import Script, Trials, interrupt_once, launch
 
+TASK = {"nargs": "?", "choices": tasks.METRICS, "metavar": "TASK", "help": ", ".join(tasks.METRICS)}
 EXPONENTS = range(-5, 2)  # of the sweep's learning rates
 
 
@@ -62,36 +62,24 @@ def configure(args) -> Plan:
     Raises:
         ValueError: no task, or something that is no rule.
     """
-    if args.resume is not None:
-        saved = results.read_config(args.resume)
-        if not {"task", "field", "precision"} <= saved.keys():
-            raise results.RunError(f"{args.resume} is a run of another script than transfer.py")
-        task, precision, text = (saved.pop(name) for name in ("task", "precision", "text"))
-        if task == "text" and text != tasks.text_hash():
-            raise results.RunError(
-                f"{args.resume}: this Python's reference is another text; use that one"
-            )
-        field = [tuple(pair) for pair in saved.pop("field")]
-        return Plan(task, from_dict(Config, saved), precision, field, text)
-    if args.task is None:
-        raise ConfigError(f"no TASK given; there are {', '.join(tasks.METRICS)}")
-    config, field = resolve(Config, args), {}
-    for name, rule in map(named, config.rules):
-        if rule.key() not in PEOPLE:
-            field[rule.key()] = name, str(rule)
-    field |= {key: (name, NAMED_RULES[name].rule) for key, name in PEOPLE.items()}
+    config = resolve(Config, args)
     text = tasks.text_hash() if args.task == "text" else None
-    return Plan(args.task, config, resolve_precision("auto"), list(field.values()), text)
+    field = with_people(map(named, config.rules))
+    return Plan(args.task, config, resolve_precision("auto"), field, text)
 
 
-def create(out: Path | None, plan: Plan) -> results.Run:
-    folder = out or results.default_folder("transfer", plan.task, plan.config.first_seed)
-    saved = {"task": plan.task, "precision": plan.precision, "field": plan.field, "text": plan.text}
-    saved |= asdict(plan.config)
-    return results.Run.create(folder, saved, results.environment(torch.get_num_threads()))
+def label(plan: Plan) -> tuple[str, int]:
+    return plan.task, plan.config.first_seed
 
 
 def prepare(plan: Plan) -> None:
+    """Make sure that the task's data is there, and is what the plan was made for.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if plan.text not in (None, tasks.text_hash()):
+        raise results.RunError("this Python's reference is another text; go on with the one that began")
     if dataset := tasks.DATASETS[plan.task]:
         data.prepare(dataset, Path(plan.config.data))
     tasks.make_task(plan.task, plan.config.data, plan.precision)
@@ -212,15 +200,24 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{best['rule']}' explains the best rule"
 
 
+SCRIPT = Script(
+    name="transfer.py",
+    doc=__doc__,
+    config=Config,
+    plan=Plan,
+    argument=("task", TASK),
+    configure=configure,
+    label=label,
+    prepare=prepare,
+    work=run_to_end,
+    report=report,
+    then=then,
+    figure="transfer",
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="transfer.py", description=__doc__)
-    parser.add_argument(
-        "task", nargs="?", choices=tasks.METRICS, metavar="TASK", help="wrn, fashion, text"
-    )
-    add_flags(parser)
-    add_settings(parser, Config)
-    script = Script(configure, create, prepare, run_to_end, report, then, figure="transfer")
-    return launch(parser, parser.parse_args(argv), script)
+    return launch(SCRIPT, argv)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ A job is plain data, such as which rule with which seed. Its record is the job a
 written as soon as it is there. Jobs whose records are there already are not done again, so a script
 that was interrupted or killed goes on to the same result, having lost only what was in flight.
 
-A script gives `launch` four functions: its plan, the jobs, a report of the records and what to do next.
-Nothing to run here. Read next: searches.py, then compare.py.
+A script is a `Script`: its settings, the plan that it makes of them, the jobs, a report of the records.
+The plan is kept in config.json and is all that --resume needs. Nothing to run here. Read next:
+searches.py, then compare.py.
 """
 
 import contextlib
@@ -14,9 +15,11 @@ import shlex
 import signal
 import sys
 import time
+import typing
 from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from dataclasses import asdict, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +28,7 @@ import torch
 
 import results
 from child import start_worker
-from config import ConfigError, Parser
+from config import ConfigError, Parser, add_settings, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from progress import Progress
 
@@ -90,30 +93,6 @@ def read_trials(folder: Path) -> list[dict]:
 # --- the command line of such a script ------------------------------------------------------------
 
 
-def add_flags(parser: Parser) -> None:
-    """Add --workers, --out and --resume."""
-    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
-    parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="go on with a run folder; takes only --workers"
-    )
-
-
-def check_flags(args: Namespace) -> None:
-    """Check these flags.
-
-    Raises:
-        ValueError: what is wrong and what is allowed.
-    """
-    if args.workers is not None and args.workers < 1:
-        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
-    given = {name for name, value in vars(args).items() if value not in (None, [])}
-    if args.resume is not None and given - {"resume", "workers"}:
-        raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
-    if args.out is not None:
-        results.check_new(args.out)
-
-
 def reopen(folder: Path) -> results.Run:
     """Reopen a run folder; warn if the scores to come may differ from those that are there.
 
@@ -130,10 +109,15 @@ def reopen(folder: Path) -> results.Run:
 
 
 class Script(NamedTuple):
-    """What one script adds to `launch`; P is its plan, of any type."""
+    """What one script is; P is its Plan, a NamedTuple of dataclasses, NamedTuples and plain data."""
 
+    name: str  # its file
+    doc: str
+    config: type  # a dataclass of settings, each a flag
+    plan: type
+    argument: tuple[str, dict]  # what it works on: name and settings of a positional argument
     configure: Callable[[Namespace], Any]  # -> P; raises ValueError before anything is made
-    create: Callable[[Path | None, Any], results.Run]  # (--out, P) -> the run folder
+    label: Callable[[Any], tuple[str, int]]  # P -> name and seed of the default run folder
     prepare: Callable[[Any], None]  # makes sure that the plan's data is there
     work: Callable[[Any, Trials], None]  # does all jobs
     report: Callable[[Any, list[dict]], tuple[list[dict], str]]  # (P, records) -> rows, text
@@ -141,15 +125,101 @@ class Script(NamedTuple):
     figure: str | None = None  # its file in plots/
 
 
-def launch(parser: Parser, args: Namespace, script: Script) -> int:
-    """Run such a script and return its exit code; a finished run is reported again, from its records."""
+def to_dict(script: Script, plan: Any) -> dict:
+    """Return a plan as config.json has it, with the script's name."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(one) for one in value]
+        return asdict(value) if is_dataclass(value) else getattr(value, "_asdict", lambda: value)()
+
+    return {"script": script.name, **{name: plain(value) for name, value in plan._asdict().items()}}
+
+
+def from_folder(script: Script, folder: Path) -> Any:
+    """Return the plan of a run folder.
+
+    Raises:
+        RunError: it is none, or of another script.
+    """
+    saved = read_config(folder, script.name)
+
+    def back(hint: Any, value: Any) -> Any:
+        if is_dataclass(hint):
+            return from_dict(hint, value)
+        [one] = typing.get_args(hint) if typing.get_origin(hint) is list else (None,)
+        return [one(**element) for element in value] if hasattr(one, "_fields") else value
+
+    hints = typing.get_type_hints(script.plan)
+    if lacking := hints.keys() - saved.keys():
+        raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
+    return script.plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
+
+
+def read_config(folder: Path, script: str) -> dict:
+    """Return the config.json of a script's run folder.
+
+    Raises:
+        RunError: it is none, or of another script.
+    """
+    saved = results.read_config(folder)
+    if saved.get("script") != script:
+        raise results.RunError(f"{folder} is a run of another script than {script}")
+    return saved
+
+
+def plan_of(script: Script, args: Namespace) -> Any:
+    """Return the plan that the flags ask for, or that of --resume.
+
+    Raises:
+        ValueError: what is wrong and what is allowed.
+    """
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    given = {name for name, value in vars(args).items() if value not in (None, [])}
+    if args.resume is not None:
+        if given - {"resume", "workers"}:
+            raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
+        return from_folder(script, args.resume)
+    name, how = script.argument
+    if name not in given:
+        raise ConfigError(f"no {how['metavar']} given ({how['help']}); or --resume a run folder")
+    if args.out is not None:
+        results.check_new(args.out)
+    return script.configure(args)
+
+
+def open_run(script: Script, args: Namespace, plan: Any) -> results.Run:
+    if args.resume is not None:
+        return reopen(args.resume)
+    folder = args.out or results.default_folder(script.name.removesuffix(".py"), *script.label(plan))
+    environment = results.environment(torch.get_num_threads())
+    return results.Run.create(folder, to_dict(script, plan), environment)
+
+
+def make_parser(script: Script) -> Parser:
+    parser = Parser(prog=script.name, description=script.doc)
+    name, how = script.argument
+    parser.add_argument(name, **how)
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with a run folder; takes only --workers"
+    )
+    add_settings(parser, script.config)
+    return parser
+
+
+def launch(script: Script, argv: list[str] | None) -> int:
+    """Run a script and return its exit code; a finished run is reported again, from its records."""
+    parser = make_parser(script)
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
         try:
-            check_flags(args)
-            plan = script.configure(args)
+            plan = plan_of(script, args)
             if args.resume is not None and results.read_meta(args.resume).get("end") is not None:
-                rows, text = script.report(plan, read_trials(args.resume))
+                _, text = script.report(plan, read_trials(args.resume))
                 print(f"{args.resume} is already complete:\n\n{text}")
                 return 0
             script.prepare(plan)
@@ -159,19 +229,17 @@ def launch(parser: Parser, args: Namespace, script: Script) -> int:
                 args.workers or usable_cores(), initializer=start_worker, preload=preload
             )
             stack.callback(executor.stop)
-            run = reopen(args.resume) if args.resume else script.create(args.out, plan)
-            stack.enter_context(run)
+            run = stack.enter_context(open_run(script, args, plan))
         except (ValueError, OSError) as error:
             parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
         except KeyboardInterrupt:
             print("interrupted before anything was made", file=sys.stderr)
             return 130
-        trials = Trials(executor, run, Progress(run.folder / "log.txt"))
-        return _to_end(parser.prog, plan, trials, script)
+        return _to_end(plan, Trials(executor, run, Progress(run.folder / "log.txt")), script)
 
 
-def _to_end(name: str, plan: Any, trials: Trials, script: Script) -> int:
-    run, resume = trials.run, shlex.join(["python", name, "--resume", str(trials.run.folder)])
+def _to_end(plan: Any, trials: Trials, script: Script) -> int:
+    run, resume = trials.run, shlex.join(["python", script.name, "--resume", str(trials.run.folder)])
     try:
         script.work(plan, trials)
         rows, text = script.report(plan, trials.records)
@@ -190,7 +258,7 @@ def _to_end(name: str, plan: Any, trials: Trials, script: Script) -> int:
     except (results.RunError, OSError) as error:
         kept = "What was finished is kept"
         kept += "" if "this run cannot go on" in str(error) else f"; go on with: {resume}"
-        trials.progress.say(f"{name}: error: {error}. {kept}")
+        trials.progress.say(f"{script.name}: error: {error}. {kept}")
         return 1
     print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt{drawn}")
     print(f"Next: {script.then(plan, rows, run.folder)}")

@@ -22,9 +22,10 @@ from dsl import Rule
 from plots import style
 from plots.runs import CHILDREN, DATASETS, command
 from plots.style import plt
-from results import RunError, read_config, read_lines
+from results import RunError
 from rules import NAMED_RULES
 from significance import mean_interval
+from trials import read_config, read_trials
 
 OTHER = "#B0B0B0"  # of rules that were no finalists
 NAMED = "#000000"  # of those that --also names
@@ -122,9 +123,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         RunError: the folder is none, or has not come to its final stage.
     """
     folder = folders[0]
-    config, records = read_config(folder), read_lines(folder / "records.jsonl")
-    if "contestants" not in config:
-        raise RunError(f"{folder} is a run of another script than compare.py")
+    saved, records = read_config(folder, "compare.py"), read_trials(folder)
+    config = saved["config"]
     rerank, final = by_rule(records, "rerank"), by_rule(records, "final")
     if not final:
         raise RunError(f"{folder} has not come to its final stage; go on with compare.py --resume")
@@ -140,7 +140,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     figure, panels = plt.subplot_mosaic(
         mosaic, figsize=(10.5, sum(heights) + 1.3), height_ratios=heights
     )
-    child, seeds = config["child"], max(map(len, rerank.values()))
+    child, seeds = saved["child"], max(map(len, rerank.values()))
     caption = (
         f"Bars: 95 % t-intervals of the mean, {seeds} seeds left and {config['final_seeds']} right. "
         f"Dashed: human means, right the best one. Final learning rates: {config['rates']}. "
@@ -152,7 +152,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     panels["formulas"].axis("off")
     panels["formulas"].text(0, 1, "\n".join(formulas), va="top", fontsize=9)
     draw_final(panels["right"], final, contenders)
-    draw_selection(panels["left"], config["contestants"], rerank, contenders)
+    draw_selection(panels["left"], saved["contestants"], rerank, contenders)
     return style.save(figure, output)
 
 

@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from plots import style
 from plots.runs import command
 from plots.style import plt
-from results import RunError, read_config, read_lines
+from results import RunError
+from trials import read_config, read_trials
 
 
-def picture(config: dict, records: list[dict]) -> Figure:
+def picture(saved: dict, records: list[dict]) -> Figure:
     """Draw the figure."""
     longest = {}
     for record in records:
@@ -45,9 +46,9 @@ def picture(config: dict, records: list[dict]) -> Figure:
     axes.set(xscale="log", xlabel="epochs", ylabel="validation accuracy")
     axes.set_xticks(ends, map(str, ends))
     axes.minorticks_off()
-    text = f"An epoch has {config['child']['epoch_size']:,} images. Rates are those of the searches' "
-    text += f"sweeps. One seed, {config['seed']}. Grey: stopped at a dotted line."
-    style.frame(figure, f"{len(longest)} rules, at most {config['epochs']} epochs", text)
+    text = f"An epoch has {saved['child']['epoch_size']:,} images. Rates are those of the searches' "
+    text += f"sweeps. One seed, {saved['seed']}. Grey: stopped at a dotted line."
+    style.frame(figure, f"{len(longest)} rules, at most {saved['config']['epochs']} epochs", text)
     style.label_right(axes, labels, 8)
     return figure
 
@@ -59,12 +60,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         RunError: the folder is none of longrun.py, or has no records yet.
     """
     folder = folders[0]
-    config, records = read_config(folder), read_lines(folder / "records.jsonl")
-    if "runners" not in config:
-        raise RunError(f"{folder} is a run of another script than longrun.py")
+    saved, records = read_config(folder, "longrun.py"), read_trials(folder)
     if not records:
         raise RunError(f"{folder} has no records yet")
-    return style.save(picture(config, records), output)
+    return style.save(picture(saved, records), output)
 
 
 def main(argv: list[str] | None = None) -> int:

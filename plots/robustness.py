@@ -16,19 +16,20 @@ from matplotlib.figure import Figure
 from plots import style
 from plots.runs import command
 from plots.style import plt
-from results import RunError, read_config, read_lines
+from results import RunError
 from rules import HUMAN
+from trials import read_config, read_trials
 
 TITLES = {"beta_horizon": "Horizon of the averages", "eps": "Delta", "batch_size": "Batch size"}
 
 
-def picture(config: dict, records: list[dict]) -> Figure:
+def picture(saved: dict, records: list[dict]) -> Figure:
     """Draw the figure."""
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.4), sharey=True)
     labels: list[tuple[float, str, str]] = []
     for panel, (what, title) in zip(axes, TITLES.items(), strict=True):
-        others, labels = iter(style.FOUND * len(config["robust"])), []
-        for name, rule in config["robust"]:
+        others, labels = iter(style.FOUND * len(saved["field"])), []
+        for name, rule in saved["field"]:
             human = name in HUMAN
             color = style.HUMAN[name] if human else next(others)
             mine = [r for r in records if r["rule"] == rule and r["what"] in (what, None)]
@@ -43,7 +44,7 @@ def picture(config: dict, records: list[dict]) -> Figure:
         panel.set_xticks(factors, [f"{factor:g}" for factor in factors])
         panel.minorticks_off()
     axes[0].set_ylabel("validation accuracy")
-    text = f"{len(config['seeds'])} fresh seeds; the learning rate is swept anew for each change."
+    text = f"{len(saved['seeds'])} fresh seeds; the learning rate is swept anew for each change."
     style.frame(figure, "Rules with hyperparameters that they were not searched with", text)
     style.label_right(axes[-1], labels, 8)
     return figure
@@ -56,12 +57,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         RunError: the folder is none of robustness.py, or not finished.
     """
     folder = folders[0]
-    config = read_config(folder)
-    if "robust" not in config:
-        raise RunError(f"{folder} is a run of another script than robustness.py")
+    saved = read_config(folder, "robustness.py")
     if not (folder / "summary.csv").exists():
         raise RunError(f"{folder} is not finished; go on: python robustness.py --resume {folder}")
-    return style.save(picture(config, read_lines(folder / "records.jsonl")), output)
+    return style.save(picture(saved, read_trials(folder)), output)
 
 
 def main(argv: list[str] | None = None) -> int:

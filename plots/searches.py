@@ -149,7 +149,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     Raises:
         RunError: a folder is no run, is empty, or cannot be compared with the others.
     """
-    rescored = [folder for folder in folders if "best" in results.read_config(folder)]
+    rescored = [f for f in folders if results.read_config(f).get("script") == "rescore.py"]
     searched = [folder for folder in folders if folder not in rescored]
     if not searched:
         raise results.RunError(f"{folders[0]} is of rescore.py; name the searches too")

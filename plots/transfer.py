@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from plots import style
 from plots.runs import command
 from plots.style import plt
-from results import RunError, read_config, read_lines
+from results import RunError
 from tasks import BEST, METRICS
+from trials import read_config, read_trials
 
 TITLES = {
     "wrn": "A Wide ResNet 16-1 on CIFAR-10",
@@ -37,11 +38,11 @@ def curves(records: list[dict], rule: str, lr: float) -> np.ndarray:
     return np.array(mine, dtype=float)
 
 
-def picture(config: dict, records: list[dict], rows: list[dict]) -> Figure:
+def picture(saved: dict, records: list[dict], rows: list[dict]) -> Figure:
     """Draw the figure of the rows of summary.csv, best first."""
     figure, axes = plt.subplots(figsize=(7.6, 5.0))
     labels, others, ends = [], iter(style.FOUND * len(rows)), []
-    metric = METRICS[config["task"]]
+    metric = METRICS[saved["task"]]
     for row in rows:
         human = row["human"] == "True"
         name = style.HUMAN_NAMES[row["name"]] if human else row["name"]
@@ -62,9 +63,9 @@ def picture(config: dict, records: list[dict], rows: list[dict]) -> Figure:
         low, high = min(limits), max(limits)
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.set(xlabel="epochs", ylabel=f"validation {metric}")
-    text = f"Seeds: {config['seeds']}. Rates: seven swept in one short epoch, the best one and its "
-    text += "neighbours trained to the end, the best of these by final validation score drawn."
-    style.frame(figure, TITLES[config["task"]], text)
+    text = f"Seeds: {saved['config']['seeds']}. Rates: seven swept in one short epoch, the best one "
+    text += "and its neighbours trained to the end, the best of these by final validation score drawn."
+    style.frame(figure, TITLES[saved["task"]], text)
     style.label_right(axes, labels, 8)
     return figure
 
@@ -76,13 +77,11 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         RunError: the folder is none of transfer.py, or not finished.
     """
     folder = folders[0]
-    config = read_config(folder)
-    if "field" not in config or config.get("task") not in TITLES:
-        raise RunError(f"{folder} is a run of another script than transfer.py")
+    saved = read_config(folder, "transfer.py")
     if not (folder / "summary.csv").exists():
         raise RunError(f"{folder} is not finished; go on: python transfer.py --resume {folder}")
     rows = list(csv.DictReader((folder / "summary.csv").read_text("utf-8").splitlines()))
-    return style.save(picture(config, read_lines(folder / "records.jsonl"), rows), output)
+    return style.save(picture(saved, read_trials(folder), rows), output)
 
 
 def main(argv: list[str] | None = None) -> int:

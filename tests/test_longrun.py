@@ -2,15 +2,13 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+from helpers import killed, refusal, tiny_search
 
-import data
 import longrun
 import results
-import search
 from child import ChildConfig, evaluate_rule, train_curve
 from config import from_dict
 from dsl import Rule
@@ -18,21 +16,10 @@ from plots import longrun as figure
 from rules import HUMAN, NAMED_RULES
 from trials import read_trials
 
-DATA = Path(__file__).parent.parent / "data"
-TINY = [
-    *("--preset", "smoke", "--data", str(DATA), "--samples", "24", "--filters", "2", "--epochs", "2"),
-    *("--epoch-size", "200", "--num-validation", "200", "--lr-exponents=-3,-1", "--workers", "1"),
-]
-
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory) -> Path:
-    data.prepare(data.SAMPLE, DATA)
-    folder = tmp_path_factory.mktemp("runs") / "search"
-    assert (
-        search.main([*TINY, "--algorithm", "random", "--start-from", "adam", "--out", str(folder)]) == 0
-    )
-    return folder
+    return tiny_search(tmp_path_factory.mktemp("runs") / "search")
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +72,8 @@ def test_the_summary_has_everybody_as_far_as_they_came(filtered):
 
 
 def test_it_is_resumed_to_the_same_records(filtered, tmp_path):
-    shutil.copytree(filtered, tmp_path / "broken")
+    killed(filtered, tmp_path / "broken", 11, torn='{"id": 5, "ru')
     lines = (filtered / "records.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "broken" / "records.jsonl").write_text("".join(lines[:11]) + lines[11][:9])
-    meta = json.loads((filtered / "meta.json").read_text()) | {"end": None}
-    (tmp_path / "broken" / "meta.json").write_text(json.dumps(meta))
     assert longrun.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
     again = read_trials(tmp_path / "broken")
     same = ("epochs", "rule", "lr", "seed", "curve")
@@ -139,9 +123,5 @@ def test_the_figure_draws_every_rule_once_as_far_as_it_went(filtered):
 )
 def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        longrun.main(wrong)
-    assert stop.value.code == 2
-    [line] = capsys.readouterr().err.strip().splitlines()
-    assert what in line
+    assert what in refusal(longrun.main, wrong, capsys)
     assert not list(tmp_path.iterdir())

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import killed, refusal, tiny_search
 
-import data
 import rescore
 import results
-import search
 from child import ChildConfig, evaluate_rule
 from config import from_dict
 from dsl import Rule
@@ -19,21 +18,11 @@ from plots import searches as figure
 from rules import HUMAN, NAMED_RULES
 from trials import read_trials
 
-DATA = Path(__file__).parent.parent / "data"
-TINY = [
-    *("--preset", "smoke", "--data", str(DATA), "--samples", "24", "--filters", "2", "--epochs", "2"),
-    *("--epoch-size", "200", "--num-validation", "200", "--lr-exponents=-3,-1", "--workers", "1"),
-]
-
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory) -> list[Path]:
-    data.prepare(data.SAMPLE, DATA)
-    folders = [tmp_path_factory.mktemp("runs") / f"search{seed}" for seed in range(2)]
-    for seed, folder in enumerate(folders):
-        flags = ["--algorithm", "random", "--seed", str(seed), "--start-from", "adam"]
-        assert search.main([*TINY, *flags, "--out", str(folder)]) == 0
-    return folders
+    folder = tmp_path_factory.mktemp("runs")
+    return [tiny_search(folder / f"search{seed}", "--seed", str(seed)) for seed in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +69,8 @@ def test_the_summary_is_the_mean_of_the_records(searched, rescored):
 
 
 def test_a_rescoring_is_resumed_to_the_same_records(rescored, tmp_path, capsys):
-    shutil.copytree(rescored, tmp_path / "broken")
+    killed(rescored, tmp_path / "broken", 5, torn='{"id": 5, "ru')
     lines = (rescored / "records.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "broken" / "records.jsonl").write_text("".join(lines[:5]) + lines[5][:20])
-    meta = json.loads((rescored / "meta.json").read_text()) | {"end": None}
-    (tmp_path / "broken" / "meta.json").write_text(json.dumps(meta))
     assert rescore.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
     same = ("rule", "seed", "accuracy", "lr")
     again = read_trials(tmp_path / "broken")  # two workers end in any order
@@ -152,11 +138,7 @@ def test_a_run_without_a_trained_rule_is_refused_before_anything_is_trained(sear
 )
 def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        rescore.main(wrong)
-    assert stop.value.code == 2
-    [line] = capsys.readouterr().err.strip().splitlines()
-    assert what in line
+    assert what in refusal(rescore.main, wrong, capsys)
     assert not list(tmp_path.iterdir())
 
 
