@@ -2,24 +2,24 @@
 
 Neural Optimizer Search, Bello et al., ICML 2017, section 4.2. The function is
 f(x, y) = (1 - x)^2 + 100 (y - x^2)^2, a long bent valley that leads to the minimum, 0 at (1, 1).
-All get the same start, number of steps and learning rates; the best run of each is compared. In the
+All get the same starts, number of steps and learning rates; the best run of each is compared. In the
 paper (recalled), the found rule beat Adam, RMSProp and SGD and came close to Momentum.
 
     python rosenbrock.py                                           # about 20 s
-    python rosenbrock.py --rule addsign --rule "g m id id add"     # other rules than the default ones
-    python rosenbrock.py --found RUN --starts 10                   # a search's hall of fame, ten starts
-    python -m plots.rosenbrock runs/FOLDER                         # draw the figure again
+    python rosenbrock.py --rules addsign "g m id id add"           # other rules than the default ones
+    python rosenbrock.py RUN --starts 10                           # a search's hall of fame, ten starts
+    python rosenbrock.py --resume runs/...                         # go on after Ctrl-C or a crash
+    python -m plots.rosenbrock runs/...                            # draw the figure again
 
-Writes a run folder: records.jsonl (a line a run), paths.jsonl (a line a winner, from the first start),
-order.csv if there are several starts, log.txt and the figure. Who wins here says little about
-networks. Read next: child.py, which trains one with a rule.
+Writes a run folder: records.jsonl (a line an optimizer and rate, then one with the path of each
+optimizer's best run), summary.csv and summary.txt (the order), log.txt and the figure. Who wins here
+says little about networks. Read next: trials.py, which does the runs; child.py, which trains a network.
 """
 
-import dataclasses
 import math
+import signal
 import sys
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +27,11 @@ import numpy as np
 import torch
 
 import results
-from config import ConfigError, Parser, add_settings, resolve, setting
-from dsl import Rule, RuleError
-from progress import Progress
-from rules import HUMAN, NAMED_RULES, find, make_optimizer
+from config import resolve, setting
+from dsl import Rule
+from rules import NAMED_RULES, find, make_optimizer
+from searches import RUNS, best_found, read_search
+from trials import Script, Trials, interrupt_once, launch
 
 # UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter:
 RULES = ("powersign", "powersign-adam", "g-plus-m")
@@ -39,10 +40,19 @@ The default rules were picked after a race, with the default settings, of all 16
 reports (recalled): they are its best three, one near copy of powersign left out. Of the 16, three
 diverged at every rate and four never left the start."""
 THRESHOLDS = ("1e-2", "1e-4", "1e-6", "1e-8")  # a record says when f first fell below each
+HALL_OF_FAME = 100  # most rules of a search
 TUNED = "Adam, tuned eps"
+# DEVIATION: torch's settings, not TensorFlow's (RMSProp: decay 0.99 instead of 0.9).
+TORCH = {
+    "SGD": torch.optim.SGD,
+    "Momentum": torch.optim.SGD,
+    "RMSProp": torch.optim.RMSprop,
+    "Adam": torch.optim.Adam,
+    TUNED: torch.optim.Adam,
+}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Config:
     iterations: int = setting(4_000, "steps of a run (paper, recalled)", low=1, high=10**5)
     # UNSPECIFIED: the four rates, and the start; ours is the function's customary one.
@@ -52,7 +62,7 @@ class Config:
     start_x: float = setting(-1.2, "x of the start", low=-100, high=100)
     start_y: float = setting(1.0, "y of the start", low=-100, high=100)
     starts: int = setting(
-        1, "starts; all but the first are drawn from the plane around", low=1, high=1000
+        1, "starts; all but the first are drawn from the plane around", low=1, high=100
     )
     adam_eps: tuple[float, ...] = setting(
         (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
@@ -62,40 +72,57 @@ class Config:
         least=1,
     )
     momentum: float = setting(0.9, "decay of Momentum", low=0, high=1)
+    rules: tuple[str, ...] = setting(
+        (), f"rules to race, names or strings (default, without a RUN: {' '.join(RULES)})", words=True
+    )
     seed: int = setting(0, "of random rules, the same in every run", low=0, high=2**63 - 1)
 
 
-class Contestant(NamedTuple):
-    name: str
-    rule: str | None  # None for torch's own optimizers
-    make: Callable[..., torch.optim.Optimizer]  # called as make(params, lr=...)
+class Plan(NamedTuple):
+    """All that determines the runs."""
+
+    config: Config
+    rules: list[tuple[str, str]]  # (name, rule)
 
 
-def contestants(config: Config, rules: list[str]) -> list[Contestant]:
-    """Return torch's optimizers, then the rules, each a name or a rule string.
+def configure(args) -> Plan:
+    """Return the plan.
 
     Raises:
-        RuleError: a rule is neither.
+        ValueError: something that is no rule, a folder that is no search.
     """
-    # DEVIATION: torch's settings, not TensorFlow's (RMSProp: decay 0.99 instead of 0.9).
-    optim = torch.optim
-    entries = [
-        Contestant("SGD", None, optim.SGD),
-        Contestant("Momentum", None, partial(optim.SGD, momentum=config.momentum)),
-        Contestant("RMSProp", None, optim.RMSprop),
-        Contestant("Adam", None, optim.Adam),
-        *(Contestant(TUNED, None, partial(optim.Adam, eps=eps)) for eps in config.adam_eps),
-    ]
-    named = {}
-    for text in rules:
-        rule = find(text)
-        if rule.key() in {Rule.parse(entry.rule).key() for entry in named.values()}:
-            continue  # another spelling of one that is there
-        name = text.strip().lower() if text.strip().lower() in NAMED_RULES else rule.infix()
-        name += " (rule)" if name.lower() in [entry.name.lower() for entry in entries] else ""
-        make = partial(make_optimizer, rule, seed=config.seed, total_steps=config.iterations)
-        named[name] = Contestant(name, str(rule), make)
-    return entries + list(named.values())
+    config = resolve(Config, args)
+    found = [rule for folder in args.runs for rule in found_rules(folder)]
+    return Plan(config, distinct_rules([*config.rules, *found] or RULES))
+
+
+def found_rules(folder: Path) -> list[str]:
+    """Return the rules of a search's hall of fame that are not SGD, Momentum, RMSProp or Adam.
+
+    Raises:
+        RunError: it is no search, or none of its rules has trained to the end.
+    """
+    read_search(folder)
+    return [record["rule"] for record in best_found(results.read_records(folder), HALL_OF_FAME)]
+
+
+def distinct_rules(texts: list[str]) -> list[tuple[str, str]]:
+    """Return the name and the rule of each text, a name or a rule string, one a `key()`.
+
+    Raises:
+        RuleError: a text is neither.
+    """
+    rules: dict[str, tuple[str, str]] = {}
+    for text in texts:
+        rule, name = find(text), text.strip().lower()
+        name = name if name in NAMED_RULES else rule.infix()
+        name += " (rule)" if name in (torchs.lower() for torchs in TORCH) else ""
+        rules.setdefault(rule.key(), (name, str(rule)))
+    return list(rules.values())
+
+
+def label(plan: Plan) -> tuple[str, int]:
+    return "valley", plan.config.seed
 
 
 # --- one run --------------------------------------------------------------------------------------
@@ -113,24 +140,52 @@ def gradient(x, y):
 
 
 def descend(optimizer: torch.optim.Optimizer, w: torch.Tensor, iterations: int) -> np.ndarray:
-    """Minimise f over w, float64 [2], and return the points on the way with their values.
+    """Minimise f over each row of w, float64 [S, 2], and return the points on the way with their values.
 
     Returns:
-        float64 [iterations + 1, 3]: x, y, f from the start on; a run that diverges ends early, with
-        the first point whose f is not finite.
+        float64 [iterations + 1, S, 3]: x, y, f from the start on; it ends early if all have diverged.
+        Optimizers work element by element, so that starts do not mind each other.
     """
-    path = []
+    points = []
     while True:
-        x, y = w.tolist()
-        path.append((x, y, rosenbrock(x, y)))
-        if len(path) > iterations or not math.isfinite(path[-1][2]):
-            return np.array(path)
-        w.grad = torch.tensor(gradient(x, y), dtype=torch.float64)
+        x, y = w.detach().unbind(1)
+        value = rosenbrock(x, y)
+        points.append(torch.stack([x, y, value], dim=1))
+        if len(points) > iterations or not value.isfinite().any():
+            return torch.stack(points).numpy()
+        w.grad = torch.stack(gradient(x, y), dim=1)
         optimizer.step()
 
 
+def run_from(starts: list[tuple[float, float]], job: dict, config: Config) -> np.ndarray:
+    """Return the paths of one optimizer at one rate, float64 [N, S, 3]."""
+    w = torch.tensor(starts, dtype=torch.float64, requires_grad=True)
+    if job["rule"]:
+        rule, lr = Rule.parse(job["rule"]), job["lr"]
+        optimizer = make_optimizer(rule, [w], lr=lr, seed=job["seed"], total_steps=config.iterations)
+    else:
+        more = {"momentum": config.momentum} if job["name"] == "Momentum" else {}
+        more |= {} if job["eps"] is None else {"eps": job["eps"]}
+        optimizer = TORCH[job["name"]]([w], lr=job["lr"], **more)
+    return descend(optimizer, w, config.iterations)
+
+
+def race(starts: list[tuple[float, float]], job: dict, config: Config) -> list[dict]:
+    """Return what a record says of each start."""
+    paths = run_from(starts, job, config)
+    return [measure(paths[:, number]) for number in range(len(starts))]
+
+
+def follow(start: tuple[float, float], job: dict, config: Config) -> dict[str, list]:
+    """Return the way from one start, for the figure."""
+    return thin(run_from([start], job, config)[:, 0])
+
+
 def measure(path: np.ndarray) -> dict:
-    """Return what a record says about a path [N, 3]: where it ended and how soon it was close."""
+    """Return what a record says about a path [N, 3]: where it ended and how soon it was close; a
+    path that diverges ends with its first value that is not finite."""
+    lost = ~np.isfinite(path[:, 2])
+    path = path[: lost.argmax() + 1] if lost.any() else path
     x, y, value = path[-1].tolist()
     below = {text: path[:, 2] < float(text) for text in THRESHOLDS}
     return {
@@ -161,25 +216,31 @@ def thin(path: np.ndarray) -> dict[str, list]:
 # --- all runs -------------------------------------------------------------------------------------
 
 
-def race(config: Config, entries: list[Contestant], run: results.Run, progress: Progress) -> list[dict]:
-    """Run every contestant at every rate, write records and the winners' paths, return the records."""
-    records, paths, total = [], [], config.starts * len(entries) * len(config.rates)
-    for number, start in enumerate(starting_points(config)):
-        for entry in entries:
-            for lr in config.rates:
-                progress.update(f"run {len(records) + 1} of {total}: {entry.name}, rate {lr:g}")
-                w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-                optimizer = entry.make([w], lr=lr)
-                path = descend(optimizer, w, config.iterations)
-                paths += [path] if number == 0 else []
-                who = {"id": len(records), "start": number, "start_x": start[0], "start_y": start[1]}
-                who |= {"name": entry.name, "rule": entry.rule, "lr": lr}
-                records.append({**who, "eps": optimizer.defaults.get("eps"), **measure(path)})
-                run.append("records.jsonl", records[-1])
-    for runs in by_name(records[: len(paths)]).values():
-        if winner := best(runs):
-            run.append("paths.jsonl", {**winner, **thin(paths[winner["id"]])})
-    return records
+def run_to_end(plan: Plan, trials: Trials) -> None:
+    """Run everybody at every rate from all starts; then follow each one's best run from the first."""
+    config, starts = plan.config, starting_points(plan.config)
+    field = [(name, None, None) for name in TORCH if name != TUNED]
+    field += [(TUNED, None, eps) for eps in config.adam_eps]
+    field += [(name, rule, None) for name, rule in plan.rules]
+    jobs = [
+        {"name": name, "rule": rule, "eps": eps, "lr": lr, "seed": config.seed}
+        for name, rule, eps in field
+        for lr in config.rates
+    ]
+    trials.do("races", jobs, race, lambda job: (starts, job, config), lambda runs: {"starts": runs})
+    first = by_name([run for run in runs_of(trials.records) if run["start"] == 0])
+    winners = [winner for runs in first.values() if (winner := best(runs))]
+    jobs = [{name: winner[name] for name in jobs[0]} for winner in winners]
+    trials.do("paths", jobs, follow, lambda job: (starts[0], job, config), lambda path: {"path": path})
+
+
+def runs_of(records: list[dict]) -> list[dict]:
+    """Return a dict a run: what its record says, the start's number and what came out from there."""
+    return [
+        {**record, "start": number, **run}
+        for record in records
+        for number, run in enumerate(record.get("starts", ()))
+    ]
 
 
 def starting_points(config: Config) -> list[tuple[float, float]]:
@@ -227,20 +288,6 @@ def order_table(rows: list[dict], starts: int) -> str:
     return "\n".join([f"Order over {starts} starts; solved: f below 1e-4 at the end.", "", *lines])
 
 
-def found_rules(folder: Path) -> list[str]:
-    """Return the rules of a search's hall of fame that are not SGD, Momentum, RMSProp or Adam.
-
-    Raises:
-        RunError: it has none.
-    """
-    people = {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
-    best = results.best_distinct(results.read_records(folder), 100)
-    rules = [record["rule"] for record in best if Rule.parse(record["rule"]).key() not in people]
-    if not rules:
-        raise results.RunError(f"{folder} is no run of search.py, or none of its rules has trained yet")
-    return rules
-
-
 def by_name(records: list[dict]) -> dict[str, list[dict]]:
     """Group records by the optimizer's name, in order."""
     names = dict.fromkeys(record["name"] for record in records)
@@ -280,54 +327,42 @@ with the lowest f on its way and its first step with f < 1e-4.
 """ + "\n".join(lines)
 
 
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    config, runs = plan.config, runs_of(records)
+    rows = order(runs)
+    parts = [table(config, [run for run in runs if run["start"] == 0])]
+    parts += [order_table(rows, config.starts)] if config.starts > 1 else []
+    parts += [PICKED] if tuple(name for name, _ in plan.rules) == RULES else []
+    if any((rule := Rule.parse(text)).draws or "noise" in str(rule) for _, text in plan.rules):
+        parts.append(f"Rules with drop or noise are random; here with seed {config.seed}.")
+    return rows, "\n\n".join(parts) + "\n"
+
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    return f"python rules.py show '{plan.rules[0][1]}' explains the first rule"
+
+
+SCRIPT = Script(
+    name="rosenbrock.py",
+    doc=__doc__,
+    config=Config,
+    plan=Plan,
+    argument=("runs", RUNS),
+    configure=configure,
+    label=label,
+    prepare=lambda plan: None,
+    work=run_to_end,
+    report=report,
+    then=then,
+    figure="rosenbrock",
+    needs_argument=False,
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="rosenbrock.py", description=__doc__)
-    add_settings(parser, Config)
-    rule_help = f"a rule to race, a name or a string; repeat for more (default: {', '.join(RULES)})"
-    parser.add_argument("--rule", action="append", metavar="RULE", help=rule_help)
-    found_help = "a run of search.py, whose hall of fame is raced; repeat for more"
-    parser.add_argument("--found", action="append", type=Path, metavar="RUN", help=found_help)
-    out_help = "run folder to make (default: runs/DATE-rosenbrock-valley-sSEED)"
-    parser.add_argument("--out", type=Path, metavar="DIR", help=out_help)
-    args = parser.parse_args(argv)
-    try:
-        config = resolve(Config, args)
-        chosen = (args.rule or []) + [rule for run in args.found or [] for rule in found_rules(run)]
-        entries = contestants(config, chosen or RULES)
-        rules = {entry.name: entry.rule for entry in entries if entry.rule}
-        folder = args.out or results.default_folder("rosenbrock", "valley", config.seed)
-        settings = {**dataclasses.asdict(config), "rules": rules}
-        run = results.Run.create(folder, settings, results.environment(torch.get_num_threads()))
-    except (ConfigError, RuleError, results.RunError) as error:
-        parser.error(str(error))
-
-    from plots.rosenbrock import draw  # only here: checking flags need not wait for matplotlib
-
-    with run:
-        progress = Progress(folder / "log.txt", stream=sys.stdout)
-        records = race(config, entries, run, progress)
-        first = [record for record in records if record["start"] == 0]
-        progress.say(table(config, first) + "\n")
-        if config.starts > 1:
-            rows = order(records)
-            run.write_table("order.csv", rows)
-            progress.say(order_table(rows, config.starts) + "\n")
-        if not chosen:
-            progress.say(PICKED)
-        if any(parsed.draws or "noise" in str(parsed) for parsed in map(Rule.parse, rules.values())):
-            progress.say(f"Rules with drop or noise are random; here with seed {config.seed}.")
-        run.finish()
-        draw(folder, folder / "rosenbrock.png")
-        written = sorted(path.name for path in folder.iterdir() if path.name != "lock")
-        progress.say(f"Wrote {folder}: {', '.join(written)}")
-    return 0
+    return launch(SCRIPT, argv)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print(
-            "interrupted; what is in the run folder is not all, and cannot be resumed", file=sys.stderr
-        )
-        sys.exit(130)
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

@@ -21,8 +21,8 @@ RUNS = {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of se
 PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
 
 
-def read_child(folder: Path) -> tuple[ChildConfig, int]:
-    """Return the child that a search scored its rules with, and its seed.
+def read_search(folder: Path) -> dict:
+    """Return the config.json of a search.
 
     Raises:
         RunError: the folder is no run of search.py.
@@ -30,6 +30,16 @@ def read_child(folder: Path) -> tuple[ChildConfig, int]:
     saved = results.read_config(folder)
     if not {"algorithm", "dataset", "child_seed"} <= saved.keys():
         raise results.RunError(f"{folder} is a run of another script than search.py")
+    return saved
+
+
+def read_child(folder: Path) -> tuple[ChildConfig, int]:
+    """Return the child that a search scored its rules with, and its seed.
+
+    Raises:
+        RunError: the folder is no run of search.py, or of one that trained nothing.
+    """
+    saved = read_search(folder)
     if saved.get("table", "none") != "none":
         raise results.RunError(f"{folder} searched a table, so there is no network to train")
     names = {field.name for field in fields(ChildConfig)} & saved.keys()

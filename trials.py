@@ -123,6 +123,7 @@ class Script(NamedTuple):
     report: Callable[[Any, list[dict]], tuple[list[dict], str]]  # (P, records) -> rows, text
     then: Callable[[Any, list[dict], Path], str]  # what to do next
     figure: str | None = None  # its file in plots/
+    needs_argument: bool = True
 
 
 def to_dict(script: Script, plan: Any) -> dict:
@@ -182,7 +183,7 @@ def plan_of(script: Script, args: Namespace) -> Any:
             raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
         return from_folder(script, args.resume)
     name, how = script.argument
-    if name not in given:
+    if script.needs_argument and name not in given:
         raise ConfigError(f"no {how['metavar']} given ({how['help']}); or --resume a run folder")
     if args.out is not None:
         results.check_new(args.out)

@@ -2,8 +2,8 @@
 
     python -m plots.rosenbrock RUN [-o FILE]
 
-RUN is a folder that rosenbrock.py made. Of each optimizer, the run with the lowest final value is
-drawn, from the points that paths.jsonl keeps. Bello et al., ICML 2017, section 4.2.
+RUN is a finished folder of rosenbrock.py. Of each optimizer, the run with the lowest final value from
+the first start is drawn, from some of its points. Bello et al., ICML 2017, section 4.2.
 """
 
 import sys
@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from plots import style
 from plots.runs import command
 from plots.style import plt
-from results import RunError, read_config, read_lines
+from results import RunError
+from trials import read_config, read_trials
 
 MOST = 6  # rules that are drawn, or the figure is full
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left
@@ -44,36 +45,39 @@ def draw_valley(axes: plt.Axes, winners: list[dict], levels: np.ndarray, xlim: t
     axes.contourf(x, y, height, levels=levels, cmap=GROUND, extend="both")
     axes.contour(x, y, height, levels=levels, colors="white", linewidths=0.8, linestyles="solid")
     for winner, look in zip(winners, looks(winners), strict=True):
-        axes.plot(winner["x"], winner["y"], **look)
+        axes.plot(winner["path"]["x"], winner["path"]["y"], **look)
     axes.plot(1, 1, "*", color="black", markersize=12, markeredgecolor="white", zorder=5)
     axes.set(xlim=xlim, ylim=ylim)
     axes.grid(False)
 
 
-def draw_fall(axes: plt.Axes, winners: list[dict]):
+def draw_fall(axes: plt.Axes, winners: list[dict], steps: int):
     """Draw f against the step, each line labelled at its end."""
     labels = []
     for winner, look in zip(winners, looks(winners), strict=True):
-        values = np.maximum(winner["value"], FLOOR)
-        axes.plot(winner["iteration"], values, **look)
+        values = np.maximum(winner["path"]["value"], FLOOR)
+        axes.plot(winner["path"]["iteration"], values, **look)
         eps = f" {winner['eps']:g}" if "tuned" in winner["name"] else ""
         labels.append((values[-1], f"{winner['name']}{eps}, {winner['lr']:g}", look["color"]))
-    axes.set(xscale="log", yscale="log", xlim=(1, max(2, winners[0]["iteration"][-1])))
+    axes.set(xscale="log", yscale="log", xlim=(1, max(2, steps)))
     style.label_right(axes, labels, size=10)
     for label in axes.texts:  # coloured, because they name the paths on the left too
         label.set(color=label.arrow_patch.get_edgecolor())
 
 
-def draw(folder: Path, path: Path) -> list[Path]:
+def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure of a run folder; return the files written.
 
     Raises:
-        RunError: the folder is no run, or has no paths because every run diverged.
+        RunError: the folder is none of rosenbrock.py, or not finished.
     """
-    config, winners = read_config(folder), read_lines(folder / "paths.jsonl")
-    if not winners:
-        raise RunError(f"{folder} has no paths to draw")
-    rules = sorted((one for one in winners if one["rule"]), key=lambda one: one["value"][-1])
+    folder = folders[0]
+    config = read_config(folder, "rosenbrock.py")["config"]
+    if not (folder / "summary.csv").exists():
+        raise RunError(f"{folder} is not finished; go on: python rosenbrock.py --resume {folder}")
+    records = read_trials(folder)
+    winners = [record for record in records if "path" in record]
+    rules = sorted((one for one in winners if one["rule"]), key=lambda one: one["path"]["value"][-1])
     left_out = rules[MOST:]
     winners = [one for one in winners if one not in left_out]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.8), width_ratios=(1, 0.72))
@@ -87,31 +91,30 @@ def draw(folder: Path, path: Path) -> list[Path]:
     draw_valley(zoom, winners, np.arange(-4, 0.1, 0.5), (0.85, 1.03), (0.74, 1.06))
     for winner, look in zip(winners, looks(winners), strict=True):
         end = {"color": look["color"], "markeredgecolor": "white", "zorder": 4}
-        zoom.plot(winner["x"][-1], winner["y"][-1], "o", **end)
+        zoom.plot(winner["path"]["x"][-1], winner["path"]["y"][-1], "o", **end)
     zoom.tick_params(labelsize=8)
     zoom.spines[:].set_visible(True)
     left.indicate_inset_zoom(zoom, edgecolor="#4D4D4D")
     left.set(xlabel="x", ylabel="y", title="The way to the minimum")
 
-    draw_fall(right, winners)
+    draw_fall(right, winners, config["iterations"])
     right.set(xlabel="step", title="f(x, y) on the way")
     right.text(1.045, 1, "optimizer, rate", transform=right.transAxes, va="center", color="#666666")
     keys = [Line2D([], [], color="#666666", lw=2), Line2D([], [], color="#666666", lw=1.5, ls=DASHED)]
     right.legend(keys, ["rule", "torch's optimizer"], loc="lower left")
-    everyone = {record["name"] for record in read_lines(folder / "records.jsonl")}
+    everyone = {record["name"] for record in records}
     lost = sorted(everyone - {winner["name"] for winner in winners + left_out})
-    text = "The first of several starts. " if config.get("starts", 1) > 1 else ""
+    text = "The first of several starts. " if config["starts"] > 1 else ""
     text += f"And {len(left_out)} rules that ended higher. " if left_out else ""
     text += f"Diverged at every rate: {'; '.join(lost[:MOST])}" if lost else ""
     text += f" and {len(lost) - MOST} more" if len(lost) > MOST else ""
     if text:
         figure.supxlabel(text, color=style.DIVERGED if lost else style.FAINT, fontsize=10, wrap=True)
-    return style.save(figure, path)
+    return style.save(figure, output)
 
 
 def main(argv: list[str] | None = None) -> int:
-    one = lambda runs, file: draw(runs[0], file)  # noqa: E731
-    return command("rosenbrock", __doc__, one, argv, what="a run folder of rosenbrock.py", nargs=1)
+    return command("rosenbrock", __doc__, draw, argv, what="a folder of rosenbrock.py", nargs=1)
 
 
 if __name__ == "__main__":

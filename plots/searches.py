@@ -79,6 +79,7 @@ def standing(run: Run, bar: float, fresh: dict[str, float]) -> dict[str, float]:
     """Return the numbers of a run that the table has, by the head of their column."""
     rewards = np.array([record["reward"] for record in run.records])
     new = [record for record in run.records if record["cached_from"] is None]
+    late = [record for record in new if record["id"] >= len(rewards) // 2]
     best, again = ten_best(run, fresh)
     return {
         "sampled": len(rewards),
@@ -92,10 +93,12 @@ def standing(run: Run, bar: float, fresh: dict[str, float]) -> dict[str, float]:
         "fresh": again,
         "entropy": entropy(run)[-1] if len(rewards) >= WINDOW else np.nan,
         "core-minutes": sum(record["cpu_s"] or 0.0 for record in new) / 60,
+        "core-seconds, new": float(np.mean([record["cpu_s"] or 0.0 for record in late or new])),
     }
 
 
 COUNTS = ("sampled", "distinct", "trained", "good", "core-minutes")
+FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
 
 
 def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
@@ -105,14 +108,14 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
         runs = [standing(run, bar, fresh) for run in group.runs]
         row = [group.label, str(len(runs))]
         for name in runs[0]:
-            values, form = [run[name] for run in runs], ".0f" if name in COUNTS else ".3f"
+            values, form = [run[name] for run in runs], FORMS.get(name, ".3f")
             spread = f" [{min(values):{form}}, {max(values):{form}}]" if len(runs) > 1 else ""
             row.append("-" if np.isnan(values).any() else f"{np.mean(values):{form}}{spread}")
         rows.append(row)
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     note = f"good: reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
-    note += "- if not all ten were."
+    note += "- if not all ten were; core-seconds, new: of a new rule in the second half."
     return "\n".join([*lines, "", note])
 
 

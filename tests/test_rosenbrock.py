@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import killed
 
 import plots.rosenbrock as figure
 import results
@@ -18,14 +19,17 @@ from rosenbrock import (
     TUNED,
     Config,
     best,
-    contestants,
     descend,
+    distinct_rules,
     gradient,
     measure,
+    run_from,
+    runs_of,
     table,
     thin,
 )
 from rules import NAMED_RULES
+from trials import read_trials
 
 START = (-1.2, 1.0)
 SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8"]
@@ -33,8 +37,15 @@ RACED = ["powersign", "m-exp-v", "g m id drop0.3 add", "adam"]
 
 
 def path_of(make, iterations=50, start=START, **settings):
-    w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    return descend(make([w], **settings), w, iterations)
+    w = torch.tensor([start], dtype=torch.float64, requires_grad=True)
+    return descend(make([w], **settings), w, iterations)[:, 0]
+
+
+def walk(text, config, lr, starts=(START,)):
+    """The paths [N, S, 3] of a rule, or of one of torch's optimizers."""
+    name, rule = (text, None) if text in rosenbrock.TORCH else distinct_rules([text])[0]
+    job = {"name": name, "rule": rule, "eps": None, "lr": lr, "seed": config.seed}
+    return run_from(list(starts), job, config)
 
 
 def a_path(values):
@@ -74,8 +85,7 @@ def test_sgd_and_momentum_walk_as_a_numpy_loop_does(momentum):
 
 
 def test_the_adam_rule_walks_as_torch_adam_does():
-    entries = {entry.name: entry for entry in contestants(Config(), ["adam"])}
-    ours, theirs = (path_of(entries[name].make, lr=0.01) for name in ("adam (rule)", "Adam"))
+    ours, theirs = (walk(name, Config(iterations=50), 0.01) for name in ("adam", "Adam"))
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)
 
 
@@ -83,6 +93,19 @@ def test_a_diverging_run_ends_with_its_first_value_that_is_not_finite():
     path = path_of(torch.optim.SGD, lr=1.0)
     assert len(path) < 50 and not np.isfinite(path[-1, 2]) and np.isfinite(path[:-1, 2]).all()
     assert measure(path)["status"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["Momentum", "Adam", "powersign", "addsign-cd", "m g clip1e-3 exp mul"]
+)
+def test_starts_do_not_mind_each_other(optimizer):
+    starts, config = [START, (0.5, -0.5), (1.9, -0.9), (1.0, 1.0)], Config(iterations=80)
+    for lr in (1e-3, 0.05):  # at the larger one some diverge, but not all
+        together = walk(optimizer, config, lr, starts)
+        for number, start in enumerate(starts):
+            alone = walk(optimizer, config, lr, [start])[:, 0]
+            np.testing.assert_array_equal(together[: len(alone), number], alone)
+            assert str(measure(together[:, number])) == str(measure(alone))  # NaN is not itself
 
 
 def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
@@ -156,19 +179,17 @@ def test_table_ranks_by_final_value_and_hides_no_diverged_run():
 def raced(tmp_path_factory):
     """A finished small race: its folder."""
     folder = tmp_path_factory.mktemp("runs") / "race"
-    flags = [flag for rule in RACED for flag in ("--rule", rule)]
-    assert rosenbrock.main([*SMALL, *flags, "--out", str(folder)]) == 0
+    assert rosenbrock.main([*SMALL, "--rules", *RACED, "--out", str(folder)]) == 0
     return folder
 
 
 def test_every_optimizer_has_a_record_at_every_rate(raced):
-    records = results.read_lines(raced / "records.jsonl")
+    records = runs_of(read_trials(raced))
     names = ["SGD", "Momentum", "RMSProp", "Adam", TUNED, TUNED]
     names += ["powersign", "m-exp-v", "g + drop(m, 0.3)", "adam (rule)"]
     assert [(r["name"], r["lr"]) for r in records] == [
         (n, lr) for n in names for lr in (1e-3, 0.1, 10.0)
     ]
-    assert [r["id"] for r in records] == list(range(len(records)))
     assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
     assert all((r["final_value"] is None) == (r["status"] == "diverged") for r in records)
     assert all(r["status"] == "diverged" for r in records if r["name"] == "m-exp-v")
@@ -182,37 +203,43 @@ def test_records_are_what_the_optimizers_do(raced):
         "Adam": torch.optim.Adam,
         "Momentum": lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9),
     }
-    for row in results.read_lines(raced / "records.jsonl"):
+    for row in runs_of(read_trials(raced)):
         if row["name"] in theirs and row["status"] == "ok":
             path = path_of(theirs[row["name"]], iterations=60, lr=row["lr"])
             assert row["final_value"] == path[-1, 2] and row["lowest_value"] == path[:, 2].min()
 
 
 def test_each_path_is_of_the_run_with_the_lowest_final_value(raced):
-    records = results.read_lines(raced / "records.jsonl")
-    paths = results.read_lines(raced / "paths.jsonl")
+    records = runs_of(read_trials(raced))
+    paths = [record for record in read_trials(raced) if "path" in record]
     assert {p["name"] for p in paths} == {r["name"] for r in records} - {"m-exp-v"}
     for p in paths:
         finals = [r["final_value"] for r in records if r["name"] == p["name"] and r["status"] == "ok"]
-        assert p["final_value"] == min(finals) == p["value"][-1]
-        assert (p["x"][0], p["y"][0]) == START and p["iteration"] == list(range(61))
+        path = p["path"]
+        assert path["value"][-1] == min(finals)
+        assert (path["x"][0], path["y"][0]) == START and path["iteration"] == list(range(61))
 
 
 def test_folder_tells_what_was_raced_and_what_came_out(raced):
-    config = json.loads((raced / "config.json").read_text())
-    assert (config["iterations"], config["rates"]) == (60, [1e-3, 0.1, 10.0])
-    assert config["rules"]["powersign"] == NAMED_RULES["powersign"].rule and len(config["rules"]) == 4
+    saved = json.loads((raced / "config.json").read_text())
+    assert (saved["config"]["iterations"], saved["config"]["rates"]) == (60, [1e-3, 0.1, 10.0])
+    assert saved["rules"][0] == ["powersign", NAMED_RULES["powersign"].rule] and len(saved["rules"]) == 4
     assert json.loads((raced / "meta.json").read_text())["end"]
-    log = (raced / "log.txt").read_text()
-    assert "with seed 0" in log and log.splitlines()[-1].startswith(f"Wrote {raced}: ")
-    for name in ("records.jsonl", "paths.jsonl", "rosenbrock.png", "rosenbrock.svg"):
-        assert name in log.splitlines()[-1] and (raced / name).stat().st_size > 0
+    assert "with seed 0" in (raced / "summary.txt").read_text()
+    assert (raced / "rosenbrock.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("lines", [0, 7, 31])
+def test_a_killed_race_goes_on_to_the_same_result(raced, lines, tmp_path, capsys):
+    folder = killed(raced, tmp_path / "run", lines, torn='{"id": 40, "na')
+    assert rosenbrock.main(["--resume", str(folder)]) == 0
+    assert read_trials(folder) == read_trials(raced)
+    assert (folder / "summary.txt").read_text() == (raced / "summary.txt").read_text()
 
 
 def test_random_rules_repeat_with_their_seed():
     def final(seed, rule):
-        entry = contestants(Config(seed=seed), [rule])[-1]
-        return path_of(entry.make, lr=1e-3)[-1].tolist()
+        return walk(rule, Config(seed=seed, iterations=50), 1e-3)[-1].tolist()
 
     assert final(0, "g-plus-m") == final(0, "g-plus-m") != final(1, "g-plus-m")
     assert final(0, "powersign") == final(1, "powersign")
@@ -220,9 +247,8 @@ def test_random_rules_repeat_with_their_seed():
 
 def test_what_is_said_of_the_sixteen_rules_holds():
     reported = [name for name, named in NAMED_RULES.items() if named.source == "paper, recalled"]
-    runs = {}
-    for entry in contestants(Config(), reported)[-len(reported) :]:
-        runs[entry.name] = [path_of(entry.make, iterations=300, lr=lr) for lr in Config().rates]
+    config = Config(iterations=300)
+    runs = {name: [walk(name, config, lr)[:, 0] for lr in config.rates] for name in reported}
     lost = [name for name, paths in runs.items() if not any(np.isfinite(p[-1, 2]) for p in paths)]
     stuck = [name for name, paths in runs.items() if all(abs(p[-1, 2] - 24.2) < 0.1 for p in paths)]
     assert (len(reported), len(lost), len(stuck)) == (16, 3, 4)
@@ -231,15 +257,14 @@ def test_what_is_said_of_the_sixteen_rules_holds():
 
 
 def test_decays_end_with_the_run():
-    entry = contestants(Config(iterations=50), ["powersign-ld"])[-1]
-    assert entry.make([torch.ones(1, requires_grad=True)], lr=1.0).defaults["total_steps"] == 50
+    short, long = (walk("powersign-ld", Config(iterations=n), 1e-3)[:11, 0] for n in (10, 1_000))
+    assert (short[1] == long[1]).all() and (short[5] != long[5]).any()
 
 
 def test_default_rules_are_at_least_three_and_repeats_count_once():
     assert len(RULES) >= 3 and all(NAMED_RULES[name].source == "paper, recalled" for name in RULES)
-    assert (
-        len(contestants(Config(), ["signum", "Signum", "signsgd"])) == len(contestants(Config(), [])) + 2
-    )
+    assert [name for name, _ in distinct_rules(["signum", "Signum", "signsgd"])] == ["signum", "signsgd"]
+    assert len(distinct_rules(["m g id id add", "g m id id add"])) == 1  # two spellings of a rule
 
 
 @pytest.mark.parametrize(
@@ -253,9 +278,9 @@ def test_default_rules_are_at_least_three_and_repeats_count_once():
         ["--adam-eps", ","],
         ["--start-x", "inf"],
         ["--momentum", "1.1"],
-        ["--rule", "powersing"],
-        ["--rule", "g 1 id id"],
-        ["--steps", "5"],
+        ["--rules", "powersing"],
+        ["--rules", "g 1 id id"],
+        ["--starts", "101"],
         ["extra"],
     ],
     ids=" ".join,
@@ -280,7 +305,7 @@ def test_existing_folder_is_refused_and_left_alone(tmp_path, capsys):
 
 
 def test_figure_is_drawn_from_the_folder_alone(raced, tmp_path, capsys):
-    for name in ("config.json", "meta.json", "records.jsonl", "paths.jsonl"):
+    for name in ("config.json", "meta.json", "records.jsonl", "summary.csv"):
         (tmp_path / name).write_bytes((raced / name).read_bytes())
     assert figure.main([str(tmp_path), "-o", str(tmp_path / "again" / "figure.png")]) == 0
     assert (tmp_path / "again" / "figure.png").stat().st_size > 10_000
@@ -335,42 +360,41 @@ def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
         str(tmp_path / "s"),
     ]
     assert search.main(flags) == 0
-    flags = [*SMALL, "--found", str(tmp_path / "s"), "--starts", "3", "--rule", "addsign"]
+    flags = [str(tmp_path / "s"), *SMALL, "--starts", "3", "--rules", "addsign"]
     assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
-    records = results.read_lines(tmp_path / "run" / "records.jsonl")
+    records = read_trials(tmp_path / "run")
     rules = {record["rule"] for record in records if record["rule"]}
     found = {record["rule"] for record in results.best_distinct(results.read_records(tmp_path / "s"))}
     assert rules == found | {NAMED_RULES["addsign"].rule}
-    starts = {(record["start_x"], record["start_y"]) for record in records}
-    assert len(starts) == 3 and START in starts
+    assert all(len(record["starts"]) == 3 for record in records if "path" not in record)
+    starts = rosenbrock.starting_points(Config(starts=3))
+    assert len(set(starts)) == 3 and starts[0] == START
     assert all(-2 <= x <= 2 and -1 <= y <= 3 for x, y in starts)
-    assert len(records) % 3 == 0 and (tmp_path / "run" / "order.csv").exists()
-    paths = results.read_lines(tmp_path / "run" / "paths.jsonl")
-    assert {path["start"] for path in paths} == {0}
     assert "Order over 3 starts" in capsys.readouterr().out
 
 
-def test_two_spellings_of_a_rule_race_once():
-    names = [entry.name for entry in contestants(Config(), ["m g id id add", "g m id id add"])]
-    assert len([name for name in names if "+" in name]) == 1
+def test_if_all_diverge_there_is_a_figure_all_the_same(tmp_path, capsys):
+    flags = ["--iterations", "50", "--rates", "1e6", "--rules", "m-exp-v", "--adam-eps", "0"]
+    assert rosenbrock.main([*flags, "--start-x", "90", "--out", str(tmp_path / "run")]) == 0
+    assert "Diverged at every rate" in (tmp_path / "run" / "rosenbrock.svg").read_text()
 
 
 def test_of_many_rules_the_best_are_drawn(tmp_path):
     steps = ("g", "m", "rmsprop", "adam", "sign_g", "sign_m")
     rules = [f"{step} {step} id id add" for step in steps] + ["adam m id id add", "adam g id id add"]
     flags = ["--iterations", "60", "--rates", "1e-4", "--adam-eps", "1e-3"]
-    flags += [part for rule in rules for part in ("--rule", rule)]
+    flags += ["--rules", *rules]
     assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
-    paths = [p for p in results.read_lines(tmp_path / "run" / "paths.jsonl") if p["rule"]]
+    paths = [p for p in read_trials(tmp_path / "run") if p["rule"] and "path" in p]
     text = (tmp_path / "run" / "rosenbrock.svg").read_text()
     drawn = [path for path in paths if f">{path['name']}, {path['lr']:g}<" in text]
-    best_six = sorted(paths, key=lambda path: path["value"][-1])[: figure.MOST]
+    best_six = sorted(paths, key=lambda one: one["path"]["value"][-1])[: figure.MOST]
     assert len(paths) == 8 and {p["name"] for p in drawn} == {p["name"] for p in best_six}
     assert "And 2 rules" in text and "Diverged" not in text
 
 
 def test_a_folder_without_rules_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        rosenbrock.main(["--found", str(tmp_path), "--out", str(tmp_path / "run")])
+        rosenbrock.main([str(tmp_path), "--out", str(tmp_path / "run")])
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not (tmp_path / "run").exists()
