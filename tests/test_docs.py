@@ -33,7 +33,7 @@ LAYERS = [
     {"oracle"},
     {"plots"},
     {"search", "compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock"}
-    | {"nosbench", "cifar_tier", "study", "bench", "reproduce"},
+    | {"nosbench", "cifar_tier", "study", "bench", "claims", "reproduce"},
 ]
 
 
