@@ -246,18 +246,24 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iters: in
 
 
 def fisher_product(policy: Policy, batch: Batch, damping: float) -> Callable[[Tensor], Tensor]:
-    """Return v -> (F + damping * I) v, F the Hessian of the mean KL at the current policy.
+    """Return v -> (F + damping * I) v, F the Fisher matrix of the policy at the batch's prefixes.
 
-    TRPO, Schulman et al. 2015, appendix C: differentiate the KL twice instead of forming F. The KL is
-    to a detached copy of the policy, or its derivatives would cancel.
+    F = J' diag(p) J, the mean of grad log p grad log p' over choices, with J the Jacobian of the
+    log-probabilities; it is the Hessian of the mean KL at the current policy (Schulman et al. 2015,
+    appendix C), without a second derivative of the network. J v is the derivative of u -> J' u along v.
     """
     parameters = list(policy.parameters())
+    sizes = [parameter.numel() for parameter in parameters]
     log_probs = policy.log_probs(batch.tokens, batch.masks)
-    kl = mean_kl(log_probs.detach(), log_probs, batch.masks)
-    gradient = parameters_to_vector(torch.autograd.grad(kl, parameters, create_graph=True))
+    weights = log_probs.detach().exp() / len(batch.tokens)  # as mean_kl: a mean over B, a sum over T
+    log_probs = log_probs.masked_fill(~batch.masks, 0.0)  # 0 * inf would be NaN
+    u = torch.zeros_like(log_probs, requires_grad=True)
+    pulled = torch.autograd.grad(log_probs, parameters, u, create_graph=True)  # J' u
 
     def product(v: Tensor) -> Tensor:
-        image = torch.autograd.grad(gradient @ v, parameters, retain_graph=True)
+        parts = [part.view_as(like) for part, like in zip(v.split(sizes), parameters, strict=True)]
+        [pushed] = torch.autograd.grad(pulled, u, parts, retain_graph=True)  # J v
+        image = torch.autograd.grad(log_probs, parameters, weights * pushed, retain_graph=True)
         return torch.cat([part.reshape(-1) for part in image]) + damping * v
 
     return product
