@@ -11,8 +11,8 @@ paper (recalled), the found rule beat Adam, RMSProp and SGD and came close to Mo
     python rosenbrock.py --resume runs/...                         # go on after Ctrl-C or a crash
     python -m plots.rosenbrock runs/...                            # draw the figure again
 
-Writes a run folder: records.jsonl (a line an optimizer and rate, then one with the path of each
-optimizer's best run), summary.csv and summary.txt (the order), log.txt and the figure. Who wins here
+Writes a run folder: records.jsonl (a line an optimizer and rate, then the paths of the best
+runs), summary.csv and summary.txt (the order), log.txt and the figure. Who wins here
 says little about networks. Read next: trials.py, which does the runs; child.py, which trains a network.
 """
 
@@ -41,6 +41,8 @@ reports (recalled): they are its best three, one near copy of powersign left out
 diverged at every rate and four never left the start."""
 THRESHOLDS = ("1e-2", "1e-4", "1e-6", "1e-8")  # a record says when f first fell below each
 HALL_OF_FAME = 100  # most rules of a search
+DRAWN = 6  # best rules whose paths are kept, or the figure is full
+SHOWN = 12  # best rules in the printed tables; summary.csv has all
 TUNED = "Adam, tuned eps"
 # DEVIATION: torch's settings, not TensorFlow's (RMSProp: decay 0.99 instead of 0.9).
 TORCH = {
@@ -217,7 +219,7 @@ def thin(path: np.ndarray) -> dict[str, list]:
 
 
 def run_to_end(plan: Plan, trials: Trials) -> None:
-    """Run everybody at every rate from all starts; then follow each one's best run from the first."""
+    """Run everybody at every rate from all starts; then follow the best runs from the first."""
     config, starts = plan.config, starting_points(plan.config)
     field = [(name, None, None) for name in TORCH if name != TUNED]
     field += [(TUNED, None, eps) for eps in config.adam_eps]
@@ -230,6 +232,8 @@ def run_to_end(plan: Plan, trials: Trials) -> None:
     trials.do("races", jobs, race, lambda job: (starts, job, config), lambda runs: {"starts": runs})
     first = by_name([run for run in runs_of(trials.records) if run["start"] == 0])
     winners = [winner for runs in first.values() if (winner := best(runs))]
+    rules = sorted((run for run in winners if run["rule"]), key=lambda run: run["final_value"])
+    winners = [run for run in winners if run not in rules[DRAWN:]]
     jobs = [{name: winner[name] for name in jobs[0]} for winner in winners]
     trials.do("paths", jobs, follow, lambda job: (starts[0], job, config), lambda path: {"path": path})
 
@@ -278,13 +282,14 @@ def order(records: list[dict]) -> list[dict]:
 
 
 def order_table(rows: list[dict], starts: int) -> str:
-    """Return the order as text."""
-    lines = [f"{'mean rank':>9}{'wins':>6}{'solved':>8}{'median f':>10}  optimizer, of {len(rows)}"]
-    for row in rows:
-        numbers = (
-            f"{row['mean_rank']:>9.1f}{row['wins']:>6}{row['solved']:>8}{row['median_value']:>10.1e}"
-        )
-        lines.append(f"{numbers}  {row['name']}")
+    """Return the order as text: torch's optimizers and the best rules."""
+    head = f"{'place':>5}{'mean rank':>11}{'wins':>6}{'solved':>8}{'median f':>10}"
+    lines = [f"{head}  optimizer, of {len(rows)}"]
+    shown = [row["name"] for row in rows if row["name"] not in TORCH][:SHOWN]
+    for place, row in enumerate(rows, 1):
+        if row["name"] in (*TORCH, *shown):
+            numbers = f"{place:>5}{row['mean_rank']:>11.1f}{row['wins']:>6}{row['solved']:>8}"
+            lines.append(f"{numbers}{row['median_value']:>10.1e}  {row['name']}")
     return "\n".join([f"Order over {starts} starts; solved: f below 1e-4 at the end.", "", *lines])
 
 
@@ -295,7 +300,8 @@ def by_name(records: list[dict]) -> dict[str, list[dict]]:
 
 
 def table(config: Config, records: list[dict]) -> str:
-    """Return the final values as text: a row an optimizer, best first, * at the run that counts."""
+    """Return the final values as text: a row an optimizer, best first, * at the run that counts, of
+    rules the best ones."""
 
     def row(name: str, runs: list[dict]) -> tuple[float, list[str]]:
         winner, cells = best(runs), []
@@ -311,6 +317,8 @@ def table(config: Config, records: list[dict]) -> str:
 
     groups = by_name(records)
     rows = [cells for _, cells in sorted(row(*item) for item in groups.items())]
+    found = [cells for cells in rows if cells[0] not in TORCH]
+    rows = [cells for cells in rows if cells not in found[SHOWN:]]
     for eps in config.adam_eps:
         rows.append(row(f"Adam, eps {eps:g}", [r for r in groups[TUNED] if r["eps"] == eps])[1])
     head = ["optimizer", *(f"{lr:g} " for lr in config.rates), "lowest f", "f < 1e-4"]
@@ -318,11 +326,12 @@ def table(config: Config, records: list[dict]) -> str:
     lines = [
         "  ".join([name.ljust(left), *map(str.rjust, cells, others)]) for name, *cells in (head, *rows)
     ]
-    for place in (1, len(groups) + 2):
+    for place in (1, len(rows) - len(config.adam_eps) + 2):
         lines.insert(place, "-" * len(lines[0]))
+    more = f" Of {len(found)} rules the best {SHOWN}." if len(found) > SHOWN else ""
     steps, start = f"{config.iterations:,} steps", f"({config.start_x:g}, {config.start_y:g})"
     return f"""f after {steps} from {start}, by learning rate; * is the run that counts,
-with the lowest f on its way and its first step with f < 1e-4.
+with the lowest f on its way and its first step with f < 1e-4.{more}
 
 """ + "\n".join(lines)
 

@@ -2,8 +2,9 @@
 
     python -m plots.rosenbrock RUN [-o FILE]
 
-RUN is a finished folder of rosenbrock.py. Of each optimizer, the run with the lowest final value from
-the first start is drawn, from some of its points. Bello et al., ICML 2017, section 4.2.
+RUN is a finished folder of rosenbrock.py. Of torch's optimizers and the best rules, the run with the
+lowest final value from the first start is drawn, from some of its points. Bello et al., ICML 2017,
+section 4.2.
 """
 
 import sys
@@ -19,7 +20,7 @@ from plots.style import plt
 from results import RunError
 from trials import read_config, read_trials
 
-MOST = 6  # rules that are drawn, or the figure is full
+NAMED = 6  # optimizers that are listed as diverged
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left
 GROUND = LinearSegmentedColormap.from_list("ground", ["#FFFFFF", "#DCE4EC", "#A9B8C9"])
 DASHED, DOTTED = (0, (4, 1.5)), (0, (1, 1.2))
@@ -77,9 +78,6 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         raise RunError(f"{folder} is not finished; go on: python rosenbrock.py --resume {folder}")
     records = read_trials(folder)
     winners = [record for record in records if "path" in record]
-    rules = sorted((one for one in winners if one["rule"]), key=lambda one: one["path"]["value"][-1])
-    left_out = rules[MOST:]
-    winners = [one for one in winners if one not in left_out]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.8), width_ratios=(1, 0.72))
 
     start = x, y = config["start_x"], config["start_y"]
@@ -102,12 +100,14 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     right.text(1.045, 1, "optimizer, rate", transform=right.transAxes, va="center", color="#666666")
     keys = [Line2D([], [], color="#666666", lw=2), Line2D([], [], color="#666666", lw=1.5, ls=DASHED)]
     right.legend(keys, ["rule", "torch's optimizer"], loc="lower left")
-    everyone = {record["name"] for record in records}
-    lost = sorted(everyone - {winner["name"] for winner in winners + left_out})
+    drawn = {winner["name"] for winner in winners}
+    raced = [record for record in records if "path" not in record]
+    ended = {record["name"] for record in raced if record["starts"][0]["status"] == "ok"}
+    lost = sorted({record["name"] for record in raced} - ended)
     text = "The first of several starts. " if config["starts"] > 1 else ""
-    text += f"And {len(left_out)} rules that ended higher. " if left_out else ""
-    text += f"Diverged at every rate: {'; '.join(lost[:MOST])}" if lost else ""
-    text += f" and {len(lost) - MOST} more" if len(lost) > MOST else ""
+    text += f"And {len(ended - drawn)} rules that ended higher. " if ended - drawn else ""
+    text += f"Diverged at every rate: {'; '.join(lost[:NAMED])}" if lost else ""
+    text += f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
     if text:
         figure.supxlabel(text, color=style.DIVERGED if lost else style.FAINT, fontsize=10, wrap=True)
     return style.save(figure, output)

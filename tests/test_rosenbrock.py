@@ -344,7 +344,10 @@ def test_order_is_the_mean_rank_over_starts():
     assert [row["wins"] for row in rows] == [2, 2, 0] and [row["solved"] for row in rows] == [1, 1, 0]
     assert rows[2]["median_value"] == 3.0
     lines = rosenbrock.order_table(rows, 3).splitlines()
-    assert lines[-3].split() == ["1.5", "2", "1", "1.0e+00", "b"]
+    assert lines[-3].split() == ["1", "1.5", "2", "1", "1.0e+00", "b"]
+    many = [{**rows[0], "name": f"rule {i}"} for i in range(20)] + [{**rows[0], "name": "Adam"}]
+    shown = rosenbrock.order_table(many, 3).splitlines()[3:]
+    assert len(shown) == rosenbrock.SHOWN + 1 and shown[-1].split()[0] == "21"  # Adam keeps its place
 
 
 def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
@@ -385,11 +388,13 @@ def test_of_many_rules_the_best_are_drawn(tmp_path):
     flags = ["--iterations", "60", "--rates", "1e-4", "--adam-eps", "1e-3"]
     flags += ["--rules", *rules]
     assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
-    paths = [p for p in read_trials(tmp_path / "run") if p["rule"] and "path" in p]
+    records = read_trials(tmp_path / "run")
     text = (tmp_path / "run" / "rosenbrock.svg").read_text()
-    drawn = [path for path in paths if f">{path['name']}, {path['lr']:g}<" in text]
-    best_six = sorted(paths, key=lambda one: one["path"]["value"][-1])[: figure.MOST]
-    assert len(paths) == 8 and {p["name"] for p in drawn} == {p["name"] for p in best_six}
+    raced = [run for run in runs_of(records) if run["rule"]]
+    best_six = sorted(raced, key=lambda run: run["final_value"])[: rosenbrock.DRAWN]
+    names = {run["name"] for run in best_six}
+    assert len(raced) == 8 and {r["name"] for r in records if r["rule"] and "path" in r} == names
+    assert {run["name"] for run in raced if f">{run['name']}, {run['lr']:g}<" in text} == names
     assert "And 2 rules" in text and "Diverged" not in text
 
 
