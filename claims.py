@@ -298,7 +298,7 @@ def rosenbrock_order(folder: str = "rosenbrock-found-s0") -> Claim:
     rank = {row["name"]: row["mean_rank"] for row in rows}
     config = results.read_config(PUBLISHED / folder)
     rules = [name for name, _ in config["rules"]]
-    rivals = [name for name in rank if name.startswith(("Adam", "RMSProp", "SGD"))]
+    rivals = [name for name in rank if name not in (*rules, "Momentum")]
     first = [name for name in rules if rank[name] < min(rank[rival] for rival in rivals)]
     order = [
         rows.index(next(r for r in rows if r["name"] == name)) + 1 for name in (*rivals, "Momentum")

@@ -155,10 +155,10 @@ def test_small_changes_may_cost_no_more_than_people_lose(published, loss, verdic
 
 @pytest.mark.parametrize("rank, verdict", [(1.5, "reproduced"), (9.0, "not reproduced")])
 def test_on_the_valley_the_mean_rank_counts(published, rank, verdict):
-    ranks = {"a": rank, "Adam": 2.0, "RMSProp": 3.0, "SGD": 4.0, "Momentum": 1.0}
+    ranks = {"Adam - g": rank, "Adam": 2.0, "RMSProp": 3.0, "SGD": 4.0, "Momentum": 1.0}
     folder = published / "rosenbrock-found-s0"
     write(folder, [{"name": name, "mean_rank": value} for name, value in ranks.items()])
-    config = {"rules": [["a", "g"]], "config": {"starts": 10, "rates": [0.1]}}
+    config = {"rules": [["Adam - g", "adam g id id sub"]], "config": {"starts": 10, "rates": [0.1]}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "meta.json").write_text(json.dumps({"format": results.FORMAT}))
     assert claims.rosenbrock_order().verdict == verdict
