@@ -8,6 +8,7 @@ reproduced. What has no records is "not run". Nothing is chosen by a test set. R
 """
 
 import csv
+import signal
 import sys
 from glob import glob
 from pathlib import Path
@@ -342,4 +343,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
     sys.exit(main())

@@ -14,6 +14,7 @@ rosenbrock.py, which races these rules, and child.py, which trains a network wit
 """
 
 import difflib
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -289,4 +290,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
     sys.exit(main())

@@ -48,7 +48,9 @@ def picture(saved: dict, records: list[dict]) -> Figure:
     axes.minorticks_off()
     text = f"An epoch has {saved['child']['epoch_size']:,} images. Rates are those of the searches' "
     text += f"sweeps. One seed, {saved['seed']}. Grey: stopped at a dotted line."
-    style.frame(figure, f"{len(longest)} rules, at most {saved['config']['epochs']} epochs", text)
+    found = sum(record["kind"] == "found" for record in longest.values())
+    title = f"{found} found rules and the human ones, at most {saved['config']['epochs']} epochs"
+    style.frame(figure, title, text)
     style.label_right(axes, labels, 8)
     return figure
 

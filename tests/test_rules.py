@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -440,3 +442,10 @@ def test_bad_input_is_one_message_and_exit_code_2(argv, capsys):
     captured = capsys.readouterr()
     assert stop.value.code == 2 and captured.out == ""
     assert captured.err.count("error:") == 1 and captured.err.startswith("rules.py")
+
+
+def test_a_reader_that_has_enough_ends_the_list_quietly():
+    command = [sys.executable, rules.__file__, "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        listing.stdout.close()  # as `| head` does, but before anything is written
+        assert listing.stderr.read() == ""
