@@ -253,8 +253,10 @@ def main(argv: list[str] | None = None) -> int:
         from plots import study as figure  # late: workers import this file too, and need no matplotlib
 
         print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in configs])))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"cannot write {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
