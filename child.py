@@ -57,6 +57,7 @@ class ChildConfig:
         high=10,
         least=1,
     )
+    # UNSPECIFIED: the precision of the arithmetic.
     precision: str = setting(
         "auto",
         "arithmetic; auto is bfloat16 where the processor has it",

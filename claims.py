@@ -4,7 +4,8 @@
 
 Each function below reads records from runs/published and returns one row: claim, the paper's words in
 short, what was measured, on how much, and the verdict. Its docstring says when a claim counts as
-reproduced. What has no records is "not run". Nothing is chosen by a test set. Read next: RESULTS.md.
+reproduced; "partly" is some of that. What has no records is "not run". Nothing is chosen by a test set.
+Read next: RESULTS.md.
 """
 
 import csv
@@ -17,14 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 import results
+import rosenbrock
 from config import Parser
-from plots import study as study_figure
-from rules import HUMAN
+from plots.study import Setting
+from rules import HUMAN, NAMED_RULES, RECALLED
 from significance import mean_interval, ratio_interval
+from tasks import BEST, METRICS
+from trials import read_trials
 
 PUBLISHED = Path(__file__).parent / "runs" / "published"
-FIFTH = 5
-NOT_RUN = "not run"
 SIGNIFICANT = 0.05
 
 
@@ -39,20 +41,36 @@ class Claim(NamedTuple):
     command: str
 
 
-def summary(folder: str) -> list[dict]:
-    """Return the rows of a published run's summary.csv, numbers as floats; none if it is not there."""
+NOT_RUN = Claim("", "", "-", "-", "not run", "")
 
-    def value(text: str) -> float | str | None:
+
+def graded(wins: list[bool]) -> str:
+    """Return the verdict: reproduced if all are won, partly if some are."""
+    return "reproduced" if all(wins) else "partly" if any(wins) else "not reproduced"
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def summary(folder: str) -> list[dict]:
+    """Return the rows of a published run's summary.csv; none if it is not there.
+
+    What looks like a number is one, except in names: a rule's may be "1". An empty cell is None.
+    """
+    file = PUBLISHED / folder / "summary.csv"
+    if not file.exists():
+        return []
+
+    def value(column: str, text: str) -> float | str | None:
+        if column in ("kind", "name", "infix", "rule", "against"):
+            return text
         try:
             return float(text)
         except ValueError:
             return text or None
 
-    file = PUBLISHED / folder / "summary.csv"
-    if not file.exists():
-        return []
     with file.open(newline="", encoding="utf-8") as lines:
-        return [{name: value(text) for name, text in row.items()} for row in csv.DictReader(lines)]
+        return [{name: value(name, text) for name, text in row.items()} for row in csv.DictReader(lines)]
 
 
 def rewards(pattern: str) -> list[np.ndarray]:
@@ -61,108 +79,133 @@ def rewards(pattern: str) -> list[np.ndarray]:
     return [np.array([r["reward"] for r in results.read_records(folder)]) for folder in folders]
 
 
-def searches(folder: str, setting: str) -> study_figure.Setting | None:
+def searches(folder: str, setting: str) -> Setting | None:
     """Return one setting of a published study, None if it is not there."""
     file = PUBLISHED / folder / f"{setting}.jsonl"
-    return study_figure.Setting(file) if file.exists() else None
+    return Setting(file) if file.exists() else None
 
 
-def times(folder: str, setting: str, rival: str, what: str = "found") -> tuple[float, float, float]:
-    """Return how many times as much of something a setting finds as its rival, with an interval."""
-    ours, theirs = (searches(folder, name) for name in (setting, rival))
+def paired(ours: Setting, theirs: Setting, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a value of two settings after their last rule, each float [seeds that both have]."""
     last = min(ours.rules[-1], theirs.rules[-1])
-    found = [dict(zip(s.seeds, s.at(what, last), strict=True)) for s in (ours, theirs)]
-    same = sorted(found[0].keys() & found[1].keys())
-    return ratio_interval(*(np.array([values[seed] for seed in same]) for values in found))
+    values = [dict(zip(s.seeds, s.at(what, last), strict=True)) for s in (ours, theirs)]
+    same = sorted(values[0].keys() & values[1].keys())
+    return tuple(np.array([value[seed] for seed in same]) for value in values)
 
 
 def shown(values: tuple[float, float, float], digits: int = 2, sign: str = "") -> str:
+    """Return a mean with its interval."""
     middle, low, high = (f"{value:{sign}.{digits}f}" for value in values)
     return f"{middle} [{low}, {high}]"
 
 
+def lead(row: dict, name: str) -> str:
+    return shown((row[name], row[f"{name}_low"], row[f"{name}_high"]), 4, "+")
+
+
 def spread(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
+    """Return a mean with the lowest and the highest."""
+    ends = f" [{min(values):.3f}, {max(values):.3f}]" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{ends}"
 
 
 # --- searching ------------------------------------------------------------------------------------
 
 
 def samples_improve() -> Claim:
-    """Reproduced if the last fifth is better than the first in each search, and than random search's."""
+    """Reproduced if in each search the last fifth is better than the first and than random search's."""
+    row = NOT_RUN._replace(
+        claim="the controller's samples improve as it sees more rules (Figure 4)",
+        paper="the learning curve rises",
+        command="search.py",
+    )
     ours, chance = (rewards(f"protocol-strided-cifar10-{name}-s*") for name in ("trpo", "random"))
-    first = [run[: len(run) // FIFTH].mean() for run in ours]
-    last = [run[-(len(run) // FIFTH) :].mean() for run in ours]
-    random = [run[-(len(run) // FIFTH) :].mean() for run in chance]
-    rise = [b > max(a, *random) for a, b in zip(first, last, strict=True)]
-    return Claim(
-        "the controller's samples improve as it sees more rules (Figure 4)",
-        "the learning curve rises",
-        f"mean reward {spread(first)} in the first fifth, {spread(last)} in the last, random search "
-        f"{spread(random)}; paper's protocol, strided child, depth 1, TRPO with a larger radius",
-        f"{len(ours)} searches of {min(map(len, ours)):,} to {max(map(len, ours)):,} rules, "
-        f"{len(chance)} of random search",
-        "reproduced, at depth 1" if all(rise) else "partly" if any(rise) else "not reproduced",
-        "search.py",
+    if not ours or not chance:
+        return row
+    first = [run[: len(run) // 5].mean() for run in ours]
+    last = [run[-(len(run) // 5) :].mean() for run in ours]
+    random = [run[-(len(run) // 5) :].mean() for run in chance]
+    verdict = graded([after > max(before, *random) for before, after in zip(first, last, strict=True)])
+    return row._replace(
+        here=f"mean reward {spread(first)} in the first fifth, {spread(last)} in the last, random "
+        f"search {spread(random)}; the paper's protocol, strided child, depth 1, TRPO with a larger "
+        "radius and entropy weight, lag 1, screened",
+        n=f"{len(ours)} searches of {min(map(len, ours)):,} rules, {len(chance)} of random search",
+        verdict=f"{verdict}, at depth 1",
     )
 
 
 def paper_setting_learns() -> Claim:
     """Reproduced if REINFORCE, PPO and TRPO all end with a higher mean reward than random search."""
-    chance = searches("study-10000", "random")
+    row = NOT_RUN._replace(
+        claim="the controller learns with the paper's setting",
+        paper="Adam at 1e-5, batches of 5, 10,000 samples (recalled)",
+        command="study.py",
+    )
     said, learns, counts = [], [], []
     for name in ("reinforce", "ppo", "trpo"):
-        if (ours := searches("study-10000", f"{name}-paper")) is None:
-            continue
-        last = chance.rules[-1]
-        theirs = dict(zip(chance.seeds, chance.at("latest", last), strict=True))
-        ahead = [
-            value - theirs[seed] for seed, value in zip(ours.seeds, ours.at("latest", last), strict=True)
-        ]
-        interval = mean_interval(np.array(ahead))
-        said.append(f"{name.upper()} {shown(interval, 3, '+')}")
-        learns.append(interval[1] > 0)
-        counts.append(len(ahead))
-    return Claim(
-        "the controller learns with the paper's setting",
-        "Adam at 1e-5, batches of 5, 10,000 samples (recalled)",
-        f"mean reward of the last fifth against random search: {', '.join(said)}",
-        f"{min(counts)} searches of {chance.rules[-1]:,} rules each, on a table",
-        "reproduced" if all(learns) else "partly" if any(learns) else "not reproduced",
-        "study.py",
+        # Up to 10,000 rules where that has been run, else up to 2,000.
+        for folder in ("study-10000", "study"):
+            ours, chance = (searches(folder, setting) for setting in (f"{name}-paper", "random"))
+            if ours and chance:
+                break
+        else:
+            return row
+        a, b = paired(ours, chance, "latest")
+        ahead = mean_interval(a - b)
+        said.append(f"{name.upper()} {shown(ahead, 3, '+')} after {ours.rules[-1]:,} rules")
+        learns.append(ahead[1] > 0)
+        counts.append(len(a))
+    return row._replace(
+        here=f"mean reward of the latest fifth, above random search's: {', '.join(said)}",
+        n=f"{', '.join(map(str, counts))} searches, on a table",
+        verdict=graded(learns),
     )
 
 
 def beats_random_search() -> Claim:
-    """Reproduced if all three plain controllers find more top rules than random search."""
-    plain = {name: times("study", name, "random") for name in ("reinforce", "ppo", "trpo")}
-    said = ", ".join(f"{name.upper()} {shown(ratio)}" for name, ratio in plain.items())
-    wins = [low > 1 for _, low, _ in plain.values()]
-    ours = searches("study", "trpo")
-    return Claim(
-        "the controller finds more good rules than random search",
-        "not shown in what we hold",
-        f"a plain controller finds so many times the different top-1 % rules: {said}",
-        f"{len(ours.seeds)} searches of {ours.rules[-1]:,} rules each, on a table",
-        "yes" if all(wins) else "only some" if any(wins) else "no",
-        "study.py",
+    """Reproduced if all plain controllers find more top rules than random search, by fresh seeds."""
+    row = NOT_RUN._replace(
+        claim="the controller finds more good rules than random search",
+        paper="not shown in what we hold",
+        command="study.py",
+    )
+    settings = {name: searches("study", name) for name in ("reinforce", "ppo", "trpo", "random")}
+    if None in settings.values():
+        return row
+    chance = settings.pop("random")
+    times = {
+        name: ratio_interval(*paired(ours, chance, "found_fresh")) for name, ours in settings.items()
+    }
+    said = ", ".join(f"{name.upper()} {shown(ratio)}" for name, ratio in times.items())
+    return row._replace(
+        here=f"a plain controller finds so many times the different top-1 % rules: {said}",
+        n=f"{len(chance.seeds)} searches of {chance.rules[-1]:,} rules each, on a table",
+        verdict=graded([low > 1 for _, low, _ in times.values()]),
     )
 
 
 def beats_careful_search() -> Claim:
-    """Yes if it finds more top rules than both rivals that never repeat a rule."""
-    best = ("reinforce-new", "ppo-new", "trpo-new")
-    ratios = {rival: times("study", best[0], rival) for rival in ("random-new", "evolution-new")}
-    wins = [low > 1 for _, low, _ in ratios.values()]
-    ours = searches("study", best[0])
-    return Claim(
-        "the same, with an elite and known rules passed over",
-        "not in the paper",
-        f"REINFORCE finds {shown(ratios['random-new'])} times the different top-1 % rules of random "
-        f"search and {shown(ratios['evolution-new'])} times those of evolution, all treated alike",
-        f"{len(ours.seeds)} searches of {ours.rules[-1]:,} rules each, on a table",
-        "yes" if all(wins) else "only some" if any(wins) else "no",
-        "study.py",
+    """Reproduced if it finds more top rules, by fresh seeds, than both rivals that never repeat a rule,
+    after 2,000 rules and after 10,000."""
+    row = NOT_RUN._replace(
+        claim="the same, with an elite and known rules passed over",
+        paper="not in the paper",
+        command="study.py",
+    )
+    said, wins = [], []
+    for folder in ("study", "study-10000"):
+        ours = searches(folder, "reinforce-new")
+        for rival, name in (("random-new", "random search"), ("evolution-new", "evolution")):
+            if ours is None or (theirs := searches(folder, rival)) is None:
+                return row
+            ratio = ratio_interval(*paired(ours, theirs, "found_fresh"))
+            said.append(f"{shown(ratio)} those of {name} after {ours.rules[-1]:,}")
+            wins.append(ratio[1] > 1)
+    return row._replace(
+        here=f"REINFORCE finds so many times the top-1 % rules, all treated alike: {', '.join(said)}",
+        n=f"{len(searches('study', 'reinforce-new').seeds)} and {len(ours.seeds)} searches, on a table",
+        verdict=graded(wins),
     )
 
 
@@ -171,149 +214,157 @@ def beats_careful_search() -> Claim:
 
 def found_beat_human(folder: str = "compare-strided-cifar10") -> Claim:
     """Reproduced if a finalist's lead over the best human optimizer is significant after Holm."""
-    claim = "found rules beat SGD, Momentum, RMSProp and Adam on the search ConvNet"
-    found = [row for row in summary(folder) if row["kind"] == "found"]
+    row = NOT_RUN._replace(
+        claim="found rules beat SGD, Momentum, RMSProp and Adam on the search ConvNet",
+        paper="yes",
+        command="compare.py",
+    )
+    found = [one for one in summary(folder) if one["kind"] == "found"]
     if not found:
-        return Claim(claim, "yes", "", "", NOT_RUN, "compare.py")
-    best = found[0]
-    won = best["ahead"] > 0 and best["p_holm"] < SIGNIFICANT
-    lead = shown((best["ahead"], best["ahead_low"], best["ahead_high"]), 4, "+")
-    test = shown((best["test_ahead"], best["test_ahead_low"], best["test_ahead_high"]), 4, "+")
-    return Claim(
-        claim,
-        "yes",
-        f"the best finalist against {best['against'].title()}: {lead} in validation accuracy, {test} in "
-        f"test accuracy; standard deviation of one training {best['deviation']:.4f}",
-        f"{len(found)} finalists, {best['n']:.0f} fresh seeds",
-        "reproduced" if won else "not reproduced",
-        "compare.py",
+        return row
+    best = found[0]  # by validation accuracy
+    won = any(one["ahead"] > 0 and one["p_holm"] < SIGNIFICANT for one in found)
+    return row._replace(
+        here=f"the best finalist against {best['against'].upper()}: {lead(best, 'ahead')} in validation "
+        f"accuracy, {lead(best, 'test_ahead')} in test accuracy; standard deviation of one training "
+        f"{best['deviation']:.4f}",
+        n=f"{len(found)} finalists, {best['n']:.0f} fresh seeds",
+        verdict=graded([won]),
     )
 
 
 def reported_beat_human(folder: str = "compare-strided-cifar10") -> Claim:
-    """Reproduced if most of the reported rules have a significant lead over the best human optimizer."""
-    claim = "so do the rules that the paper reports (recalled)"
+    """Reproduced if all reported rules have a significant lead over the best human optimizer."""
+    row = NOT_RUN._replace(
+        claim="so do the rules that the paper reports (recalled)",
+        paper="yes",
+        command="compare.py --also",
+    )
+    names = [name for name, named in NAMED_RULES.items() if named.source == RECALLED]
     rows = summary(folder)
-    reported = [row for row in rows if row["kind"] == "named"]
+    reported = [one for one in rows if one["name"] in names]
     if not reported:
-        return Claim(claim, "yes", "", "", NOT_RUN, "compare.py --also")
-    ahead = [row for row in reported if row["ahead"] > 0]
-    won = [row for row in ahead if row["p_holm"] < SIGNIFICANT]
-    people = [row for row in rows if row["kind"] == "human"]
-    above = {
-        one["name"]: sum(row["validation"] > one["validation"] for row in reported) for one in people
-    }
+        return row
+    people = [one for one in rows if one["kind"] == "human"]
+    above = [
+        f"{one['name'].upper()} {sum(rule['validation'] > one['validation'] for rule in reported)}"
+        for one in people
+    ]
     best = reported[0]
-    return Claim(
-        claim,
-        "yes",
-        f"of {len(reported)}, above "
-        + ", ".join(f"{name.title()} {count}" for name, count in above.items())
-        + f"; the best, {best['name']}, against {best['against'].title()}: "
-        + shown((best["ahead"], best["ahead_low"], best["ahead_high"]), 4, "+"),
-        f"{len(reported)} rules, {best['n']:.0f} fresh seeds",
-        "reproduced" if len(won) > len(reported) / 2 else "partly" if won else "not reproduced",
-        "compare.py --also",
+    return row._replace(
+        here=f"of {len(reported)} so many are above {', '.join(above)}; the best, {best['name']}, "
+        f"against {best['against'].upper()}: {lead(best, 'ahead')}",
+        n=f"{len(reported)} rules, {best['n']:.0f} fresh seeds",
+        verdict=graded([one["ahead"] > 0 and one["p_holm"] < SIGNIFICANT for one in reported]),
     )
 
 
-def last_for_long(folder: str = "longrun-strided-cifar10") -> Claim:
-    """Reproduced if a found rule that trained to the end is above all human optimizers there."""
-    claim, rows = "the best rules last for 300 epochs", summary(folder)
-    if not rows:
-        return Claim(claim, "dozens were filtered", "", "", NOT_RUN, "longrun.py")
-    epochs = max(row["epochs"] for row in rows)
-    ended = [row for row in rows if row["epochs"] == epochs]
-    found, people = ([r for r in ended if (r["kind"] == "human") is human] for human in (False, True))
-    best = max(people, key=lambda row: row["final"] or 0.0)
-    above = [row for row in found if (row["final"] or 0.0) > best["final"]]
-    began = sum(row["kind"] == "found" for row in rows)
-    return Claim(
-        claim,
-        "dozens were filtered",
-        f"of {began} rules {len(found)} trained to the end, {len(above)} of them above "
-        f"{best['name'].title()} ({best['final']:.4f}); the best {found[0]['final']:.4f}",
-        f"{epochs:.0f} epochs of 10,000 images, 1 seed",
-        "reproduced, on one seed" if above else "not reproduced",
-        "longrun.py",
+def last_for_long(
+    folder: str = "longrun-strided-cifar10", noise: str = "compare-strided-cifar10"
+) -> Claim:
+    """Reproduced if all found rules that trained to the end are above the best human optimizer there, or
+    below by less than the standard deviation of one training."""
+    row = NOT_RUN._replace(
+        claim="the best rules last for 300 epochs", paper="dozens were filtered", command="longrun.py"
+    )
+    rows, people = summary(folder), [one for one in summary(noise) if one["kind"] == "human"]
+    if not rows or not people:
+        return row
+    epochs = max(one["epochs"] for one in rows)
+    ended = [one for one in rows if one["epochs"] == epochs]
+    found = [one["final"] or 0.0 for one in ended if one["kind"] == "found"]
+    best = max((one for one in ended if one["kind"] == "human"), key=lambda one: one["final"] or 0.0)
+    bar = best["final"] - np.mean([one["deviation"] for one in people])
+    last = [final > bar for final in found]
+    return row._replace(
+        here=f"of {sum(one['kind'] == 'found' for one in rows)} rules {len(found)} trained to the end, "
+        f"{sum(last)} of them as good as {best['name'].upper()} ({best['final']:.4f}) or better; the "
+        f"best {max(found):.4f}",
+        n=f"{epochs:.0f} epochs of 10,000 images, 1 seed",
+        verdict=f"{graded(last)}, on one seed",
     )
 
 
 def transfers(task: str, claim: str) -> Claim:
-    """Reproduced if the found rule with the best validation score is the better one on the test set too
-    than the human optimizer with the best validation score."""
-    rows = summary(f"transfer-{task}")
-    if not rows:
-        return Claim(claim, "yes", "", "", NOT_RUN, f"transfer.py {task}")
-    people = [row for row in rows if row["name"] in HUMAN]
-    rules = [row for row in rows if row["name"] not in HUMAN]
-    ours, theirs = rules[0], people[0]  # rows are sorted by final validation score
-    better = (
-        ours["final_test"] < theirs["final_test"]
-        if task == "text"
-        else ours["final_test"] > theirs["final_test"]
+    """Reproduced if the rule that is best by validation is better, by validation and on the test set,
+    than the human optimizer that is best by validation; beyond two standard errors of several seeds."""
+    row = NOT_RUN._replace(claim=claim, paper="yes", command=f"transfer.py {task}")
+    rows = [one for one in summary(f"transfer-{task}") if one["final_test"] is not None]
+    people = [one for one in rows if one["name"] in HUMAN]
+    rules = [one for one in rows if one["name"] not in HUMAN]
+    if not people or not rules:
+        return row
+    ours, theirs = rules[0], people[0]  # the best: rows are sorted by final validation score
+    sign = 1 if BEST[METRICS[task]] is max else -1
+    several = ours["n"] > 1
+    noise = (
+        np.hypot(ours["final_test_sd"], theirs["final_test_sd"]) / np.sqrt(ours["n"]) if several else 0
     )
-    ahead = rows.index(ours) < rows.index(theirs)
-    return Claim(
-        claim,
-        "yes",
-        f"best by validation: {ours['name']}, test {ours['final_test']:.4f}; of people's "
-        f"{theirs['name'].title()}, {theirs['final_test']:.4f}",
-        f"{len(rules)} rules, {ours['n']:.0f} seed{'s' * (ours['n'] > 1)}",
-        "reproduced" if better and ahead else "not reproduced",
-        f"transfer.py {task}",
+    ahead = sign * (ours["final_test"] - theirs["final_test"]) > 2 * noise
+    verdict = graded([ahead and rows.index(ours) < rows.index(theirs)])
+    return row._replace(
+        here=f"best by validation: {ours['name']}, test {METRICS[task]} {ours['final_test']:.4f}; of "
+        f"people's {theirs['name'].upper()}, {theirs['final_test']:.4f}",
+        n=f"{len(rules)} rules, {ours['n']:.0f} seed{'s' * several}",
+        verdict=verdict if several else f"{verdict}, on one seed",
     )
 
 
 def survives_changes(folder: str = "robustness-strided-cifar10") -> Claim:
-    """Reproduced if factors of 2 cost found rules no more than they cost the human optimizers."""
-    claim, rows = "rules survive slight changes of their hyperparameters", summary(folder)
-    if not rows:
-        return Claim(claim, "preliminary: yes", "", "", NOT_RUN, "robustness.py")
-
-    def worst(human: bool, factors: tuple[str, ...]) -> float:
-        mine = [row for row in rows if (row["name"] in HUMAN) is human]
-        return min(row[name] for row in mine for name in row if name.rpartition(" x ")[2] in factors)
-
-    small, large = (
-        [worst(human, factors) for human in (False, True)] for factors in (("0.5", "2"), ("0.1", "10"))
+    """Reproduced if factors of 2 cost each found rule no more, in the mean over the changes, than they
+    cost the human optimizer that they cost most."""
+    row = NOT_RUN._replace(
+        claim="rules survive slight changes of their hyperparameters",
+        paper="preliminary: yes",
+        command="robustness.py",
     )
-    rules = sum(row["name"] not in HUMAN for row in rows)
-    return Claim(
-        claim,
-        "preliminary: yes",
-        f"largest change of the accuracy by factors of 2: {small[0]:+.3f}, of people's {small[1]:+.3f}; "
-        f"by factors of 10: {large[0]:+.3f}, of people's {large[1]:+.3f}",
-        f"{rules} rules, {rows[0]['n']:.0f} fresh seeds",
-        "reproduced" if small[0] >= small[1] else "partly",
-        "robustness.py",
-    )
-
-
-def rosenbrock_order(folder: str = "rosenbrock-found-s0") -> Claim:
-    """Reproduced if a rule that a search found has a better mean rank than Adam, RMSProp and SGD."""
-    claim = "a found rule beats Adam, RMSProp and SGD on the Rosenbrock function (recalled)"
     rows = summary(folder)
     if not rows:
-        return Claim(claim, "yes", "", "", NOT_RUN, "rosenbrock.py RUN")
-    rank = {row["name"]: row["mean_rank"] for row in rows}
-    config = results.read_config(PUBLISHED / folder)
-    rules = [name for name, _ in config["rules"]]
-    rivals = [name for name in rank if name not in (*rules, "Momentum")]
-    first = [name for name in rules if rank[name] < min(rank[rival] for rival in rivals)]
-    order = [
-        rows.index(next(r for r in rows if r["name"] == name)) + 1 for name in (*rivals, "Momentum")
-    ]
-    places = ", ".join(
-        f"{name} {place}" for name, place in zip((*rivals, "Momentum"), order, strict=True)
+        return row
+
+    def change(one: dict, factors: tuple[str, ...]) -> float:
+        return float(np.mean([one[name] for name in one if name.rpartition(" x ")[2] in factors]))
+
+    small, large = (
+        {one["name"]: change(one, factors) for one in rows} for factors in (("0.5", "2"), ("0.1", "10"))
     )
-    return Claim(
-        claim,
-        "yes",
-        f"{len(first)} of {len(rules)} rules of halls of fame do; places of {len(rows)}: {places}",
-        f"{config['config']['starts']} starts, {len(config['config']['rates'])} rates",
-        "reproduced" if first else "not reproduced",
-        "rosenbrock.py RUN",
+    found = [name for name in small if name not in HUMAN]
+    worst = [min(changes[name] for name in HUMAN) for changes in (small, large)]
+    losses = [min(changes[name] for name in found) for changes in (small, large)]
+    return row._replace(
+        here=f"mean change of the accuracy by factors of 2, of the worst rule {losses[0]:+.3f}, of "
+        f"people's worst {worst[0]:+.3f}; by factors of 10 {losses[1]:+.3f} and {worst[1]:+.3f}",
+        n=f"{len(found)} rules, {rows[0]['n']:.0f} fresh seeds",
+        verdict=graded([small[name] >= worst[0] for name in found]),
+    )
+
+
+def rosenbrock_valley(folder: str = "rosenbrock-found-s0") -> Claim:
+    """Reproduced if a rule ends below Adam, RMSProp and SGD from more than half of the starts; partly if
+    from the customary start."""
+    row = NOT_RUN._replace(
+        claim="a found rule beats Adam, RMSProp and SGD on the Rosenbrock function (recalled)",
+        paper="yes",
+        command="rosenbrock.py RUN",
+    )
+    if not summary(folder):
+        return row
+    plan = results.read_config(PUBLISHED / folder)
+    rules = [name for name, _ in plan["rules"]]
+    runs = rosenbrock.runs_of(read_trials(PUBLISHED / folder))
+    below = []  # [starts, rules]: whether a rule ends below all of them
+    for start in range(plan["config"]["starts"]):
+        groups = rosenbrock.by_name([run for run in runs if run["start"] == start])
+        winners = {name: rosenbrock.best(mine) for name, mine in groups.items()}
+        final = {name: won["final_value"] if won else np.inf for name, won in winners.items()}
+        bar = min(value for name, value in final.items() if name not in (*rules, "Momentum"))
+        below.append([final[name] < bar for name in rules])
+    wins = np.sum(below, axis=0)
+    return row._replace(
+        here=f"{sum(below[0])} of {len(rules)} rules of halls of fame end below all three, Adam tuned, "
+        f"from the customary start; {rules[int(wins.argmax())]} does most often, {wins.max()} times",
+        n=f"{len(below)} starts, {len(plan['config']['rates'])} rates",
+        verdict=graded([wins.max() > len(below) / 2, any(below[0])]),
     )
 
 
@@ -330,15 +381,14 @@ def claims() -> list[Claim]:
         transfers("fashion", "to another data set, Fashion-MNIST"),
         transfers("text", "to another task, a language model"),
         survives_changes(),
-        rosenbrock_order(),
+        rosenbrock_valley(),
     ]
 
 
 def main(argv: list[str] | None = None) -> int:
     Parser(prog="claims.py", description=__doc__).parse_args(argv)
-    head = Claim._fields
-    rows = [head, ["---"] * len(head), *claims()]
-    print("\n".join(f"| {' | '.join(cell or '-' for cell in row)} |" for row in rows))
+    rows = [Claim._fields, ["---"] * len(Claim._fields), *claims()]
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
     return 0
 
 

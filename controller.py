@@ -250,7 +250,7 @@ def fisher_product(policy: Policy, batch: Batch, damping: float) -> Callable[[Te
 
     F = J' diag(p) J, the mean of grad log p grad log p' over choices, with J the Jacobian of the
     log-probabilities; it is the Hessian of the mean KL at the current policy (Schulman et al. 2015,
-    appendix C), without a second derivative of the network. J v is the derivative of u -> J' u along v.
+    appendix C), without a second derivative of the network. J v is the gradient of u -> v' (J' u).
     """
     parameters = list(policy.parameters())
     sizes = [parameter.numel() for parameter in parameters]

@@ -146,7 +146,8 @@ def descend(optimizer: torch.optim.Optimizer, w: torch.Tensor, iterations: int) 
 
     Returns:
         float64 [iterations + 1, S, 3]: x, y, f from the start on; it ends early if all have diverged.
-        Optimizers work element by element, so that starts do not mind each other.
+        Optimizers work element by element, so starts do not mind each other, unless a rule draws
+        random numbers.
     """
     points = []
     while True:
@@ -178,9 +179,10 @@ def race(starts: list[tuple[float, float]], job: dict, config: Config) -> list[d
     return [measure(paths[:, number]) for number in range(len(starts))]
 
 
-def follow(start: tuple[float, float], job: dict, config: Config) -> dict[str, list]:
-    """Return the way from one start, for the figure."""
-    return thin(run_from([start], job, config)[:, 0])
+def follow(starts: list[tuple[float, float]], job: dict, config: Config) -> dict[str, list]:
+    """Return the way from the first start, for the figure; the others are run too, or a rule that draws
+    random numbers would draw others."""
+    return thin(run_from(starts, job, config)[:, 0])
 
 
 def measure(path: np.ndarray) -> dict:
@@ -200,6 +202,7 @@ def measure(path: np.ndarray) -> dict:
     }
 
 
+# UNSPECIFIED: which run of an optimizer counts, and by what.
 def best(records: list[dict]) -> dict | None:
     """Return the record with the lowest final value, the smaller rate if tied; None if all diverged."""
     finite = [record for record in records if record["status"] == "ok"]
@@ -235,7 +238,7 @@ def run_to_end(plan: Plan, trials: Trials) -> None:
     rules = sorted((run for run in winners if run["rule"]), key=lambda run: run["final_value"])
     winners = [run for run in winners if run not in rules[DRAWN:]]
     jobs = [{name: winner[name] for name in jobs[0]} for winner in winners]
-    trials.do("paths", jobs, follow, lambda job: (starts[0], job, config), lambda path: {"path": path})
+    trials.do("paths", jobs, follow, lambda job: (starts, job, config), lambda path: {"path": path})
 
 
 def runs_of(records: list[dict]) -> list[dict]:

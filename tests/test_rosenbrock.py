@@ -220,6 +220,15 @@ def test_each_path_is_of_the_run_with_the_lowest_final_value(raced):
         assert (path["x"][0], path["y"][0]) == START and path["iteration"] == list(range(61))
 
 
+def test_the_path_of_a_random_rule_is_that_of_its_race(tmp_path):
+    flags = ["--starts", "3", "--rules", "adam g drop0.1 id left", "--out", str(tmp_path / "run")]
+    assert rosenbrock.main([*SMALL, *flags]) == 0
+    records = read_trials(tmp_path / "run")
+    raced = [run for run in runs_of(records) if run["rule"] and run["start"] == 0]
+    [path] = [record["path"] for record in records if record["rule"] and "path" in record]
+    assert path["value"][-1] == best(raced)["final_value"]
+
+
 def test_folder_tells_what_was_raced_and_what_came_out(raced):
     saved = json.loads((raced / "config.json").read_text())
     assert (saved["config"]["iterations"], saved["config"]["rates"]) == (60, [1e-3, 0.1, 10.0])
@@ -351,17 +360,7 @@ def test_order_is_the_mean_rank_over_starts():
 
 
 def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
-
-    flags = [
-        "--preset",
-        "table",
-        "--algorithm",
-        "random",
-        "--samples",
-        "8",
-        "--out",
-        str(tmp_path / "s"),
-    ]
+    flags = "--preset table --algorithm random --samples 8 --out".split() + [str(tmp_path / "s")]
     assert search.main(flags) == 0
     flags = [str(tmp_path / "s"), *SMALL, "--starts", "3", "--rules", "addsign"]
     assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
