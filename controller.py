@@ -13,7 +13,7 @@ Nothing to run here; search.py drives it. Read next: baselines.py, which asks an
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from dsl import Rule, SearchSpace
 # H hidden and embedding size, P controller parameters.
 HIDDEN = 150
 INIT_RANGE = 0.08
+RAREST = 1 / 64  # share of new rules below which the entropy's weight grows no more
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class ControllerConfig(DistinctConfig):
 
     entropy_coeff: float = setting(
         0.0015, "weight of the entropy bonus, per nat of the whole string", low=0
+    )
+    # DEVIATION: the paper's weight is constant; 0 is so too.
+    entropy_growth: float = setting(
+        0.0, "power with which that weight grows as fewer of the drawn rules are new", low=0, high=2
     )
     # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
     elite_coeff: float = setting(
@@ -363,19 +368,30 @@ class Controller:
         decay = self.config.baseline_decay
         self.baseline = decay * baseline + (1 - decay) * float(reward.mean())
 
+        config = replace(self.config, entropy_coeff=self._entropy_coeff())
         elite = None
-        if self.config.elite_coeff:
+        if config.elite_coeff:
             for place, (rule, score) in enumerate(zip(rules, rewards, strict=True)):
                 self._scored.setdefault(self.distinct.identity(rule), (score, batch[[place]]))
             elite = self._elite()
         with torch.no_grad():
             old_log_probs = self.policy.log_probs(batch.tokens, batch.masks)
         if self.algorithm == "trpo":
-            report = trpo_step(self.policy, batch, advantages, self.config, elite)
+            report = trpo_step(self.policy, batch, advantages, config, elite)
         else:
-            report = self._adam_steps(batch, advantages, old_log_probs, elite)
+            report = self._adam_steps(batch, advantages, config, old_log_probs, elite)
         position_entropy = entropy(old_log_probs, batch.masks).mean(0).tolist()
-        return {"baseline": baseline, "entropy": position_entropy, **report}
+        weight = {"entropy_coeff": config.entropy_coeff}
+        return {"baseline": baseline, "entropy": position_entropy, **weight, **report}
+
+    def _entropy_coeff(self) -> float:
+        """Return entropy_coeff / (share of new rules among those drawn) ^ entropy_growth.
+
+        A policy that is pulled to good rules must spread the wider, the more of them are known; with
+        a constant weight it ends by writing known ones.
+        """
+        new_share = max(RAREST, self.distinct.new_share)
+        return self.config.entropy_coeff * new_share**-self.config.entropy_growth
 
     def _elite(self) -> Batch:
         """Return the best distinct rules so far by their first scores, of equals the older.
@@ -388,20 +404,25 @@ class Controller:
         return Batch.join([row for _, row in ranked[:size]])
 
     def _adam_steps(
-        self, batch: Batch, advantages: Tensor, old_log_probs: Tensor, elite: Batch | None
+        self,
+        batch: Batch,
+        advantages: Tensor,
+        config: ControllerConfig,
+        old_log_probs: Tensor,
+        elite: Batch | None,
     ) -> dict:
         """Take REINFORCE's one gradient step, or PPO's few clipped ones."""
         ppo = self.algorithm == "ppo"
-        clip = self.config.ppo_clip if ppo else 0.0
+        clip = config.ppo_clip if ppo else 0.0
         values = []
-        for _ in range(self.config.ppo_epochs if ppo else 1):
+        for _ in range(config.ppo_epochs if ppo else 1):
             self.adam.zero_grad()
-            value = surrogate(self.policy, batch, advantages, self.config, clip, elite)
+            value = surrogate(self.policy, batch, advantages, config, clip, elite)
             values.append(value.item())
             (-value).backward()
             self.adam.step()
         with torch.no_grad():
-            gain = surrogate(self.policy, batch, advantages, self.config, clip, elite) - values[0]
+            gain = surrogate(self.policy, batch, advantages, config, clip, elite) - values[0]
             log_probs = self.policy.log_probs(batch.tokens, batch.masks)
         kl = mean_kl(old_log_probs, log_probs, batch.masks)
         report = {"kl": float(kl), "surrogate_gain": float(gain)}

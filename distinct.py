@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from config import setting
 from dsl import Rule
 
+DECAY = 0.95  # of the moving average, a call
+
 
 @dataclass(frozen=True)
 class DistinctConfig:
@@ -34,6 +36,7 @@ class Distinct:
 
     def __init__(self, identity: Callable[[Rule], Hashable] = Rule.fingerprint):
         self.identity = identity
+        self.new_share = 1.0  # moving average over calls: of the candidates looked at, those new
         self._taken: set[Hashable] = set()
 
     def take(self, candidates: list[Rule], n: int) -> list[int]:
@@ -45,4 +48,6 @@ class Distinct:
             name = self.identity(rule)
             (repeats if name in self._taken else new).append(place)
             self._taken.add(name)
+        looked_at = len(new) + len(repeats)
+        self.new_share = DECAY * self.new_share + (1 - DECAY) * len(new) / max(1, looked_at)
         return sorted(new + repeats[: n - len(new)])

@@ -6,7 +6,8 @@
     python -m plots.study runs/study                         # the figure
 
 A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
-is the paper's, with "-new" known rules are passed over and controllers have an elite. A seed of the
+is the paper's, with "-new" known rules are passed over and controllers have an elite; with "-long" the
+weight of their entropy grows as new rules become rare. A seed of the
 study is one search, whose rewards are a table seed's scores. Its line in runs/study/NAME.jsonl tells
 how it stood after 100, 200, 500, ... rules; lines that are there already are not computed again.
 
@@ -48,9 +49,11 @@ SPACE = {
     "samples": 2_000,
     "lag": 0,
 }
-# All that is called new passes over known rules, with as many candidates; controllers have an elite.
+# All that is called new passes over known rules, with as many candidates; controllers have an elite,
+# and in those called long, tuned for 10,000 rules instead of 2,000, the entropy's weight grows.
 NEW = {"candidates": 16}
 ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3}
+LONG = ELITE | {"entropy_growth": 0.5}
 SETTINGS = {
     "random": {"algorithm": "random"},
     "random-new": {"algorithm": "random", **NEW},
@@ -59,12 +62,15 @@ SETTINGS = {
     "reinforce-paper": {"algorithm": "reinforce"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
     "reinforce-new": {"algorithm": "reinforce", "controller_lr": 4e-3, **ELITE, "entropy_coeff": 0.15},
+    "reinforce-long": {"algorithm": "reinforce", "controller_lr": 4e-3, **LONG},
     "ppo-paper": {"algorithm": "ppo"},
     "ppo": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.02},
     "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
+    "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG},
     "trpo-paper": {"algorithm": "trpo"},
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
     "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
+    "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG},
 }
 
 

@@ -718,7 +718,8 @@ def test_batches_may_be_told_later_but_only_in_the_order_asked(algorithm):
         assert all(parameter.isfinite().all() for parameter in controller.policy.parameters())
         json.dumps(report, allow_nan=False)  # plain finite numbers
         assert set(report) == {
-            "baseline", "entropy", "kl", "surrogate_gain", "line_search_steps", "accepted"
+            "baseline", "entropy", "entropy_coeff",
+            "kl", "surrogate_gain", "line_search_steps", "accepted",
         }  # fmt: skip
     assert len(report["entropy"]) == 5
 

@@ -5,6 +5,7 @@ import math
 import random
 
 import pytest
+import torch
 
 from baselines import Evolution, EvolutionConfig, RandomSearch
 from controller import Controller, ControllerConfig, log_prob_of
@@ -134,3 +135,44 @@ def test_every_spelling_is_possible_without_candidates():
     """One candidate is the paper's search: nothing is passed over."""
     proposer = make("random")
     assert len(set(itertools.chain(*(proposer.ask(50) for _ in range(40))))) > 0.9 * SPACE.size()
+
+
+# --- the entropy's weight -------------------------------------------------------------------------
+
+
+def test_the_share_of_new_candidates_is_a_moving_average_over_those_looked_at():
+    distinct = Distinct(identity=len)
+    assert distinct.new_share == 1
+    distinct.take(["a", "b", "aa", "c", "aaa", "aaaa"], 3)  # looks at five, of which three are new
+    assert distinct.new_share == pytest.approx(0.95 + 0.05 * 3 / 5)
+    distinct.take(["a", "b", "aa"], 2)  # none is
+    assert distinct.new_share == pytest.approx(0.95 * (0.95 + 0.05 * 3 / 5))
+
+
+@pytest.mark.parametrize("kind", ["reinforce", "ppo", "trpo"])
+def test_the_weight_of_the_entropy_grows_as_new_rules_become_rare(kind):
+    weights = {}
+    for growth in (0.0, 0.5):
+        controller = make(kind, candidates=4, entropy_coeff=0.01, entropy_growth=growth)
+        controller.distinct.identity = lambda rule: rule.operands[0]  # so few that they are soon known
+        reports = []
+        for _ in range(60):
+            rules = controller.ask(3)
+            share = controller.distinct.new_share
+            reports.append(controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"])
+            assert reports[-1] == pytest.approx(0.01 * max(share, 1 / 64) ** -growth)
+        weights[growth] = reports
+    assert set(weights[0.0]) == {0.01}  # the paper's is constant
+    assert weights[0.5][-1] > 2 * weights[0.5][0] and max(weights[0.5]) <= 0.08
+
+
+def test_a_larger_weight_is_what_the_update_uses():
+    """Both end alike: a weight that has grown, and a constant one that is as large."""
+    grown = make("reinforce", entropy_coeff=0.01, entropy_growth=0.5, controller_lr=1e-3)
+    constant = make("reinforce", entropy_coeff=0.02, controller_lr=1e-3)
+    for controller in (grown, constant):
+        rules = controller.ask(4)
+        controller.distinct.new_share = 1 / 4
+        controller.tell(rules, [0.1, 0.2, 0.3, 0.4])
+    for a, b in zip(grown.policy.parameters(), constant.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
