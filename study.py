@@ -66,11 +66,11 @@ SETTINGS = {
     "ppo-paper": {"algorithm": "ppo"},
     "ppo": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.02},
     "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
-    "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG},
+    "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG, "entropy_coeff": 0.07},
     "trpo-paper": {"algorithm": "trpo"},
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
     "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
-    "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG},
+    "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG, "entropy_coeff": 0.07},
 }
 
 
