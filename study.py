@@ -59,6 +59,7 @@ SETTINGS = {
     "random-new": {"algorithm": "random", **NEW},
     "evolution": {"algorithm": "evolution"},
     "evolution-new": {"algorithm": "evolution", **NEW},
+    "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
     "reinforce-paper": {"algorithm": "reinforce"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
     "reinforce-new": {"algorithm": "reinforce", "controller_lr": 4e-3, **ELITE, "entropy_coeff": 0.15},

@@ -43,7 +43,12 @@ COLUMNS = {  # what the table says, and with how many digits
     "distinct_100": ("of the last 100", 2),
     "entropy": ("entropy, at most 7", 2),
 }
-RIVALS = ("random", "random-new", "evolution-new")  # what the others are measured against
+RIVALS = (
+    "random",
+    "random-new",
+    "evolution-new",
+    "evolution-long",
+)  # what the others are measured against
 
 
 class Setting:

@@ -104,12 +104,12 @@ def test_the_papers_setting_learns_if_it_ends_above_random_search(published, ext
 
 def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(published):
     noise = np.random.default_rng(0).integers(-3, 4, size=30)
-    for folder, ours in (("study", 50), ("study-10000", 20)):
-        studied(published / folder, "reinforce-new", ours + noise)
+    for folder, tuned, ours in (("study", "new", 50), ("study-10000", "long", 20)):
+        studied(published / folder, f"reinforce-{tuned}", ours + noise)
+        studied(published / folder, f"evolution-{tuned}", 30 + noise[::-1])
         studied(published / folder, "random-new", 10 + noise[::-1])
-        studied(published / folder, "evolution-new", 30 + noise[::-1])
     assert claims.beats_careful_search().verdict == "partly"
-    studied(published / "study-10000", "reinforce-new", 50 + noise)
+    studied(published / "study-10000", "reinforce-long", 50 + noise)
     assert claims.beats_careful_search().verdict == "reproduced"
 
 
