@@ -39,7 +39,10 @@ class ControllerConfig(DistinctConfig):
     )
     # DEVIATION: the paper's weight is constant; 0 is so too.
     entropy_growth: float = setting(
-        0.0, "power with which that weight grows as fewer of the drawn rules are new", low=0, high=2
+        0.0,
+        "power with which that weight grows as new rules among those drawn become rare",
+        low=0,
+        high=2,
     )
     # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
     elite_coeff: float = setting(
