@@ -31,7 +31,7 @@ class RandomSearch:
 
     def start(self, rules: list[Rule], rewards: list[float]) -> None:
         """Note known rules, so that they are not drawn again."""
-        self.distinct.take(rules, len(rules))
+        self.distinct.note(rules)
 
     def ask(self, n: int) -> list[Rule]:
         """Draw n rules."""
@@ -58,7 +58,7 @@ class Evolution:
         """Take known rules as the initial population, from which breeding begins at once."""
         # Waiting for a full population would fill it with random rules, and the known ones, being the
         # oldest, would be the first to leave.
-        self.distinct.take(rules, len(rules))
+        self.distinct.note(rules)
         self.population.extend(zip(rules, rewards, strict=True))
         self.least = 1
 

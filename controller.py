@@ -342,7 +342,7 @@ class Controller:
 
     def start(self, rules: list[Rule], rewards: list[float]) -> None:
         """Note known rules, so that they are passed over; they teach nothing, not being sampled."""
-        self.distinct.take(rules, len(rules))
+        self.distinct.note(rules)
 
     def ask(self, n: int) -> list[Rule]:
         """Sample n rules and remember how likely they were."""
@@ -390,8 +390,8 @@ class Controller:
     def _entropy_coeff(self) -> float:
         """Return entropy_coeff / (share of new rules among those drawn) ^ entropy_growth.
 
-        A policy that is pulled to good rules must spread the wider, the more of them are known; with
-        a constant weight it ends by writing known ones.
+        A policy that is pulled to good rules must spread the wider, the more of them are known. A
+        constant weight that is wide enough for the end is too wide for the beginning.
         """
         new_share = max(RAREST, self.distinct.new_share)
         return self.config.entropy_coeff * new_share**-self.config.entropy_growth

@@ -36,8 +36,13 @@ class Distinct:
 
     def __init__(self, identity: Callable[[Rule], Hashable] = Rule.fingerprint):
         self.identity = identity
-        self.new_share = 1.0  # moving average over calls: of the candidates looked at, those new
+        # Of the candidates that take looked at, up to the last it took, those new: a moving average.
+        self.new_share = 1.0
         self._taken: set[Hashable] = set()
+
+    def note(self, rules: list[Rule]) -> None:
+        """Remember rules that were not drawn."""
+        self._taken.update(map(self.identity, rules))
 
     def take(self, candidates: list[Rule], n: int) -> list[int]:
         """Return the places of n candidates, the first new ones, then repeats if those are too few."""

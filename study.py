@@ -2,7 +2,7 @@
 
     python study.py random-new reinforce-new                 # 30 seeds each, 2,000 rules
     python study.py random-new --iterations 2 --seeds 8      # deeper, where there is no table: measured
-    python study.py trpo-new --max-kl 0.1 --name farther --table-seeds 0      # try something
+    python study.py trpo-new --max-kl 0.3 --name farther --table-seeds 0      # try something
     python -m plots.study runs/study                         # the figure
 
 A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
@@ -263,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
-        parser.error(f"cannot write {error.filename}: {error.strerror}")
+        parser.error(f"{error.filename or args.out}: {error.strerror}")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130

@@ -74,6 +74,7 @@ class Setting:
     def look(self) -> dict:
         paper = self.name.endswith("-paper")
         dashes = "-" if self.config["candidates"] > 1 else (0, (1, 1.5)) if paper else (0, (4, 2))
+        dashes = (0, (6, 1, 1, 1)) if self.name.endswith("-long") else dashes
         return {"color": style.ALGORITHM[self.config["algorithm"]], "ls": dashes}
 
     def at(self, name: str, rules: int) -> np.ndarray:
@@ -124,7 +125,8 @@ def picture(settings: list[Setting]) -> Figure:
     text = (
         f"NOS-Bench, micro tier: no rule is trained. Mean of {' to '.join(map(str, seeds))} searches, "
         f"band: middle {BAND[1] - BAND[0]} % of them. Lag {', '.join(map(str, lags))}. "
-        "Dotted: the paper's; dashed: tuned; solid: tuned, and known rules passed over. "
+        "Dotted: the paper's; dashed: tuned; solid: tuned, and known rules passed over; dash and dot: "
+        "so for 10,000 rules. "
         "Fresh: mean of the seeds that the search did not see. Entropy is estimated from 1,000 draws: "
         "about 7 at most."
     )

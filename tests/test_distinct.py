@@ -160,10 +160,13 @@ def test_the_weight_of_the_entropy_grows_as_new_rules_become_rare(kind):
             rules = controller.ask(3)
             share = controller.distinct.new_share
             reports.append(controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"])
-            assert reports[-1] == pytest.approx(0.01 * max(share, 1 / 64) ** -growth)
+            assert reports[-1] == pytest.approx(0.01 * share**-growth)
         weights[growth] = reports
     assert set(weights[0.0]) == {0.01}  # the paper's is constant
-    assert weights[0.5][-1] > 2 * weights[0.5][0] and max(weights[0.5]) <= 0.08
+    assert weights[0.5][-1] > 2 * weights[0.5][0]
+    rules = controller.ask(3)
+    controller.distinct.new_share = 0.0
+    assert controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"] == pytest.approx(8 * 0.01)  # at most
 
 
 def test_a_larger_weight_is_what_the_update_uses():

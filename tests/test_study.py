@@ -240,3 +240,10 @@ def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_laptop_preset_is_the_setting_for_long_searches_of_trpo():
+    ours = study.SETTINGS["trpo-long"]
+    assert {name: search.LAPTOP[name] for name in ours.keys() - {"algorithm"}} == {
+        name: value for name, value in ours.items() if name != "algorithm"
+    }
