@@ -47,6 +47,7 @@ RIVALS = (
     "random",
     "random-new",
     "evolution-new",
+    "evolution-200-25",
     "evolution-long",
 )  # what the others are measured against
 
