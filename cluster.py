@@ -15,7 +15,7 @@ import re
 import signal
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from multiprocessing import current_process
 from threading import Lock
 
@@ -83,10 +83,20 @@ class Cluster(Executor):
         self._setup = (initializer, cpu_limit_s)
 
     def submit(self, fn: Callable, /, *args) -> Future:
-        """Queue fn(*args) for a free worker; it may fail with TaskError or KilledWorker."""
-        return self._executor.submit(_run, *self._setup, fn, args)
+        """Queue fn(*args) for a free worker; it may fail with TaskError or KilledWorker.
+
+        If the scheduler is lost, it fails with CancelledError.
+        """
+        future = self._executor.submit(_run, *self._setup, fn, args)
+        if self._client.status == "running":
+            return future
+        # Dask has cancelled what it had then, and would leave this one waiting for ever.
+        lost: Future = Future()
+        lost.set_exception(CancelledError("the scheduler is lost"))
+        return lost
 
     def stop(self) -> None:
         """Drop what is queued or running and leave the cluster, whose workers stay."""
-        self._executor.shutdown(wait=False)
+        if self._client.status == "running":  # cancelling asks the scheduler, and would wait for one
+            self._executor.shutdown(wait=False)
         self._client.close()
