@@ -34,12 +34,15 @@ from child import ChildConfig, evaluate_and_test, evaluate_rule
 from config import ConfigError, resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES, named
-from searches import PEOPLE, RUNS, best_found, fresh_seeds, prepare, read_searches
+from searches import PEOPLE, RUNS, best_found, fresh_seeds, read_searches
+from searches import prepare as prepare  # trials.launch calls it
 from significance import holm, mean_interval, sign_flip_p, smallest_p
-from trials import Script, Trials, interrupt_once, launch
+from trials import Trials, interrupt_once, launch
 
 FIRST_SEED = {"rerank": 1_000, "final": 2_000}  # far from those that people give to searches
 SIGNIFICANT = 0.05
+ARGUMENT = RUNS
+FIGURE = "compare"
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def choose_finalists(found: list[Contestant], records: list[dict], count: int) -
 # --- training -------------------------------------------------------------------------------------
 
 
-def run_to_end(plan: Plan, trials: Trials) -> None:
+def work(plan: Plan, trials: Trials) -> None:
     """Train both stages."""
     seeds, field = seeds_of(plan), plan.of("found", "human")
     # Humans have no part in the choice; they show how much an unselected score moves.
@@ -297,24 +300,8 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{best['rule']}' explains the best found rule"
 
 
-SCRIPT = Script(
-    name="compare.py",
-    doc=__doc__,
-    config=Config,
-    plan=Plan,
-    argument=("runs", RUNS),
-    configure=configure,
-    label=label,
-    prepare=prepare,
-    work=run_to_end,
-    report=report,
-    then=then,
-    figure="compare",
-)
-
-
 def main(argv: list[str] | None = None) -> int:
-    return launch(SCRIPT, argv)
+    return launch(sys.modules[__name__], argv)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,15 @@ import results
 from child import ChildConfig, train_curve
 from config import resolve, setting
 from rules import HUMAN, NAMED_RULES
-from searches import RUNS, best_found, fresh_seeds, prepare, read_searches
-from trials import Script, Trials, interrupt_once, launch
+from searches import RUNS, best_found, fresh_seeds, read_searches
+from searches import prepare as prepare  # trials.launch calls it
+from trials import Trials, interrupt_once, launch
 
 FIRST_SEED = 4_000  # far from those that searches and the other scripts use
 # UNSPECIFIED: when and how aggressively the paper stops rules that show less promise.
 STAGES = (30, 10, 3, 1)  # each stage's share of the epochs is one over this; half go on to the next
+ARGUMENT = RUNS
+FIGURE = "longrun"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def final_score(record: dict) -> float:
     return -1.0 if record["curve"][-1] is None else record["curve"][-1]
 
 
-def run_to_end(plan: Plan, trials: Trials) -> None:
+def work(plan: Plan, trials: Trials) -> None:
     """Train stage by stage, each time the better half of the found rules and all human ones."""
     found = [runner for runner in plan.runners if runner.kind == "found"]
     humans = [runner for runner in plan.runners if runner.kind == "human"]
@@ -152,24 +155,8 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python transfer.py wrn --rules '{best['rule']}' tries the best on another network"
 
 
-SCRIPT = Script(
-    name="longrun.py",
-    doc=__doc__,
-    config=Config,
-    plan=Plan,
-    argument=("runs", RUNS),
-    configure=configure,
-    label=label,
-    prepare=prepare,
-    work=run_to_end,
-    report=report,
-    then=then,
-    figure="longrun",
-)
-
-
 def main(argv: list[str] | None = None) -> int:
-    return launch(SCRIPT, argv)
+    return launch(sys.modules[__name__], argv)
 
 
 if __name__ == "__main__":

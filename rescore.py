@@ -23,10 +23,13 @@ from child import ChildConfig, evaluate_rule
 from config import resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
-from searches import RUNS, fresh_seeds, prepare, read_searches
-from trials import Script, Trials, interrupt_once, launch
+from searches import RUNS, fresh_seeds, read_searches
+from searches import prepare as prepare  # trials.launch calls it
+from trials import Trials, interrupt_once, launch
 
 FIRST_SEED = 3_000  # far from those that searches and compare.py use
+ARGUMENT = RUNS
+FIGURE = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rescore(plan: Plan, trials: Trials) -> None:
+def work(plan: Plan, trials: Trials) -> None:
     jobs = [{"rule": rule, "seed": seed} for seed in plan.seeds for rule in plan.rules]
     arguments = lambda job: (job["rule"], plan.child, job["seed"])  # noqa: E731
     trials.do("rescoring", jobs, evaluate_rule, arguments, asdict)
@@ -124,23 +127,8 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python -m plots.searches {runs}"
 
 
-SCRIPT = Script(
-    name="rescore.py",
-    doc=__doc__,
-    config=Config,
-    plan=Plan,
-    argument=("runs", RUNS),
-    configure=configure,
-    label=label,
-    prepare=prepare,
-    work=rescore,
-    report=report,
-    then=then,
-)
-
-
 def main(argv: list[str] | None = None) -> int:
-    return launch(SCRIPT, argv)
+    return launch(sys.modules[__name__], argv)
 
 
 if __name__ == "__main__":

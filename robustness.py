@@ -24,12 +24,15 @@ from child import ChildConfig, evaluate_rule
 from config import ConfigError, resolve, setting
 from dsl import Rule
 from rules import HUMAN, named
-from searches import RUNS, best_found, fresh_seeds, prepare, read_searches, with_people
-from trials import Script, Trials, interrupt_once, launch
+from searches import RUNS, best_found, fresh_seeds, read_searches, with_people
+from searches import prepare as prepare  # trials.launch calls it
+from trials import Trials, interrupt_once, launch
 
 FIRST_SEED = 5_000  # far from those that searches and the other scripts use
 FACTORS = (0.1, 0.5, 2, 10)
 CHANGED = ("beta_horizon", "eps", "batch_size")
+ARGUMENT = RUNS
+FIGURE = "robustness"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def changed(child: ChildConfig, what: str | None, factor: float) -> ChildConfig:
     return replace(child, **{what: round(value) if what == "batch_size" else value})
 
 
-def run_to_end(plan: Plan, trials: Trials) -> None:
+def work(plan: Plan, trials: Trials) -> None:
     """Score everybody, first unchanged, then with each change."""
     variants = [(None, 1.0), *((what, factor) for what in CHANGED for factor in FACTORS)]
     jobs = [
@@ -140,24 +143,8 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{rows[0]['rule']}' explains the first rule"
 
 
-SCRIPT = Script(
-    name="robustness.py",
-    doc=__doc__,
-    config=Config,
-    plan=Plan,
-    argument=("runs", RUNS),
-    configure=configure,
-    label=label,
-    prepare=prepare,
-    work=run_to_end,
-    report=report,
-    then=then,
-    figure="robustness",
-)
-
-
 def main(argv: list[str] | None = None) -> int:
-    return launch(SCRIPT, argv)
+    return launch(sys.modules[__name__], argv)
 
 
 if __name__ == "__main__":

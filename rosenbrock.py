@@ -31,7 +31,7 @@ from config import resolve, setting
 from dsl import Rule
 from rules import NAMED_RULES, find, make_optimizer
 from searches import RUNS, best_found, read_search
-from trials import Script, Trials, interrupt_once, launch
+from trials import Trials, interrupt_once, launch
 
 # UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter:
 RULES = ("powersign", "powersign-adam", "g-plus-m")
@@ -52,6 +52,8 @@ TORCH = {
     "Adam": torch.optim.Adam,
     TUNED: torch.optim.Adam,
 }
+ARGUMENT = RUNS._replace(required=False)
+FIGURE = "rosenbrock"
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ def distinct_rules(texts: list[str]) -> list[tuple[str, str]]:
         name += " (rule)" if name in (torchs.lower() for torchs in TORCH) else ""
         rules.setdefault(rule.key(), (name, str(rule)))
     return list(rules.values())
+
+
+def prepare(plan: Plan) -> None:
+    """There is no data to prepare."""
 
 
 def label(plan: Plan) -> tuple[str, int]:
@@ -221,7 +227,7 @@ def thin(path: np.ndarray) -> dict[str, list]:
 # --- all runs -------------------------------------------------------------------------------------
 
 
-def run_to_end(plan: Plan, trials: Trials) -> None:
+def work(plan: Plan, trials: Trials) -> None:
     """Run everybody at every rate from all starts; then follow the best runs from the first."""
     config, starts = plan.config, starting_points(plan.config)
     field = [(name, None, None) for name in TORCH if name != TUNED]
@@ -354,25 +360,8 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{plan.rules[0][1]}' explains the first rule"
 
 
-SCRIPT = Script(
-    name="rosenbrock.py",
-    doc=__doc__,
-    config=Config,
-    plan=Plan,
-    argument=("runs", RUNS),
-    configure=configure,
-    label=label,
-    prepare=lambda plan: None,
-    work=run_to_end,
-    report=report,
-    then=then,
-    figure="rosenbrock",
-    needs_argument=False,
-)
-
-
 def main(argv: list[str] | None = None) -> int:
-    return launch(SCRIPT, argv)
+    return launch(sys.modules[__name__], argv)
 
 
 if __name__ == "__main__":

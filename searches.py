@@ -16,8 +16,11 @@ from child import ChildConfig, open_pictures
 from config import ConfigError, from_dict
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
+from trials import Argument
 
-RUNS = {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of search.py"}
+RUNS = Argument(
+    "runs", {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of search.py"}
+)
 PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
 
 

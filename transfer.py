@@ -27,9 +27,12 @@ from child import resolve_precision
 from config import resolve, setting
 from rules import HUMAN, named
 from searches import with_people
-from trials import Script, Trials, interrupt_once, launch
+from trials import Argument, Trials, interrupt_once, launch
 
-TASK = {"nargs": "?", "choices": tasks.METRICS, "metavar": "TASK", "help": ", ".join(tasks.METRICS)}
+ARGUMENT = Argument(
+    "task", {"nargs": "?", "choices": tasks.METRICS, "metavar": "TASK", "help": ", ".join(tasks.METRICS)}
+)
+FIGURE = "transfer"
 EXPONENTS = range(-5, 2)  # of the sweep's learning rates
 
 
@@ -104,7 +107,7 @@ def rates_to_train(plan: Plan, sweep: list[dict]) -> list[float]:
     return [10.0 ** (exponent + step) for step in (-1, 0, 1)]
 
 
-def run_to_end(plan: Plan, trials: Trials) -> None:
+def work(plan: Plan, trials: Trials) -> None:
     """Sweep the rates of all rules, then train them with the best ones."""
     config = plan.config
 
@@ -200,24 +203,8 @@ def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     return f"python rules.py show '{best['rule']}' explains the best rule"
 
 
-SCRIPT = Script(
-    name="transfer.py",
-    doc=__doc__,
-    config=Config,
-    plan=Plan,
-    argument=("task", TASK),
-    configure=configure,
-    label=label,
-    prepare=prepare,
-    work=run_to_end,
-    report=report,
-    then=then,
-    figure="transfer",
-)
-
-
 def main(argv: list[str] | None = None) -> int:
-    return launch(SCRIPT, argv)
+    return launch(sys.modules[__name__], argv)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ A job is plain data, such as which rule with which seed. Its record is the job a
 written as soon as it is there. Jobs whose records are there already are not done again, so a script
 that was interrupted or killed goes on to the same result, having lost only what was in flight.
 
-A script is a `Script`: its settings, the plan that it makes of them, the jobs, a report of the records.
-The plan is kept in config.json and is all that --resume needs. Nothing to run here. Read next:
-searches.py, then compare.py.
+A script is a module with the names of `Script`: its settings, the plan that it makes of them, the jobs,
+a report of the records. The plan is kept in config.json and is all that --resume needs. Nothing to run
+here. Read next: searches.py, then compare.py.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict, is_dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -108,22 +108,34 @@ def reopen(folder: Path) -> results.Run:
     return run
 
 
-class Script(NamedTuple):
-    """What one script is; P is its Plan, a NamedTuple of dataclasses, NamedTuples and plain data."""
+class Argument(NamedTuple):
+    """What a script works on: its positional argument, as argparse has it."""
 
-    name: str  # its file
-    doc: str
-    config: type  # a dataclass of settings, each a flag
-    plan: type
-    argument: tuple[str, dict]  # what it works on: name and settings of a positional argument
-    configure: Callable[[Namespace], Any]  # -> P; raises ValueError before anything is made
-    label: Callable[[Any], tuple[str, int]]  # P -> name and seed of the default run folder
-    prepare: Callable[[Any], None]  # makes sure that the plan's data is there
-    work: Callable[[Any, Trials], None]  # does all jobs
-    report: Callable[[Any, list[dict]], tuple[list[dict], str]]  # (P, records) -> rows, text
-    then: Callable[[Any, list[dict], Path], str]  # what to do next
-    figure: str | None = None  # its file in plots/
-    needs_argument: bool = True
+    name: str
+    how: dict
+    required: bool = True
+
+
+class Script(Protocol):
+    """What a script of this kind is: a module with these names. P is its Plan."""
+
+    __file__: str
+    __doc__: str
+    ARGUMENT: Argument
+    FIGURE: str | None  # a module of plots, which draws the run folder
+    Config: type  # a dataclass of settings, each a flag
+    Plan: type  # a NamedTuple of dataclasses, NamedTuples and plain data
+
+    def configure(self, args: Namespace) -> Any: ...  # -> P; raises ValueError before anything is made
+    def label(self, plan: Any) -> tuple[str, int]: ...  # name and seed of the default run folder
+    def prepare(self, plan: Any) -> None: ...  # makes sure that the plan's data is there
+    def work(self, plan: Any, trials: Trials) -> None: ...  # does all jobs
+    def report(self, plan: Any, records: list[dict]) -> tuple[list[dict], str]: ...  # rows, text
+    def then(self, plan: Any, rows: list[dict], folder: Path) -> str: ...  # what to do next
+
+
+def file_name(script: Script) -> str:
+    return Path(script.__file__).name
 
 
 def to_dict(script: Script, plan: Any) -> dict:
@@ -134,7 +146,10 @@ def to_dict(script: Script, plan: Any) -> dict:
             return [plain(one) for one in value]
         return asdict(value) if is_dataclass(value) else getattr(value, "_asdict", lambda: value)()
 
-    return {"script": script.name, **{name: plain(value) for name, value in plan._asdict().items()}}
+    return {
+        "script": file_name(script),
+        **{name: plain(value) for name, value in plan._asdict().items()},
+    }
 
 
 def from_folder(script: Script, folder: Path) -> Any:
@@ -143,7 +158,7 @@ def from_folder(script: Script, folder: Path) -> Any:
     Raises:
         RunError: it is none, or of another script.
     """
-    saved = read_config(folder, script.name)
+    saved = read_config(folder, file_name(script))
 
     def back(hint: Any, value: Any) -> Any:
         if is_dataclass(hint):
@@ -151,10 +166,10 @@ def from_folder(script: Script, folder: Path) -> Any:
         [one] = typing.get_args(hint) if typing.get_origin(hint) is list else (None,)
         return [one(**element) for element in value] if hasattr(one, "_fields") else value
 
-    hints = typing.get_type_hints(script.plan)
+    hints = typing.get_type_hints(script.Plan)
     if lacking := hints.keys() - saved.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
-    return script.plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
+    return script.Plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
 
 
 def read_config(folder: Path, script: str) -> dict:
@@ -182,8 +197,8 @@ def plan_of(script: Script, args: Namespace) -> Any:
         if given - {"resume", "workers"}:
             raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
         return from_folder(script, args.resume)
-    name, how = script.argument
-    if script.needs_argument and name not in given:
+    name, how, required = script.ARGUMENT
+    if required and name not in given:
         raise ConfigError(f"no {how['metavar']} given ({how['help']}); or --resume a run folder")
     if args.out is not None:
         results.check_new(args.out)
@@ -193,21 +208,20 @@ def plan_of(script: Script, args: Namespace) -> Any:
 def open_run(script: Script, args: Namespace, plan: Any) -> results.Run:
     if args.resume is not None:
         return reopen(args.resume)
-    folder = args.out or results.default_folder(script.name.removesuffix(".py"), *script.label(plan))
+    folder = args.out or results.default_folder(Path(script.__file__).stem, *script.label(plan))
     environment = results.environment(torch.get_num_threads())
     return results.Run.create(folder, to_dict(script, plan), environment)
 
 
 def make_parser(script: Script) -> Parser:
-    parser = Parser(prog=script.name, description=script.doc)
-    name, how = script.argument
-    parser.add_argument(name, **how)
+    parser = Parser(prog=file_name(script), description=script.__doc__)
+    parser.add_argument(script.ARGUMENT.name, **script.ARGUMENT.how)
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     parser.add_argument(
         "--resume", type=Path, metavar="DIR", help="go on with a run folder; takes only --workers"
     )
-    add_settings(parser, script.config)
+    add_settings(parser, script.Config)
     return parser
 
 
@@ -240,17 +254,20 @@ def launch(script: Script, argv: list[str] | None) -> int:
 
 
 def _to_end(plan: Any, trials: Trials, script: Script) -> int:
-    run, resume = trials.run, shlex.join(["python", script.name, "--resume", str(trials.run.folder)])
+    run, resume = (
+        trials.run,
+        shlex.join(["python", file_name(script), "--resume", str(trials.run.folder)]),
+    )
     try:
         script.work(plan, trials)
         rows, text = script.report(plan, trials.records)
         run.write_table("summary.csv", rows)
         run.replace("summary.txt", text)
         drawn = ""
-        if script.figure is not None:  # imported late: workers import the script too
-            figure = importlib.import_module(f"plots.{script.figure}")
+        if script.FIGURE is not None:  # imported late: workers import the script too
+            figure = importlib.import_module(f"plots.{script.FIGURE}")
             drawn = (
-                f"; its figure is {figure.draw([run.folder], run.folder / f'{script.figure}.png')[0]}"
+                f"; its figure is {figure.draw([run.folder], run.folder / f'{script.FIGURE}.png')[0]}"
             )
         run.finish()
     except KeyboardInterrupt:
@@ -259,7 +276,7 @@ def _to_end(plan: Any, trials: Trials, script: Script) -> int:
     except (results.RunError, OSError) as error:
         kept = "What was finished is kept"
         kept += "" if "this run cannot go on" in str(error) else f"; go on with: {resume}"
-        trials.progress.say(f"{script.name}: error: {error}. {kept}")
+        trials.progress.say(f"{file_name(script)}: error: {error}. {kept}")
         return 1
     print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt{drawn}")
     print(f"Next: {script.then(plan, rows, run.folder)}")

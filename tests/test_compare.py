@@ -86,7 +86,7 @@ def cut(folder: Path, lines: int, torn: str = "") -> Path:
 
 
 def test_both_stages_hold_everybody_with_every_seed(compared):
-    plan, records = from_folder(compare.SCRIPT, compared), history(compared)
+    plan, records = from_folder(compare, compared), history(compared)
     rerank, final = ([r for r in records if r["stage"] == stage] for stage in ("rerank", "final"))
     assert [r["id"] for r in records] == list(range(len(records)))
     humans = [NAMED_RULES[name].rule for name in HUMAN]
@@ -110,7 +110,7 @@ def test_top_rules_are_the_searchs_best_distinct_ones_without_the_human_ones(sea
     human = {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
     assert human & {record["key"] for record in best}  # or there would be nothing to leave out
     expected = [r for r in best if r["key"] not in human][:3]
-    found = from_folder(compare.SCRIPT, compared).of("found")
+    found = from_folder(compare, compared).of("found")
     assert [one.rule for one in found] == [r["rule"] for r in expected]
     assert [one.reward for one in found] == [r["reward"] for r in expected]
     assert [one.source for one in found] == [f"{searched}#{r['id']}" for r in expected]
@@ -147,7 +147,7 @@ def test_half_decades_hold_the_searchs_rates_as_they_are():
 
 
 def test_final_and_test_numbers_cannot_change_the_finalists(compared):
-    plan, records = from_folder(compare.SCRIPT, compared), history(compared)
+    plan, records = from_folder(compare, compared), history(compared)
     found = plan.of("found")
     chosen = compare.choose_finalists(found, records, 2)
     [loser] = [one for one in found if one not in chosen]

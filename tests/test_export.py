@@ -27,7 +27,6 @@ import importlib, inspect, io, sys
 import torch
 
 torch.set_num_threads(1)
-sys.path.insert(0, ".")  # the exported files alone: -I has left everything else of this project out
 
 
 def follow(module, job):
@@ -104,7 +103,11 @@ def run_exported(folder: Path, jobs: dict[str, tuple[Rule, dict]]) -> dict:
         job["path"], job["state"] = follow(rule, job)
     torch.save({module: job for module, (_, job) in jobs.items()}, folder / "jobs.pt")
     done = subprocess.run(
-        [sys.executable, "-I", "-c", FOLLOW], cwd=folder, capture_output=True, text=True
+        # Neither PYTHONPATH nor the user's packages: torch and this folder's files alone.
+        [sys.executable, "-E", "-s", "-c", FOLLOW],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return torch.load(folder / "paths.pt", weights_only=False)

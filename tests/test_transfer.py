@@ -147,7 +147,7 @@ def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
 
 def test_a_rule_that_is_a_human_optimizer_comes_once():
     rules = ["adam", "1 adam id id mul", "powersign"]
-    args = make_parser(transfer.SCRIPT).parse_args(["text", "--rules", *rules])
+    args = make_parser(transfer).parse_args(["text", "--rules", *rules])
     plan = transfer.configure(args)
     assert [name for name, _ in plan.field] == ["powersign", *HUMAN]
     assert len({Rule.parse(rule).key() for _, rule in plan.field}) == 5
