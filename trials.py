@@ -71,9 +71,9 @@ class Trials:
             ahead = "" if left is None else f"  {timedelta(seconds=round(left))} left"
             self.progress.update(f"{what}: {len(done)}/{count} trainings{ahead}")
             finished, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in finished:
+            for future in sorted(finished, key=lambda one: one.exception() is not None):
                 id, job = futures[future]
-                try:
+                try:  # failures come last: what ended beside one is kept
                     outcome = measured(future.result())
                 except (TaskError, WorkerDied) as error:
                     reason = str(error).strip().splitlines()[-1]

@@ -2,13 +2,14 @@
 
 import json
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
 
 import results
 import trials
-from pool import WorkerPool
+from pool import TaskError, WorkerPool
 from progress import Progress
 from trials import Trials, read_trials
 
@@ -78,10 +79,27 @@ def test_records_of_other_jobs_end_it(tmp_path, pool):
             do(run, pool)
 
 
-def test_a_failing_job_is_named_and_the_others_are_kept(tmp_path, pool):
+class AllAtOnce(Executor):
+    """Do every task at its submission, so that all of them have ended when the first is waited for."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except ValueError as error:
+            future.set_exception(TaskError(str(error)))
+        return future
+
+
+def test_a_failing_job_is_named(tmp_path, pool):
     with run_in(tmp_path / "run") as run, pytest.raises(results.RunError, match="'rule 3'.*three"):
         do(run, pool, breaks_at_three)
-    assert {record["id"] for record in read_trials(tmp_path / "run")} >= {0, 1}
+
+
+def test_what_has_ended_beside_a_failing_job_is_kept(tmp_path):
+    with run_in(tmp_path / "run") as run, pytest.raises(results.RunError, match="three"):
+        do(run, AllAtOnce(), breaks_at_three)
+    assert [record["id"] for record in read_trials(tmp_path / "run")] == [0, 1, 2, 4, 5]
 
 
 def test_reopening_on_another_machine_warns(tmp_path, capsys):
