@@ -9,19 +9,24 @@ file adds what pool.py does for local workers. An optional extra: requirements-c
 Read next: search.py, to which both kinds of workers are the same.
 """
 
+import contextlib
 import importlib
 import logging
 import re
 import signal
 import traceback
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import Executor, Future, InvalidStateError
+from functools import partial
 from multiprocessing import current_process
-from threading import Lock
+from threading import Event, Lock, Thread
+from weakref import WeakSet
 
 from pool import TaskError
 
 CONNECT_S = 10  # seconds to wait for the scheduler
+WATCH_S = 1  # seconds until a lost one is noticed
+LOST = "the Dask scheduler is lost"
 _one_at_a_time = Lock()  # tasks of a process share its random state and its CPU clock
 
 
@@ -46,6 +51,17 @@ def _run(initializer: Callable, cpu_limit_s: float, fn: Callable, args: tuple) -
             signal.setitimer(signal.ITIMER_PROF, 0)
 
 
+def _settle(future: Future, outcome: Future | None = None) -> None:
+    """Give a future the outcome of Dask's own; without one, or with a cancelled one, all is lost."""
+    lost = outcome is None or outcome.cancelled()
+    error = ConnectionError(LOST) if lost else outcome.exception()
+    with contextlib.suppress(InvalidStateError):  # it was given up before
+        if error is None:
+            future.set_result(outcome.result())
+        else:
+            future.set_exception(error)
+
+
 class Cluster(Executor):
     """Run tasks on the workers of a Dask cluster.
 
@@ -67,7 +83,8 @@ class Cluster(Executor):
             from distributed import Client
         except ImportError:
             raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
-        for name in ("distributed", "distributed.client"):  # a lost connection: the search says it
+        # A lost connection: the search says it.
+        for name in ("distributed", "distributed.client", "tornado.application"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
@@ -81,22 +98,33 @@ class Cluster(Executor):
             raise ClusterError(f"a Dask worker is not in the project's folder ({error})") from None
         self._executor = self._client.get_executor(pure=False)
         self._setup = (initializer, cpu_limit_s)
+        self._open: WeakSet[Future] = WeakSet()
+        self._left = Event()
+        Thread(target=self._watch, daemon=True).start()
 
     def submit(self, fn: Callable, /, *args) -> Future:
-        """Queue fn(*args) for a free worker; it may fail with TaskError or KilledWorker.
+        """Queue fn(*args) for a free worker.
 
-        If the scheduler is lost, it fails with CancelledError.
+        It may fail with TaskError, KilledWorker or, when the scheduler is lost, ConnectionError.
         """
-        future = self._executor.submit(_run, *self._setup, fn, args)
-        if self._client.status == "running":
-            return future
-        # Dask has cancelled what it had then, and would leave this one waiting for ever.
-        lost: Future = Future()
-        lost.set_exception(CancelledError("the scheduler is lost"))
-        return lost
+        if self._client.status == "closed":
+            raise ConnectionError(LOST)
+        future = Future()
+        self._open.add(future)
+        self._executor.submit(_run, *self._setup, fn, args).add_done_callback(partial(_settle, future))
+        return future
+
+    def _watch(self) -> None:
+        """Fail what is not done when the scheduler is lost.
+
+        Dask cancels what it knows of, but forgets a result that it was just fetching and a task that
+        came while it tried to connect again: those would be waited for until the end of time.
+        """
+        while not self._left.wait(WATCH_S):
+            for future in list(self._open) if self._client.status != "running" else ():
+                _settle(future)
 
     def stop(self) -> None:
-        """Drop what is queued or running and leave the cluster, whose workers stay."""
-        if self._client.status == "running":  # cancelling asks the scheduler, and would wait for one
-            self._executor.shutdown(wait=False)
+        """Leave the cluster, whose workers stay; what is queued is dropped with the connection."""
+        self._left.set()
         self._client.close()

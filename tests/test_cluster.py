@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from multiprocessing import current_process
 from pathlib import Path
@@ -123,6 +124,48 @@ def worker_name():
     return current_process().name
 
 
+def note(folder: Path, number: int) -> int:
+    time.sleep(0.3)
+    (folder / str(number)).touch()
+    return number
+
+
+@pytest.mark.slow
+def test_leaving_drops_what_is_queued(tmp_path, dask_program):
+    _, address = begin_scheduler(dask_program, tmp_path)
+    dask_program("worker", "--nthreads", "1", "--no-nanny")
+    (tmp_path / "notes").mkdir()
+    cluster = Cluster(address, int)
+    futures = [cluster.submit(note, tmp_path / "notes", number) for number in range(10)]
+    assert futures[0].result(60) == 0
+    cluster.stop()
+    noted = len(list((tmp_path / "notes").iterdir()))
+    time.sleep(2)  # enough for six more
+    assert len(list((tmp_path / "notes").iterdir())) <= noted + 1  # the one that was running
+
+
+@pytest.mark.slow
+def test_every_task_ends_when_the_scheduler_is_lost(tmp_path, dask_program):
+    """Those that are queued, running or just being fetched, and those that come later."""
+    scheduler, address = begin_scheduler(dask_program, tmp_path)
+    for _ in range(2):
+        dask_program("worker", "--nthreads", "1", "--no-nanny")
+    cluster = Cluster(address, int)
+    futures = [cluster.submit(abs, -1)]
+    assert futures[0].result(60) == 1
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        futures.append(cluster.submit(abs, -len(futures)))
+        time.sleep(0.002)
+        if len(futures) == 100:
+            scheduler.kill()
+    errors = [future.exception(20) for future in futures]
+    cluster.stop()
+    assert isinstance(errors[-1], ConnectionError) and len(errors) > 100
+    for number, error in enumerate(errors[1:], 1):
+        assert isinstance(error, ConnectionError) or futures[number].result() == number
+
+
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path, dask_program):
     """A scheduler and three workers; one is killed, later the scheduler too, and the run is resumed."""
@@ -146,6 +189,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path
     scheduler.kill()
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 1 and "Traceback" not in output, output
+    assert "the Dask scheduler is lost" in output
     assert f"python search.py --resume {folder} --cluster {address}" in output
 
     address, _ = begin_cluster()
