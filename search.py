@@ -130,6 +130,8 @@ SMOKE = {
 TABLE = {**LAPTOP, **PLAIN, "table": "micro", "samples": 10_000, "screen": False}
 PRESETS = {"paper": {}, "laptop": LAPTOP, "smoke": SMOKE, "table": TABLE}
 WORKERS = {"smoke": 2}  # other presets: all cores
+# Settings of a training, so without effect where a table has the scores.
+TRAINING = {field.name for field in fields(ChildConfig)} - {"screen"}
 
 
 # --- one rule's way through the queue -------------------------------------------------------------
@@ -459,6 +461,9 @@ def configure(args) -> Config:
     if config.table != "none":
         if args.cluster is not None:
             raise ConfigError("--table needs no workers, so no --cluster either")
+        if given := sorted(TRAINING & vars(args).keys()):
+            flag = f"--{given[0].replace('_', '-')}"
+            raise ConfigError(f"{flag} has no effect on a --table, whose scores are there already")
         table.check(config.table, space, config.child_seed)
     config = replace(config, start_from=tuple(str(fit(text, space)) for text in config.start_from))
     if len(config.start_from) > config.samples:
@@ -536,8 +541,7 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
     progress = Progress(run.folder / "log.txt")
     try:
         search = Search(config, executor, run, progress)
-        child = asdict(child_config(config)).keys() - {"screen"}
-        unused = child if config.table != "none" else ()
+        unused = TRAINING if config.table != "none" else ()
         settings = "  ".join(f"{name}={x}" for name, x in asdict(config).items() if name not in unused)
         progress.say(textwrap.fill(settings, 100))
         progress.say(f"{run.folder}: {workers}, {search.space.size():,} strings to choose from")
