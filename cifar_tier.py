@@ -124,8 +124,8 @@ def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future: 
 def report(folder: Path) -> str:
     """Return coverage, and how the micro tier's means agree with this tier's scores.
 
-    Shares and correlations are those of the random sample; each binary function counts as often as
-    it stands in the space.
+    The share "of all distinct rules" is that of the random sample, in which each binary function is
+    given the weight that it has in the space; correlation and overlap are the sample's as it is.
 
     Raises:
         RunError: there is nothing yet.

@@ -13,6 +13,7 @@ on where it last saved, a minute ago at most. Read next: data/nosbench/README.md
 import json
 import os
 import random
+import signal
 import sys
 import time
 from concurrent.futures import as_completed
@@ -28,14 +29,16 @@ from config import Parser
 from dsl import Rule, SearchSpace
 from pool import WorkerPool
 from progress import Progress
-from results import environment
+from results import environment, read_lines
 from rules import HUMAN, NAMED_RULES, find
 from table import FOLDER, NO_RATE, NONE, Scores, Table, TableError
 
 TIERS: dict[str, ModuleType] = {"micro": micro}  # each has PROTOCOL and measure(rules, seed) -> Scores
+TIER = "micro"  # the one that is complete
 BLOCK = 256  # rules in a task: a second or two
 SAVE_EVERY_S = 60.0
 NUM_PAIRS = 500  # second members measured to check the merging by fingerprint
+CIFAR = Path(__file__).parent / "runs" / "published" / "nosbench-cifar"  # records of cifar_tier.py
 LEARNS = 0.8  # of SGD's mean: rules above it are said to learn
 
 # --- classes --------------------------------------------------------------------------------------
@@ -224,14 +227,18 @@ def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seed
 # --- the data card --------------------------------------------------------------------------------
 
 
+def learning(table: Table) -> np.ndarray:
+    """Return which classes learn, bool [C]."""
+    return table.mean >= LEARNS * table.lookup("sgd").mean
+
+
 def noise(table: Table) -> tuple[int, float, float, float]:
     """Return, of the classes that learn: number, noise, spread and correlation of the scores.
 
     Noise is the standard deviation of one evaluation between seeds, spread that of the classes' means;
     the correlation is between two seeds.
     """
-    learn = table.mean >= LEARNS * table.lookup(find("sgd")).mean
-    scores = table.accuracy[learn]
+    scores = table.accuracy[learning(table)]
     seeds = scores.shape[1]
     correlation = (np.corrcoef(scores.T).sum() - seeds) / (seeds * (seeds - 1))
     sd = np.sqrt(scores.var(1, ddof=1).mean())
@@ -334,7 +341,7 @@ def show(table: Table, rule: Rule) -> str:
     below = float((table.mean < table.mean[entry.number]).mean())
     lines = [
         f"{rule}    {rule.infix()}" + (f"    also named {', '.join(names)}" if names else ""),
-        f"class {entry.number:,}: {spellings:,} strings, measured as '{measured}'",
+        f"class {entry.number:,}: {spellings:,} string{'s' * (spellings > 1)}, measured as '{measured}'",
         f"mean {entry.mean:.4f}, rank {rank:,} of {num_classes:,}, better than {below:.2%} of them",
     ]
     rates = "".join(f"{f'{lr:g}':>8}" for lr in protocol["rates"])
@@ -348,6 +355,14 @@ def show(table: Table, rule: Rule) -> str:
         other = table.lookup(find(name))
         scores = " ".join(f"{number(x):>7}" for x in other.scores)
         lines += [f"  {name:10}{other.mean:.4f}  ({scores})  rank {table.rank(other.number):,}"]
+    first, more = protocol["steps"]
+    lines += [
+        "",
+        f"sweep: validation accuracy after {first} steps; score: after {more} more at the best rate",
+    ]
+    for record in read_lines(CIFAR / "records.jsonl"):
+        if record["class"] == entry.number:
+            lines += [f"CIFAR tier, one seed: {record['reward']:.4f}, as '{record['rule']}'"]
     return "\n".join(lines)
 
 
@@ -360,7 +375,7 @@ MOST_FAR = {"of all": 0.25, "that learn": 0.05}
 def verify(table: Table, tier: str, sample: int, seed: int) -> tuple[str, bool]:
     """Measure random classes again, half of them learning ones; return a report, and if it agrees."""
     child, rng = TIERS[tier], random.Random(seed)
-    learn = np.flatnonzero(table.mean > table.mean.max() / 2).tolist()
+    learn = np.flatnonzero(learning(table)).tolist()
     groups = {"that learn": learn, "of all": range(len(table.mean))}
     lines, agrees, progress = [], True, Progress()
     for name, classes in groups.items():
@@ -399,10 +414,6 @@ def make_parser() -> Parser:
         "--sample", type=int, default=50, metavar="N", help="rules to measure (default: 50)"
     )
     verifying.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
-    for command in commands.choices.values():
-        command.add_argument(
-            "--tier", choices=TIERS, default="micro", help="which table (default: micro)"
-        )
     return parser
 
 
@@ -415,14 +426,14 @@ def main(argv: list[str] | None = None) -> int:
     agrees = True
     try:
         if args.command == "build":
-            table = build(args.tier, args.seeds, args.workers, FOLDER, SearchSpace(1))
-            print(f"{FOLDER / args.tier}.npz: {len(table.mean):,} rules", end="")
-            print(f", and {args.tier}.md, its numbers. Next: python nosbench.py verify")
+            table = build(TIER, args.seeds, args.workers, FOLDER, SearchSpace(1))
+            print(f"{FOLDER / TIER}.npz: {len(table.mean):,} rules", end="")
+            print(f", and {TIER}.md, its numbers. Next: python nosbench.py verify")
         elif args.command == "show":
-            print(show(Table.load(args.tier), find(" ".join(args.rule))))
+            print(show(Table.load(TIER), find(" ".join(args.rule))))
         else:
             start_worker()
-            text, agrees = verify(Table.load(args.tier), args.tier, args.sample, args.seed)
+            text, agrees = verify(Table.load(TIER), TIER, args.sample, args.seed)
             print(text)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -430,6 +441,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if "build" not in sys.argv:  # its pool must survive a broken pipe
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -24,13 +24,15 @@ import signal
 import sys
 from collections import Counter, deque
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from baselines import EvolutionConfig
 from config import ConfigError, Parser, add_settings, resolve, setting
+from controller import ControllerConfig
 from oracle import Lookup, Measured, make_oracle
 from pool import WorkerPool, usable_cores
 from progress import Progress
@@ -59,6 +61,8 @@ SETTINGS = {
     "random-new": {"algorithm": "random", **NEW},
     "evolution": {"algorithm": "evolution"},
     "evolution-new": {"algorithm": "evolution", **NEW},
+    "evolution-200": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 50},
+    "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
     "reinforce-paper": {"algorithm": "reinforce"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
@@ -73,6 +77,9 @@ SETTINGS = {
     "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
     "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG, "entropy_coeff": 0.07},
 }
+
+# What a flag cannot change without making it another setting.
+PARAMETERS = {field.name for config in (EvolutionConfig, ControllerConfig) for field in fields(config)}
 
 
 @dataclass(frozen=True)
@@ -102,19 +109,18 @@ def search(config: Config) -> dict:
     numbers: list[int] = []  # of the rules that were sampled
     in_flight: deque[list] = deque()
     line: dict[str, list] = {"checkpoints": []}
-    asked = 0
+    asked, marks = 0, {*CHECKPOINTS, config.samples}
     while asked < config.samples or in_flight:
         while asked < config.samples and len(in_flight) <= config.lag:
             # A batch ends at a checkpoint, whatever its size.
-            ends = [end for end in (*CHECKPOINTS, config.samples) if end > asked]
-            size = min(config.rules_per_batch, min(ends) - asked)
+            size = min(config.rules_per_batch, min(mark for mark in marks if mark > asked) - asked)
             in_flight.append(proposer.ask(size))
             asked += size
         rules = in_flight.popleft()
         batch = [oracle.number(rule) for rule in rules]
         proposer.tell(rules, oracle.rewards(batch).tolist())
         numbers += batch
-        if len(numbers) in CHECKPOINTS:
+        if len(numbers) in marks:
             line["checkpoints"].append(len(numbers))
             for name, value in standing(numbers, oracle).items():
                 line.setdefault(name, []).append(value)
@@ -148,9 +154,10 @@ def entropy(proposer, oracle: Lookup | Measured) -> float:
     """Return the entropy over distinct rules, in nats, of what a proposer would draw now.
 
     Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955),
-    so never above ln(PROBES) + 1/2 = 7.4: uniform draws have 7.0 here, though their entropy is 10.
+    so never above ln(PROBES) + 1/2 = 7.4: uniform draws have 7.0 here, though their entropy is 9.5.
     """
-    probe = deepcopy(proposer, {id(oracle): oracle})  # whose draws leave no trace
+    owner = getattr(oracle.identity, "__self__", oracle)  # the table, which need not be copied
+    probe = deepcopy(proposer, {id(owner): owner})  # whose draws leave no trace
     probe.config = replace(probe.config, candidates=1)
     counts = Counter(oracle.identity(rule) for rule in probe.ask(PROBES))
     shares = np.array(list(counts.values())) / PROBES
@@ -237,6 +244,9 @@ def main(argv: list[str] | None = None) -> int:
             raise ConfigError("a setting names the algorithm, and --first-seed and --seeds the seeds")
         if args.name and len(args.settings) > 1:
             raise ConfigError("--name is for one setting")
+        if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
+            flag = f"--{changed[0].replace('_', '-')}"
+            raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
         if args.seeds < 1 or args.first_seed < 0:
             raise ConfigError("--seeds must be at least 1, --first-seed at least 0")
         configs = {

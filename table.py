@@ -27,6 +27,7 @@ import numpy as np
 
 from child import ChildResult
 from dsl import GROUP, Rule, SearchSpace
+from rules import find
 from screen import screen
 
 FOLDER = Path(__file__).parent / "data" / "nosbench"
@@ -120,13 +121,13 @@ class Table:
         return self.correct.shape[1]
 
     def index(self, rule: Rule | str) -> int:
-        """Return a rule's place in `classes`.
+        """Return the place in `classes` of a rule, which may be given by a name or as text.
 
         Raises:
-            RuleError: the text is no rule.
+            RuleError: the text is neither.
             TableError: it is not of depth 1, or has a token that the table lacks.
         """
-        rule = Rule.parse(rule) if isinstance(rule, str) else rule
+        rule = find(rule) if isinstance(rule, str) else rule
         if len(rule.tokens) != GROUP:
             raise TableError(f"'{rule}' has {len(rule.groups)} groups; the table holds rules of one")
         index = 0
@@ -181,7 +182,9 @@ def _load(path: Path) -> Table:
             arrays = {name: file[name] for name in ARRAYS}
         header = json.loads(str(arrays.pop("header")))
     except FileNotFoundError:
-        raise TableError(f"{path} is missing; build it: python nosbench.py build") from None
+        others = ", ".join(sorted(other.stem for other in path.parent.glob("*.npz")))
+        remedy = f"there is {others}" if others else "build it: python nosbench.py build"
+        raise TableError(f"{path} is missing; {remedy}") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0]
         raise TableError(f"{path} is damaged ({reason})") from None

@@ -5,6 +5,9 @@ lines. Finished runs and runs in progress are read alike; a line that is still b
 out. Read next: learning_curve.py.
 """
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -257,6 +260,9 @@ def command(
         paths = draw(args.runs, args.file or folder / f"{name}{suffix}")
     except results.RunError as error:
         parser.error(str(error))
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own last flush
+        return 128 + signal.SIGPIPE
     except OSError as error:
         parser.error(f"cannot write {error.filename}: {error.strerror}")
     print(f"Wrote {' and '.join(map(str, paths))}")

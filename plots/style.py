@@ -89,6 +89,7 @@ def label_all(labels: dict[plt.Axes, list[tuple[float, str, str]]], size: float 
     figure = next(iter(labels)).figure
     figure.get_layout_engine().execute(figure)  # so that heights are known; slow, so once for all
     line = {"arrowstyle": "-", "lw": 1.2, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
+    line["patchA"] = None  # or a steep line would be cut where it leaves the text's box, a row too early
     look = {"color": DARK, "fontsize": size, "va": "center", "annotation_clip": False}
     for axes, entries in labels.items():
         entries = [entry for entry in entries if np.isfinite(entry[0])]

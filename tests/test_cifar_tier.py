@@ -83,9 +83,10 @@ def test_report_counts_what_is_there_and_sees_agreement(tmp_path, table):
     learns = [table.mean[n] >= cifar_tier.LEARNS for n, _, part in chosen if part == "sample"]
     assert f"{sum(learns):,} rules of the sample that learn: 1.000 [1.000, 1.000]" in text
     assert "of the best 4 of the sample in both tiers, 4 are the same" in text
-    # Weighted by binary function, the sample estimates the share in the whole space.
+    # Weighted by binary function, the sample estimates the share in the whole space, 0.226; without
+    # weights it would say 0.258.
     share = float(text.split("about ")[1].split("%")[0]) / 100
-    assert abs(share - (table.mean >= cifar_tier.LEARNS).mean()) < 0.06
+    assert abs(share - (table.mean >= cifar_tier.LEARNS).mean()) < 0.02
 
 
 def test_the_child_is_that_of_the_laptop_preset():

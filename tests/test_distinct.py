@@ -169,10 +169,11 @@ def test_the_weight_of_the_entropy_grows_as_new_rules_become_rare(kind):
     assert controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"] == pytest.approx(8 * 0.01)  # at most
 
 
-def test_a_larger_weight_is_what_the_update_uses():
+@pytest.mark.parametrize("kind", ["reinforce", "ppo", "trpo"])
+def test_a_larger_weight_is_what_the_update_uses(kind):
     """Both end alike: a weight that has grown, and a constant one that is as large."""
-    grown = make("reinforce", entropy_coeff=0.01, entropy_growth=0.5, controller_lr=1e-3)
-    constant = make("reinforce", entropy_coeff=0.02, controller_lr=1e-3)
+    grown = make(kind, entropy_coeff=0.01, entropy_growth=0.5, controller_lr=1e-3)
+    constant = make(kind, entropy_coeff=0.02, controller_lr=1e-3)
     for controller in (grown, constant):
         rules = controller.ask(4)
         controller.distinct.new_share = 1 / 4

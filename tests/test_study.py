@@ -60,7 +60,7 @@ def test_standing_is_what_counting_says():
     assert said["distinct_100"] == len(set(numbers)) / 100
 
 
-@pytest.mark.parametrize("k", [1, 7, 50])
+@pytest.mark.parametrize("k", [1, 7, 300])
 def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
     different = {Table.load("micro").number(rule): rule for rule in study.make_space(config())}
 
@@ -73,7 +73,7 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
             rng = random.Random(0)
             return [rng.choice(self.rules) for _ in range(n)]
 
-    assert study.entropy(Uniform(), make_oracle(config(), 0)) == pytest.approx(math.log(k), abs=0.03)
+    assert study.entropy(Uniform(), make_oracle(config(), 0)) == pytest.approx(math.log(k), abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,9 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
         ):
             top = set(top_rules(ours, scores).tolist())
             assert line[name][place] == len(top & set(numbers[:n]))
+    distinct, top = list(dict.fromkeys(numbers)), set(top_rules(ours, table.accuracy[:, 2]).tolist())
+    for found, n in zip(line["found_by_distinct"], line["checkpoints"], strict=True):
+        assert found == (len(top & set(distinct[:n])) if n <= len(distinct) else None)
 
 
 def test_a_deeper_search_is_scored_by_the_micro_child():
@@ -126,7 +129,7 @@ def test_looking_at_the_entropy_leaves_no_trace():
 
 
 def test_batches_of_any_size_end_at_the_checkpoints():
-    assert study.search(config(samples=250, rules_per_batch=7))["checkpoints"] == [100, 200]
+    assert study.search(config(samples=250, rules_per_batch=7))["checkpoints"] == [100, 200, 250]
 
 
 def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):
@@ -140,9 +143,13 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     assert lines[0]["latest"] != lines[2]["latest"]
 
     with pytest.raises(SystemExit) as stop:
+        study.main([*flags, "--seeds", "3", "--lag", "2"])
+    assert stop.value.code == 2
+    assert "another lag" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
         study.main([*flags, "--seeds", "3", "--candidates", "2"])
     assert stop.value.code == 2
-    assert "another candidates" in capsys.readouterr().err
+    assert "--candidates makes another setting of random; give it a --name" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:  # or what settings are chosen on would be reported
         study.main([*flags, "--seeds", "3", "--table-seeds", "0"])
     assert stop.value.code == 2
@@ -203,25 +210,51 @@ def test_ratio_of_means_is_paired():
     assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
 
 
+def rows_of(text: str, setting: str) -> list[list[str]]:
+    rows = [row.strip("| ").split(" | ") for row in text.splitlines()]
+    return [row for row in rows if row[0] == setting]
+
+
 def test_table_says_what_the_lines_say(tmp_path):
-    for name, found in (("random", [10, 20]), ("reinforce", [40, 50])):
-        for seed, number in enumerate(found):
-            line = {name: [0.25, 0.5] for name in figure.COLUMNS} | {"checkpoints": [500, 1000]}
-            line |= {"found": [1, number], "distinct": [400, 500 * (seed + 1)], "name": name}
-            line |= {"seed": seed, "table_seed": 1}
-            line |= {
-                "found_by_distinct": [5 if seed else None, None],
-                "config": {"algorithm": name, "candidates": 1},
-            }
+    # The ten best of 200 rules against random search's of 1,000, and the top rules of each search.
+    made = (("random", [0.1, 0.3], [10, 20]), ("reinforce", [0.35, 0.45], [40, 20]))
+    for name, best, found in made:
+        for seed in (0, 1):
+            line = {column: [0.2, 0.25, 0.5] for column in figure.COLUMNS} | {"name": name}
+            line |= {"checkpoints": [200, 500, 1000], "seed": seed, "table_seed": seed + 1}
+            line |= {"found": [0, 1, found[seed]], "distinct": [100, 400, 500 * (seed + 1)]}
+            line |= {"top10_fresh": [best[seed], 0.0, best[seed]]}
+            line |= {"found_by_distinct": [1, 5 if seed else None, None]}
+            line["config"] = {"algorithm": name, "candidates": 1}
             with (tmp_path / f"{name}.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
-    rows = [row.strip("| ").split(" | ") for row in figure.table(figure.read([tmp_path])).splitlines()]
-    assert "1,000 sampled rules" in rows[0][0]
-    reinforce, *_ = [row for row in rows if row[0] == "reinforce"]
-    assert reinforce[1:3] == ["2", "0.500 ± 0.000"]
-    assert reinforce[5] == "45 ± 7" and reinforce[7] == "750 ± 354" and reinforce[-1] == "-"
-    ratios, _ = [row for row in rows if row[0] == "reinforce" and len(row) == 2]
-    assert ratios[1].startswith("3.00 [")
+    text = figure.table(figure.read([tmp_path]))
+    assert text.startswith("After 1,000 sampled rules, ")
+    standing, course, early, ratios, _ = rows_of(text, "reinforce")
+    assert standing[1:3] == ["2", "0.500 ± 0.000"]
+    assert standing[6] == "30 ± 14" and standing[8] == "750 ± 354" and standing[-1] == "-"
+    assert course[1:] == ["1 / 0", "30 / 0"]
+    assert early[1].startswith("+0.2000 [")
+    assert ratios[1].startswith("2.00 [1.00, 4.00] (4.00, 1.00)")
+
+
+def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
+    for name, candidates in (("random", 1), ("random-new", 16), ("ppo-paper", 1), ("trpo", 1),
+                             ("trpo-new", 16), ("trpo-long", 16)):  # fmt: skip
+        line = {column: [0.5] for column in (*figure.COLUMNS, "found_by_distinct")} | {"name": name}
+        line |= {"checkpoints": [100], "seed": 0, "table_seed": 1}
+        line["config"] = {"algorithm": name.split("-")[0], "candidates": candidates}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    settings = figure.read([tmp_path])
+    names = {k: [s.name for s in group] for k, group in figure.by_kind(settings).items()}
+    assert names == {
+        "paper": ["ppo-paper", "random"],
+        "plain": ["trpo", "random"],
+        "new": ["trpo-new", "random-new"],
+        "long": ["trpo-long", "random-new"],
+    }
+    alone = figure.by_kind([s for s in settings if s.name == "random"])
+    assert [[s.name for s in group] for group in alone.values()] == [["random"]]
 
 
 @pytest.mark.parametrize(
