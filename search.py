@@ -459,8 +459,8 @@ def configure(args) -> Config:
             check_epoch(config)
     space = make_space(config)
     if config.table != "none":
-        if args.cluster is not None:
-            raise ConfigError("--table needs no workers, so no --cluster either")
+        if args.cluster is not None or args.workers is not None:
+            raise ConfigError("--table needs no workers, so neither --workers nor --cluster")
         if given := sorted(TRAINING & vars(args).keys()):
             flag = f"--{given[0].replace('_', '-')}"
             raise ConfigError(f"{flag} has no effect on a --table, whose scores are there already")
@@ -537,7 +537,7 @@ def search_to_end(args, config: Config, executor: Executor, run: results.Run) ->
     resume += ["--cluster", args.cluster] if args.cluster else []
     workers = f"cluster {args.cluster}" if args.cluster else f"{count_workers(args)} workers"
     if config.table != "none":
-        workers = f"scores of NOS-Bench, {config.table} tier"
+        workers = f"scores of NOS-Bench, {config.table} tier, seed {config.child_seed} of the table"
     progress = Progress(run.folder / "log.txt")
     try:
         search = Search(config, executor, run, progress)

@@ -797,6 +797,7 @@ def test_a_search_of_the_table_trains_nothing_and_is_resumed_to_the_same_history
         (["--subset", "arxiv"], "lacks"),
         (["--child-seed", "3"], "seeds 0 to 2"),
         (["--cluster", "tcp://127.0.0.1:1"], "--cluster"),
+        (["--workers", "4"], "--workers"),
         (["--epochs", "9"], "--epochs has no effect"),
     ],
 )
