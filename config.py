@@ -97,14 +97,17 @@ def _reader(hint) -> Callable[[str], object]:
     return hint
 
 
-def add_settings(parser: argparse.ArgumentParser, cls: type, preset: dict | None = None) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, cls: type, preset: dict | None = None, without: tuple[str, ...] = ()
+) -> None:
     """Add a flag for every field of a config class; a flag that is not given leaves no attribute.
 
     Args:
         preset: defaults of this script where they are not the class's, for the help.
+        without: fields that the script sets itself.
     """
     hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    for field in (field for field in dataclasses.fields(cls) if field.name not in without):
         hint, default = hints[field.name], (preset or {}).get(field.name, field.default)
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
         choices = field.metadata["choices"]

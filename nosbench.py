@@ -403,7 +403,7 @@ def verify(table: Table, tier: str, sample: int, seed: int) -> tuple[str, bool]:
 
 def make_parser() -> Parser:
     parser = Parser(prog="nosbench.py", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="{build,show,verify}", required=True)
     building = commands.add_parser("build", help="measure all rules and write the table")
     building.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds a rule (default: 3)")
     building.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")

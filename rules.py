@@ -109,7 +109,10 @@ def find(name_or_rule: str | Rule) -> Rule:
     text = str(name_or_rule).strip()
     if text.lower() in NAMED_RULES:
         return Rule.parse(NAMED_RULES[text.lower()].rule)
-    if len(text.split()) > 1:
+    words = text.lower().split()
+    if len(words) > 1 and {*words} <= NAMED_RULES.keys() and {*words} - OPERANDS.keys():
+        raise RuleError(f"{len(words)} names, '{text}'; one rule at a time")
+    if len(words) > 1:
         return Rule.parse(text)
     close = difflib.get_close_matches(text.lower(), NAMED_RULES, n=3)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""

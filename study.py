@@ -233,15 +233,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
     )
-    add_settings(parser, ProposerConfig, SPACE)
+    add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
     args = parser.parse_args(argv)
     try:
         table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
         last = Table.load("micro").num_seeds - 1
         if not all(0 <= seed <= last for seed in table_seeds):
             raise ConfigError(f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {last}")
-        if hasattr(args, "seed") or hasattr(args, "algorithm"):
-            raise ConfigError("a setting names the algorithm, and --first-seed and --seeds the seeds")
         if args.name and len(args.settings) > 1:
             raise ConfigError("--name is for one setting")
         if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:

@@ -230,6 +230,7 @@ def test_find_takes_names_strings_and_rules(text):
         ("g 1 id", "it lacks 2"),
         ("g 1 id id plus", "unknown binary function 'plus'"),
         ("g g0 id id mul", "\n    ^^"),
+        ("adam sgd", "one rule at a time"),
     ],
 )
 def test_what_is_no_rule_is_refused_helpfully(text, told):
