@@ -237,7 +237,7 @@ def beats_careful_search() -> Claim:
 # --- the rules found ------------------------------------------------------------------------------
 
 
-def found_beat_human(folder: str = "compare-strided-cifar10") -> Claim:
+def found_beat_human(folder: str = "compare-protocol-cifar10") -> Claim:
     """Reproduced if a finalist's lead over the best human optimizer is significant after Holm."""
     row = NOT_RUN._replace(
         claim="found rules beat SGD, Momentum, RMSProp and Adam on the search ConvNet",
@@ -258,7 +258,7 @@ def found_beat_human(folder: str = "compare-strided-cifar10") -> Claim:
     )
 
 
-def reported_beat_human(folder: str = "compare-strided-cifar10") -> Claim:
+def reported_beat_human(folder: str = "compare-protocol-cifar10") -> Claim:
     """Reproduced if all reported rules have a significant lead over the best human optimizer."""
     row = NOT_RUN._replace(
         claim="so do the rules that the paper reports (recalled)",
@@ -285,7 +285,7 @@ def reported_beat_human(folder: str = "compare-strided-cifar10") -> Claim:
 
 
 def last_for_long(
-    folder: str = "longrun-strided-cifar10", noise: str = "compare-strided-cifar10"
+    folder: str = "longrun-strided-cifar10", noise: str = "compare-protocol-cifar10"
 ) -> Claim:
     """Reproduced if all found rules that trained to the end are above the best human optimizer there, or
     below by less than the standard deviation of one training."""

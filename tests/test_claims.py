@@ -143,7 +143,7 @@ def test_searches_that_have_hardly_begun_are_not_run(published):
     (folder / "reinforce-new.jsonl").write_text("")  # killed before its first search
     late = (claims.paper_setting_learns, claims.beats_random_search, claims.beats_careful_search)
     assert {claim().verdict for claim in late} == {"not run"}
-    write(published / "compare-strided-cifar10", [{"kind": "human", "name": "adam", "deviation": 0.01}])
+    write(published / "compare-protocol-cifar10", [{"kind": "human", "name": "adam", "deviation": 0.01}])
     for kind in ("human", "found"):
         write(
             published / "longrun-strided-cifar10",
@@ -171,7 +171,7 @@ def test_a_lead_must_be_significant(published, ahead, p, verdict):
     rows += [contestant("human", "", "", "adam", 0.49)]
     rows += [contestant("named", ahead, p, name) for name in REPORTED]
     rows += [contestant("named", 0.1, 0.001, "lion")]  # not of the paper
-    write(published / "compare-strided-cifar10", rows)
+    write(published / "compare-protocol-cifar10", rows)
     assert claims.found_beat_human().verdict == claims.reported_beat_human().verdict == verdict
     assert "ADAM 3" in claims.reported_beat_human().here
 
@@ -185,7 +185,7 @@ def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(publishe
     rows += [{"kind": "found", "name": "b", "epochs": 10, "final": 0.9}]  # stopped early: no proof
     rows += [{"kind": "human", "name": name, "epochs": 300, "final": 0.5} for name in HUMAN]
     write(published / "longrun-strided-cifar10", rows)
-    write(published / "compare-strided-cifar10", [{"kind": "human", "name": "adam", "deviation": 0.01}])
+    write(published / "compare-protocol-cifar10", [{"kind": "human", "name": "adam", "deviation": 0.01}])
     row = claims.last_for_long()
     assert row.verdict == f"{verdict}, on one seed"
     assert row.here.startswith("of 3 rules 2 trained to the end")
