@@ -105,6 +105,18 @@ def draw_final(axes: plt.Axes, final: dict, looks: dict) -> None:
     human = next(rule for rule in looks if final[rule][0]["kind"] == "human")  # the best of them
     reference = values(final[human], "accuracy").mean()
     axes.axvline(reference, color=looks[human][1], lw=1.2, ls=style.DASHED, zorder=0)
+    # What hardly learns would leave the others no room: it is named at the edge.
+    learn = {rule: values(final[rule], "accuracy").mean() > 0.8 * reference for rule in looks}
+    drawn = np.concatenate(
+        [values(final[rule], what) for rule in looks if learn[rule] for what in KINDS]
+    )
+    margin = 0.05 * np.ptp(drawn)
+    axes.set(xlim=(drawn.min() - margin, drawn.max() + margin))
+    for row, rule in enumerate(looks):
+        if not learn[rule]:
+            text = f"\N{LEFTWARDS ARROW} {values(final[rule], 'accuracy').mean():.2f}"
+            axes.annotate(text, (0, row), (4, 0), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", va="center")  # fmt: skip
     axes.set(yticks=range(len(looks)), yticklabels=[name for name, _ in looks.values()])
     axes.set(ylim=(len(looks) - 0.4, -0.6), xlabel="accuracy")
     axes.grid(visible=False, axis="y")
