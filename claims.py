@@ -20,9 +20,9 @@ import numpy as np
 import results
 import rosenbrock
 from config import Parser
-from plots.runs import all_runs, read_groups
-from plots.searches import good_rules as good_after_each
-from plots.study import Setting
+from plots.runs import Run, read_all
+from plots.searches import good_rules
+from plots.study import Setting, paired
 from rules import HUMAN, NAMED_RULES, RECALLED
 from significance import mean_interval, ratio_interval
 from tasks import BEST, METRICS
@@ -75,17 +75,9 @@ def summary(folder: str) -> list[dict]:
         return [{name: value(name, text) for name, text in row.items()} for row in csv.DictReader(lines)]
 
 
-def rewards(pattern: str) -> list[np.ndarray]:
-    """Return the rewards of the published searches whose names match, float [sampled] each."""
-    folders = map(Path, sorted(glob(str(PUBLISHED / pattern))))
-    return [np.array([r["reward"] for r in results.read_records(folder)]) for folder in folders]
-
-
-def good_rules(pattern: str) -> list[int]:
-    """Return how many distinct rules of each search are as good as the median human optimizer."""
-    runs = all_runs(read_groups(sorted(map(Path, glob(str(PUBLISHED / pattern))))))
-    bar = float(np.median([line["reward"] for line in runs[0].humans]))
-    return [int(good_after_each(run, bar)[-1]) for run in runs]
+def runs(pattern: str) -> list[Run]:
+    """Return the published searches whose names match."""
+    return read_all(sorted(map(Path, glob(str(PUBLISHED / pattern)))))
 
 
 def searches(folder: str, setting: str) -> Setting | None:
@@ -102,17 +94,14 @@ class Pair(NamedTuple):
     rules: int
 
 
-def paired(folder: str, ours: str, theirs: str, what: str) -> Pair | None:
+def pair_of(folder: str, ours: str, theirs: str, what: str) -> Pair | None:
     """Return a pair of two settings of a study, None if they have not two seeds in common."""
     settings = [searches(folder, name) for name in (ours, theirs)]
     if None in settings:
         return None
-    last = min(setting.rules[-1] for setting in settings)
-    values = [dict(zip(s.seeds, s.at(what, last), strict=True)) for s in settings]
-    same = sorted(values[0].keys() & values[1].keys())
-    if len(same) < 2:
-        return None
-    return Pair(*(np.array([value[seed] for seed in same]) for value in values), rules=int(last))
+    last = int(min(setting.rules[-1] for setting in settings))
+    values = paired(*settings, what, last, last)
+    return Pair(*values, rules=last) if len(values[0]) > 1 else None
 
 
 def shown(values: tuple[float, float, float], digits: int = 2, sign: str = "") -> str:
@@ -141,20 +130,23 @@ def samples_improve() -> Claim:
         paper="the learning curve rises",
         command="search.py",
     )
-    ours, chance = (rewards(f"protocol-strided-cifar10-{name}-s*") for name in ("trpo", "random"))
+    ours, chance = (runs(f"protocol-strided-cifar10-{name}-s*") for name in ("trpo", "random"))
     if not ours or not chance:
         return row
-    first = [run[: len(run) // 5].mean() for run in ours]
-    last = [run[-(len(run) // 5) :].mean() for run in ours]
-    random = [run[-(len(run) // 5) :].mean() for run in chance]
+    rewards, drawn = (
+        [np.array([r["reward"] for r in run.records]) for run in some] for some in (ours, chance)
+    )
+    first = [run[: len(run) // 5].mean() for run in rewards]
+    last, random = ([run[-(len(run) // 5) :].mean() for run in some] for some in (rewards, drawn))
     verdict = graded([after > max(before, *random) for before, after in zip(first, last, strict=True)])
-    good = [spread(good_rules(f"protocol-strided-cifar10-{name}-s*"), 0) for name in ("trpo", "random")]
+    bar = float(np.median([line["reward"] for line in ours[0].humans]))
+    good = [spread([good_rules(run, bar)[-1] for run in some], 0) for some in (ours, chance)]
     return row._replace(
         here=f"mean reward {spread(first)} in the first fifth, {spread(last)} in the last, random "
         f"search {spread(random)}; different good rules {good[0]}, random "
         f"search {good[1]}; the paper's protocol, strided child, depth 1, TRPO with a larger "
         "radius and entropy weight, lag 1, screened",
-        n=f"{len(ours)} searches of at least {min(map(len, ours)):,} rules, {len(chance)} of random",
+        n=f"{len(ours)} searches of at least {min(map(len, rewards)):,} rules, {len(chance)} of random",
         verdict=f"{verdict}, at depth 1",
     )
 
@@ -170,11 +162,11 @@ def paper_setting_learns() -> Claim:
     said, learns, counts = [], [], []
     for name in ("reinforce", "ppo", "trpo"):
         for folder in ("study-10000", "study"):  # the longer one where that has been run
-            if pair := paired(folder, f"{name}-paper", "random", "latest"):
+            if pair := pair_of(folder, f"{name}-paper", "random", "latest"):
                 break
         else:
             return row
-        found = ratio_interval(*paired(folder, f"{name}-paper", "random", "found_fresh")[:2])
+        found = ratio_interval(*pair_of(folder, f"{name}-paper", "random", "found_fresh")[:2])
         ahead = mean_interval(pair.ours - pair.theirs)
         times = f"{shown(found)} times the top rules, after {pair.rules:,} rules"
         said.append(f"{name.upper()} {shown(ahead, 3, '+')} and {times}")
@@ -197,7 +189,7 @@ def beats_random_search() -> Claim:
     )
     said, wins, counts = [], [], []
     for name in ("reinforce", "ppo", "trpo"):
-        if not (pair := paired("study", name, "random", "found_fresh")):
+        if not (pair := pair_of("study", name, "random", "found_fresh")):
             return row
         ratio = ratio_interval(pair.ours, pair.theirs)
         said.append(f"{name.upper()} {shown(ratio)}")
@@ -221,7 +213,7 @@ def beats_careful_search() -> Claim:
     said, wins, counts = [], [], []
     for folder, kind in (("study", "new"), ("study-10000", "long")):
         for rival, name in (("random-new", "random search"), (f"evolution-{kind}", "evolution")):
-            if not (pair := paired(folder, f"reinforce-{kind}", rival, "found_fresh")):
+            if not (pair := pair_of(folder, f"reinforce-{kind}", rival, "found_fresh")):
                 return row
             ratio = ratio_interval(pair.ours, pair.theirs)
             said.append(f"{shown(ratio)} those of {name} after {pair.rules:,}")

@@ -146,10 +146,8 @@ def to_dict(script: Script, plan: Any) -> dict:
             return [plain(one) for one in value]
         return asdict(value) if is_dataclass(value) else getattr(value, "_asdict", lambda: value)()
 
-    return {
-        "script": file_name(script),
-        **{name: plain(value) for name, value in plan._asdict().items()},
-    }
+    values = {name: plain(value) for name, value in plan._asdict().items()}
+    return {"script": file_name(script), **values}
 
 
 def from_folder(script: Script, folder: Path) -> Any:
@@ -254,10 +252,8 @@ def launch(script: Script, argv: list[str] | None) -> int:
 
 
 def _to_end(plan: Any, trials: Trials, script: Script) -> int:
-    run, resume = (
-        trials.run,
-        shlex.join(["python", file_name(script), "--resume", str(trials.run.folder)]),
-    )
+    run = trials.run
+    resume = shlex.join(["python", file_name(script), "--resume", str(run.folder)])
     try:
         script.work(plan, trials)
         rows, text = script.report(plan, trials.records)

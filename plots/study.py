@@ -125,7 +125,7 @@ def picture(settings: list[Setting]) -> Figure:
     labels: dict[plt.Axes, list] = {}
     marks = max((setting.rules for setting in settings), key=len)
     for row, (name, (title, unit)) in zip(axes, PANELS.items(), strict=True):
-        for panel, (kind, group) in zip(row, groups.items(), strict=True):
+        for panel, group in zip(row, groups.values(), strict=True):
             for setting in group:
                 values, color = setting.values[name], style.ALGORITHM[setting.config["algorithm"]]
                 low, high = np.percentile(values, BAND, axis=0)
@@ -137,23 +137,21 @@ def picture(settings: list[Setting]) -> Figure:
                     end = (setting.rules[-1], values.mean(0)[-1])
                     panel.annotate(setting.name, end, (4, 0), textcoords="offset points", fontsize=8)
             panel.set(xscale="log")
-            if name == next(iter(PANELS)):
-                panel.annotate(
-                    KINDS[kind], (0, 1), (0, 24), xycoords="axes fraction", weight="bold",
-                    textcoords="offset points", fontsize=11, annotation_clip=False,
-                )  # fmt: skip
             panel.set_xticks(marks, [f"{mark:,}" for mark in marks], fontsize=8, rotation=45)
             panel.minorticks_off()
         row[0].set_ylabel(unit)
         row[0].set_title(title, fontsize=10, weight="normal")
         if name in ("found_fresh", "entropy"):
             row[0].set_ylim(0, None)
-    for panel in axes[-1]:
-        panel.set_xlabel("sampled rules")
-    seeds = sorted({len(setting.seeds) for setting in settings})
+    above = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    for kind, top, bottom in zip(groups, axes[0], axes[-1], strict=True):
+        top.annotate(KINDS[kind], (0, 1), (0, 24), fontsize=11, weight="bold", **above)
+        bottom.set_xlabel("sampled rules")
+    numbers = [len(setting.seeds) for setting in settings]
+    seeds = " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
     lags = sorted({setting.config["lag"] for setting in settings})
     text = (
-        f"Mean of {' to '.join(map(str, seeds))} searches, band: middle {BAND[1] - BAND[0]} % of them. "
+        f"Mean of {seeds} searches, band: middle {BAND[1] - BAND[0]} % of them. "
         f"Lag {', '.join(map(str, lags))}. Fresh: mean of the seeds that the search did not see. "
         "Entropy is estimated from 1,000 draws: about 7 at most."
     )
