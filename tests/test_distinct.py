@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from baselines import Evolution, EvolutionConfig, RandomSearch
-from controller import Controller, ControllerConfig, log_prob_of
+from controller import Controller, ControllerConfig
 from distinct import Distinct, DistinctConfig
 from dsl import Rule, SearchSpace
+from policy import log_prob_of
 
 SPACE = SearchSpace(
     1, operands=("g", "m", "sign_g", "1"), unary=("id", "neg", "sign"), binary=("mul", "left")

@@ -27,7 +27,7 @@ LAYERS = [
     {"cluster", "config", "dsl", "pool", "progress", "results", "significance"},
     {"advice", "foreach", "distinct"},
     {"export"},
-    {"data", "rules", "screen"},
+    {"data", "policy", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"proposer", "table", "trials"},
     {"micro", "searches", "tasks"},
