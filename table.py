@@ -31,6 +31,7 @@ from rules import find
 from screen import screen
 
 FOLDER = Path(__file__).parent / "data" / "nosbench"
+LEARNS = 0.8  # of SGD's mean: rules above it are said to learn
 TIERS = ("micro",)
 VERSION = 1  # of the format; a reader refuses others instead of guessing
 
@@ -115,6 +116,11 @@ class Table:
     def accuracy(self) -> np.ndarray:
         """Validation accuracy, 0 if diverged; float64 [C, S]."""
         return np.where(self.correct == NONE, 0, self.correct) / self.header["protocol"]["validation"]
+
+    @cached_property
+    def learns(self) -> np.ndarray:
+        """Which classes learn, by their mean; bool [C]."""
+        return self.mean >= LEARNS * self.lookup("sgd").mean
 
     @property
     def num_seeds(self) -> int:

@@ -30,7 +30,7 @@ LAYERS = [
     {"data", "policy", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"proposer", "table", "trials"},
-    {"micro", "searches", "tasks"},
+    {"micro", "searches", "tasks", "datacard"},
     {"oracle"},
     {"plots"},
     {"search", "compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock"}

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import datacard
 import micro
 import nosbench
+from datacard import card, show
 from dsl import Rule, SearchSpace
-from nosbench import build, card, main, merge, show, verify
+from nosbench import build, main, merge, verify
+from results import read_lines
 from rules import find
 from table import FOLDER, NONE, Scores, Table, TableError
 
@@ -193,3 +196,12 @@ def test_mistakes_end_with_code_2_and_change_nothing(arguments, message, capsys,
 def test_command_line_shows(capsys):
     assert main(["show", "adam"]) == 0
     assert capsys.readouterr().out.startswith("adam 1 id id mul")
+
+
+def test_show_tells_the_score_of_the_cifar_tier_where_there_is_one():
+    """A record of cifar_tier.py is of a class, whichever string names it."""
+    table, [record, *_] = Table.load("micro"), read_lines(datacard.CIFAR / "records.jsonl")
+    assert f"CIFAR tier, one seed: {record['reward']:.4f}" in show(table, Rule.parse(record["rule"]))
+    known = {one["class"] for one in read_lines(datacard.CIFAR / "records.jsonl")}
+    other = next(number for number in range(len(table.mean)) if number not in known)
+    assert "CIFAR" not in show(table, table.rule(table.measured[other]))
