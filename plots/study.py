@@ -8,8 +8,9 @@ kind of setting has a column of its own, with random search in all of them. The 
 paper with what that figure does not tell: how many different good rules were found, what they are worth
 on seeds that the search did not see, and whether it still explores.
 
-It prints the table of the last checkpoint too, and how many times as many top rules a setting finds
-as another, with a bootstrap interval over the seeds.
+A second one, NAME-distinct, has the number of distinct rules in its place: a search that collapses
+samples on, but its line ends early. The table of the last checkpoint is printed too, and how many times
+as many top rules a setting finds as another, with a bootstrap interval over the seeds.
 
 What to look for: a high mean reward with a falling entropy is a search that writes one rule in many
 spellings. The best rules by the search's own scores are flattered by its noise; the fresh scores tell.
@@ -117,8 +118,8 @@ def by_kind(settings: list[Setting]) -> dict[str, list[Setting]]:
     return groups or {settings[0].kind: settings}
 
 
-def picture(settings: list[Setting]) -> Figure:
-    """Draw the figure."""
+def picture(settings: list[Setting], by: str = "sampled") -> Figure:
+    """Draw the figure against the number of "sampled" or of "distinct" rules, the mean over seeds."""
     groups = by_kind(settings)
     size = {"figsize": (2.4 + 3.1 * len(groups), 10.5), "sharex": True, "sharey": "row"}
     figure, axes = plt.subplots(len(PANELS), len(groups), squeeze=False, **size)
@@ -128,14 +129,14 @@ def picture(settings: list[Setting]) -> Figure:
         for panel, group in zip(row, groups.values(), strict=True):
             for setting in group:
                 values, color = setting.values[name], style.ALGORITHM[setting.config["algorithm"]]
+                rules = setting.rules if by == "sampled" else setting.values["distinct"].mean(0)
                 low, high = np.percentile(values, BAND, axis=0)
-                panel.fill_between(setting.rules, low, high, color=color, alpha=0.12, lw=0)
-                panel.plot(setting.rules, values.mean(0), color=color, lw=1.7)
-                if len(setting.rules) == len(marks):
-                    labels.setdefault(panel, []).append((values.mean(0)[-1], setting.name, color))
-                else:  # where it ends
-                    end = (setting.rules[-1], values.mean(0)[-1])
-                    panel.annotate(setting.name, end, (4, 0), textcoords="offset points", fontsize=8)
+                panel.fill_between(rules, low, high, color=color, alpha=0.12, lw=0)
+                panel.plot(rules, values.mean(0), color=color, lw=1.7)
+                end = values.mean(0)[-1]
+                # Dots lead from where a search ends early to its label.
+                panel.plot([rules[-1], marks[-1]], [end, end], color=color, lw=1, ls=(0, (1, 3)))
+                labels.setdefault(panel, []).append((end, setting.name, color))
             panel.set(xscale="log")
             panel.set_xticks(marks, [f"{mark:,}" for mark in marks], fontsize=8, rotation=45)
             panel.minorticks_off()
@@ -146,7 +147,7 @@ def picture(settings: list[Setting]) -> Figure:
     above = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
     for kind, top, bottom in zip(groups, axes[0], axes[-1], strict=True):
         top.annotate(KINDS[kind], (0, 1), (0, 24), fontsize=11, weight="bold", **above)
-        bottom.set_xlabel("sampled rules")
+        bottom.set_xlabel(f"{by} rules")
     numbers = [len(setting.seeds) for setting in settings]
     seeds = " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
     lags = sorted({setting.config["lag"] for setting in settings})
@@ -267,6 +268,8 @@ def draw(paths: list[Path], output: Path) -> list[Path]:
     """
     settings = read(paths)
     paths = style.save(picture(settings), output)
+    other = output.with_name(f"{output.stem}-distinct{output.suffix}")
+    paths += style.save(picture(settings, "distinct"), other)
     print(table(settings) + "\n")
     return paths
 

@@ -161,8 +161,15 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     assert len(results.read_lines(tmp_path / "random.jsonl")) == 4
 
     pictures = figure.draw([tmp_path], tmp_path / "study.png")
-    assert all(path.exists() for path in pictures)
+    assert len(pictures) == 4 and all(path.exists() for path in pictures)
     settings = figure.read([tmp_path])
+    for by, rules in (
+        ("sampled", settings[0].rules),
+        ("distinct", settings[0].values["distinct"].mean(0)),
+    ):
+        drawn = figure.picture(settings, by).axes[0].lines[0]
+        np.testing.assert_allclose(drawn.get_xdata(), rules)
+        np.testing.assert_allclose(drawn.get_ydata(), settings[0].values["found_fresh"].mean(0))
     assert settings[0].seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
     np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
 
