@@ -23,6 +23,7 @@ from config import ConfigError, Parser, from_dict
 from controller import ControllerConfig
 from distinct import DistinctConfig
 from plots import style
+from proposer import ProposerConfig
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
 NAMES = {"trpo": "TRPO", "ppo": "PPO", "reinforce": "REINFORCE"}
@@ -174,6 +175,8 @@ def read_groups(folders: list[Path]) -> list[Group]:
         number = sum(group.algorithm == algorithm for group in groups) + 1
         least = min(other.get("candidates", 1) for other in settings)
         label = NAMES.get(algorithm, algorithm)
+        rivals = sum(other[0].config["algorithm"] == algorithm for other in ranked)
+        label += ", paper preset" if rivals > 1 and papers(same[0].config) else ""
         label += ", no repeats" if mine.get("candidates", 1) > least else ""
         labels.append(label)
         label += f" {labels.count(label)}" if labels.count(label) > 1 else ""
@@ -208,6 +211,26 @@ def title(runs: list[Run]) -> str:
     return f"{dataset}, {CHILDREN[config['downsample']]}: {searched}"
 
 
+def departures(config: dict, names: set[str]) -> dict[str, tuple]:
+    """Return which of some settings are not the paper preset's: name -> (value, the preset's).
+
+    Those that the run's algorithm does not use are left out.
+    """
+    apart = {}
+    for field in (*fields(ProposerConfig), *fields(ChildConfig)):
+        algorithms, colon, _ = field.metadata["help"].partition(":")  # "ppo, reinforce: ..."
+        used = not colon or config["algorithm"] in algorithms.split(", ")
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        if field.name in names and used and config.get(field.name, default) != default:
+            apart[field.name] = (config[field.name], default)
+    return apart
+
+
+def papers(config: dict) -> bool:
+    """Return whether a controller learns with the paper preset's setting."""
+    return config["algorithm"] in CONTROLLERS and not departures(config, LEARNING)
+
+
 def notes(groups: list[Group]) -> str:
     """Return small print: what sets groups apart, how they differ from the paper preset, what is
     not finished."""
@@ -217,17 +240,17 @@ def notes(groups: list[Group]) -> str:
     constraints = ", ".join(searched["constraints"]) or "none"
     text += f"Depth {searched['iterations']}, tokens: {searched['subset']}, constraints: {constraints}. "
     for config in (run.config for run in runs):
-        proposing = {"random": DistinctConfig, "evolution": EvolutionConfig}
-        settings = fields(proposing.get(config["algorithm"], ControllerConfig))
+        algorithm = config["algorithm"]
+        learning = (BREEDING if algorithm == "evolution" else LEARNING) | {"lag"}
+        names = SHARED if algorithm == "random" else learning
         # A table's scores have nothing to do with the settings of a child.
-        child = fields(ChildConfig) if config.get("table", "none") == "none" else ()
-        for field in (*settings, *(f for f in child if f.name not in TITLED)):
-            algorithms, colon, _ = field.metadata["help"].partition(":")  # "ppo, reinforce: ..."
-            if colon and config["algorithm"] not in algorithms.split(", "):
-                continue
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            if (value := config.get(field.name, default)) != default:
-                ours[f"{field.name} {value} (there {default})"] = None
+        names = names | (CHILD - TITLED if config.get("table", "none") == "none" else set())
+        for name, (value, default) in departures(config, names).items():
+            ours[f"{name} {value} (there {default})"] = None
+    for algorithm in dict.fromkeys(run.config["algorithm"] for run in runs if papers(run.config)):
+        several = sum(group.algorithm == algorithm for group in groups) > 1
+        which = "One" if several else "The"
+        text += f"{which} {NAMES[algorithm]} controller has the paper preset's setting. "
     text += f"Other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")

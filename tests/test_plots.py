@@ -13,7 +13,7 @@ from matplotlib.text import Text
 import results
 import search
 from plots import entropy, hall_of_fame, learning_curve, style, timeline
-from plots.runs import read, read_groups
+from plots.runs import notes, read, read_groups
 
 FIGURES = {
     "learning_curve": learning_curve,
@@ -258,9 +258,11 @@ def test_seeds_are_one_group_and_settings_are_two(folders):
     ]
     groups = read_groups(folders["settings"])
     assert [(group.label, group.settings) for group in groups] == [
-        ("TRPO", "entropy_coeff 0.0015, max_kl 0.01"),
-        ("TRPO 2", "entropy_coeff 0.02, max_kl 0.03"),
+        ("TRPO, paper preset", "entropy_coeff 0.0015, max_kl 0.01"),
+        ("TRPO", "entropy_coeff 0.02, max_kl 0.03"),
     ]
+    assert "One TRPO controller has the paper preset's setting" in notes(groups)
+    assert "max_kl 0.03 (there 0.01)" in notes(groups) and "max_kl 0.01 (" not in notes(groups)
     assert groups[0].color != groups[1].color
 
 
