@@ -307,7 +307,8 @@ def last_for_long(
 
 def transfers(task: str, claim: str) -> Claim:
     """Reproduced if the rule that is best by validation is better, by validation and on the test set,
-    than the human optimizer that is best by validation; beyond two standard errors of several seeds."""
+    than the human optimizer that is best by validation, beyond two standard errors of several seeds.
+    One seed proves no lead."""
     row = NOT_RUN._replace(claim=claim, paper="yes", command=f"transfer.py {task}")
     rows = [one for one in summary(f"transfer-{task}") if one["final_test"] is not None]
     people = [one for one in rows if one["name"] in HUMAN]
@@ -321,12 +322,13 @@ def transfers(task: str, claim: str) -> Claim:
         np.hypot(ours["final_test_sd"], theirs["final_test_sd"]) / np.sqrt(ours["n"]) if several else 0
     )
     ahead = sign * (ours["final_test"] - theirs["final_test"]) > 2 * noise
-    verdict = graded([ahead and rows.index(ours) < rows.index(theirs)])
+    won = bool(ahead and rows.index(ours) < rows.index(theirs))
+    alone = "ahead, on one seed" if won else "not reproduced, on one seed"
     return row._replace(
         here=f"best by validation: {ours['name']}, test {METRICS[task]} {ours['final_test']:.4f}; of "
         f"people's {theirs['name'].upper()}, {theirs['final_test']:.4f}",
         n=f"{len(rules)} rules, {ours['n']:.0f} seed{'s' * several}",
-        verdict=verdict if several else f"{verdict}, on one seed",
+        verdict=graded([won]) if several else alone,
     )
 
 

@@ -27,6 +27,7 @@ SPARE = ["#AA4499", "#999933", "#000000"]  # for an algorithm's second, third an
 TOKENS = {"op1": "#332288", "op2": "#88CCEE", "u1": "#117733", "u2": "#999933", "b": "#CC6677"}
 DARK, FAINT = "#333333", "#777777"  # text, and text that may be overlooked
 DASHED = (0, (4, 1.5))  # what people made, and limits
+DOTTED = (0, (1, 1.2))  # rules with a name, where found ones are solid
 
 plt.rcParams.update(
     {

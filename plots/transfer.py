@@ -3,8 +3,8 @@
     python -m plots.transfer RUN [-o FILE]          # RUN is a folder of transfer.py
 
 Each rule at the rate that its validation scores chose, mean over seeds; the band is lowest to highest.
-Found and named rules are solid, human optimizers dashed. What to look for: whether a lead lasts to the
-end, or is only a faster start; with one seed a small one is no lead.
+Found rules are solid, those with a name dotted, human optimizers dashed. What to look for: whether a
+lead lasts to the end, or is only a faster start; with one seed a small one is no lead.
 """
 
 import csv
@@ -18,6 +18,7 @@ from plots import style
 from plots.runs import command
 from plots.style import plt
 from results import RunError
+from rules import NAMED_RULES
 from tasks import BEST, METRICS
 from trials import read_config, read_trials
 
@@ -41,17 +42,20 @@ def curves(records: list[dict], rule: str, lr: float) -> np.ndarray:
 def picture(saved: dict, records: list[dict], rows: list[dict]) -> Figure:
     """Draw the figure of the rows of summary.csv, best first."""
     figure, axes = plt.subplots(figsize=(7.6, 5.0))
-    labels, others, ends = [], iter(style.FOUND * len(rows)), []
+    labels, ends = [], []
+    colors = {line: iter(style.FOUND * len(rows)) for line in ("-", style.DOTTED)}
     metric = METRICS[saved["task"]]
     for row in rows:
         human = row["human"] == "True"
         name = style.HUMAN_NAMES[row["name"]] if human else row["name"]
-        color = style.HUMAN[row["name"]] if human else next(others)
+        line = style.DOTTED if row["name"] in NAMED_RULES else "-"
+        color = style.HUMAN[row["name"]] if human else next(colors[line])
         values = curves(records, row["rule"], float(row["final_lr"]))
         mean, epochs = values.mean(0), np.arange(1, values.shape[1] + 1)
         if len(values) > 1:
             axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
-        look = {"color": color, "lw": 1.8, "marker": "o", "ms": 3, "ls": style.DASHED if human else "-"}
+        look = {"color": color, "lw": 1.8, "marker": "o", "ms": 3}
+        look["ls"] = style.DASHED if human else line
         axes.plot(epochs, mean, gid=row["name"], **look)
         labels.append((mean[-1], f"{name[:44]} {mean[-1]:.3f}, rate {float(row['final_lr']):g}", color))
         ends.append(mean)
