@@ -1,11 +1,12 @@
 """Fill in RESULTS.md: its tables with a command are what this prints from the records of published runs.
 
     python reproduce.py             # run every command again, rewrite its table and its figure
-    python reproduce.py --check     # only say whether a table has changed; exit code 1 if so
+    python reproduce.py --check     # only say what has changed or is unproven; exit code 1 if so
 
 A table stands between `<!-- run: COMMAND -->` and `<!-- end -->`; what COMMAND prints, its "Wrote" line
 left out, takes the place of what stood there. Minutes in all, and nothing is trained. The commands that
-made the records, which take days, stand beside the tables. Read next: RESULTS.md.
+made the records, which take days, stand beside the tables. The prose is people's, but a number in it
+must stand in a table or a command of its section, or be named as typed. Read next: RESULTS.md.
 """
 
 import difflib
@@ -22,6 +23,11 @@ from progress import Progress
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "RESULTS.md"
+# What stands in a section beside prose: commands, code and tables that nothing fills in.
+OTHER = re.compile(
+    r"^```.*?^```|^    .*?$|^\|.*?$|`[^`\n]*`|\]\([^)\n]*\)|<!-- typed: .*?-->", re.S | re.M
+)
+NUMBER = re.compile(r"(?<![\w.^])(?<![A-Za-z]-)\d[\d,]*(?:\.\d+)?(?!\w)")
 BLOCK = re.compile(r"(?<=<!-- run: )(?P<command>[^\n]+)( -->\n)(?P<table>.*?)(?=<!-- end -->)", re.S)
 
 
@@ -66,6 +72,32 @@ def fill(text: str, progress: Progress) -> str:
     return BLOCK.sub(renew, text)
 
 
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a text as they are written, those below 10 left out unless broken."""
+    found = [match.rstrip(",") for match in NUMBER.findall(text)]
+    return [number for number in found if "." in number or len(number) > 1]
+
+
+def unproven(text: str) -> list[str]:
+    """Return numbers of the prose that stand in no table and no command of their section, rounded.
+
+    What no record proves, such as a setting or a year, is named in `<!-- typed: 0.03 5,000 -->`.
+    """
+    lost = []
+    for section in re.split(r"^(?=##+ )", text, flags=re.M):
+        title = section.partition("\n")[0].lstrip("# ")
+        prose = BLOCK.sub("", section)
+        tables = [block[0] for block in BLOCK.finditer(section)]
+        others = [match[0] for match in OTHER.finditer(prose) if not match[0].startswith("|")]
+        proof = [float(number.replace(",", "")) for number in numbers(" ".join(tables + others))]
+        for number in numbers(OTHER.sub("", prose)):
+            digits = len(number.partition(".")[2])
+            value, slack = float(number.replace(",", "")), 0.5 * 10**-digits + 1e-9
+            if not any(abs(value - proven) <= slack for proven in proof):
+                lost.append(f"{title}: {number}")
+    return lost
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="reproduce.py", description=__doc__)
     what = "leave RESULTS.md alone, say what would change; figures are drawn again all the same"
@@ -77,13 +109,15 @@ def main(argv: list[str] | None = None) -> int:
     except (CommandError, OSError) as error:
         parser.error(str(error))
     progress.say()
+    lost = [f"in no table: {number}" for number in unproven(after)]
     if args.check:
         changes = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0))
-        print("\n".join(changes) or f"{RESULTS.name} says what the records say")
-        return 1 if changes else 0
+        print("\n".join(changes + lost) or f"{RESULTS.name} says what the records say")
+        return 1 if changes + lost else 0
     partial = RESULTS.with_name(f".{RESULTS.name}.{os.getpid()}")
     partial.write_text(after, "utf-8")
     os.replace(partial, RESULTS)
+    print("\n".join(lost) + "\n" * bool(lost), end="")
     print(f"{RESULTS} is up to date. Next: git diff shows what has changed, figures included")
     return 0
 

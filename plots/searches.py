@@ -115,7 +115,9 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     note = f"good: reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
-    note += "- if not all ten were; core-seconds, new: of a new rule in the second half."
+    note += "- if not all ten were; core-seconds, new: of a new rule in the second half. Rewards of the "
+    scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
+    note += f"human optimizers: {', '.join(scored)}."
     return "\n".join([*lines, "", note])
 
 
