@@ -130,23 +130,32 @@ def samples_improve() -> Claim:
         paper="the learning curve rises",
         command="search.py",
     )
-    ours, chance = (runs(f"protocol-strided-cifar10-{name}-s*") for name in ("trpo", "random"))
+    names = {"trpo": "TRPO", "random": "random search", "evolution": "evolution"}
+    searched = {name: runs(f"protocol-strided-cifar10-{name}-s*") for name in names}
+    ours, chance = searched["trpo"], searched["random"]
     if not ours or not chance:
         return row
-    rewards, drawn = (
-        [np.array([r["reward"] for r in run.records]) for run in some] for some in (ours, chance)
-    )
-    first = [run[: len(run) // 5].mean() for run in rewards]
-    last, random = ([run[-(len(run) // 5) :].mean() for run in some] for some in (rewards, drawn))
-    verdict = graded([after > max(before, *random) for before, after in zip(first, last, strict=True)])
     bar = float(np.median([line["reward"] for line in ours[0].humans]))
-    good = [spread([good_rules(run, bar)[-1] for run in some], 0) for some in (ours, chance)]
+    first, last, good = {}, {}, {}
+    for name, some in searched.items():
+        rewards = [np.array([record["reward"] for record in run.records]) for run in some]
+        first[name] = [run[: len(run) // 5].mean() for run in rewards]
+        last[name] = [run[-(len(run) // 5) :].mean() for run in rewards]
+        good[name] = [good_rules(run, bar)[-1] for run in some]
+    pairs = zip(first["trpo"], last["trpo"], strict=True)
+    verdict = graded([after > max(before, *last["random"]) for before, after in pairs])
+    others = [
+        f"{title} {spread(last[name])} and {spread(good[name], 0)}"
+        for name, title in names.items()
+        if name != "trpo" and searched[name]
+    ]
+    shortest = min(len(run.records) for some in searched.values() for run in some)
     return row._replace(
-        here=f"mean reward {spread(first)} in the first fifth, {spread(last)} in the last, random "
-        f"search {spread(random)}; different good rules {good[0]}, random "
-        f"search {good[1]}; the paper's protocol, strided child, depth 1, TRPO with a larger "
-        "radius and entropy weight, lag 1, screened",
-        n=f"{len(ours)} searches of at least {min(map(len, rewards)):,} rules, {len(chance)} of random",
+        here=f"mean reward {spread(first['trpo'])} in the first fifth, {spread(last['trpo'])} in the "
+        f"last, with {spread(good['trpo'], 0)} different good rules; {', '.join(others)}; the paper's "
+        "protocol, strided child, depth 1, TRPO with larger radius and entropy weight, lag 1, screened",
+        n=f"{', '.join(str(len(some)) for some in searched.values() if some)} searches of at least "
+        f"{shortest:,} rules",
         verdict=f"{verdict}, at depth 1",
     )
 
