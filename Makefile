@@ -3,6 +3,7 @@
 # make test                                          set up, then the default tests
 # make figures                                       a small search, its random twin, every figure
 # make reproduce                                     tables and figures of RESULTS.md from the published records
+# make scratch                                       the published runs themselves, from nothing: a day or two
 # make search TORCH_INDEX=https://download.pytorch.org/whl/cpu      PyTorch's smaller CPU wheels
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ TORCH_INDEX ?=
 ARGS ?=
 FIGURES := $(if $(FIGURES),$(FIGURES),runs/figures-$(shell date +%Y%m%d-%H%M%S))
 
-.PHONY: search test lint figures reproduce clean
+.PHONY: search test lint figures reproduce scratch clean
 
 search: .venv/ready
 	.venv/bin/python search.py --preset laptop $(ARGS)
@@ -33,6 +34,9 @@ figures: .venv/ready
 
 reproduce: .venv/ready
 	.venv/bin/python reproduce.py
+
+scratch: .venv/ready
+	PATH="$(CURDIR)/.venv/bin:$$PATH" sh scratch.sh
 
 .venv/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

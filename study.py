@@ -26,6 +26,7 @@ from collections import Counter, deque
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -207,7 +208,7 @@ def study(
         progress.update(f"{name}: {number} of {len(futures)} searches")
 
 
-def main(argv: list[str] | None = None) -> int:
+def make_parser() -> Parser:
     parser = Parser(prog="study.py", description=__doc__)
     parser.add_argument(
         "settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS)
@@ -234,40 +235,62 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
     )
     add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
+    return parser
+
+
+class Plan(NamedTuple):
+    """All that determines the lines of a study."""
+
+    configs: dict[str, Config]  # by name
+    seeds: range  # of the controllers
+    table_seeds: tuple[int, ...]  # taken in turn
+
+
+def configure(args) -> Plan:
+    """Return the plan that the flags ask for.
+
+    Raises:
+        ValueError: what is wrong and what is allowed.
+    """
+    table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
+    last = Table.load("micro").num_seeds - 1
+    if not all(0 <= seed <= last for seed in table_seeds):
+        raise ConfigError(f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {last}")
+    if args.name and len(args.settings) > 1:
+        raise ConfigError("--name is for one setting")
+    if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
+        flag = f"--{changed[0].replace('_', '-')}"
+        raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
+    if args.seeds < 1 or args.first_seed < 0:
+        raise ConfigError("--seeds must be at least 1, --first-seed at least 0")
+    if args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    configs = {
+        args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
+    }
+    for config in configs.values():
+        if config.samples < CHECKPOINTS[0]:
+            raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
+        if config.iterations == 1:  # others are measured
+            check("micro", make_space(config), config.table_seed)
+    return Plan(configs, range(args.first_seed, args.first_seed + args.seeds), table_seeds)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
     args = parser.parse_args(argv)
     try:
-        table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
-        last = Table.load("micro").num_seeds - 1
-        if not all(0 <= seed <= last for seed in table_seeds):
-            raise ConfigError(f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {last}")
-        if args.name and len(args.settings) > 1:
-            raise ConfigError("--name is for one setting")
-        if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
-            flag = f"--{changed[0].replace('_', '-')}"
-            raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
-        if args.seeds < 1 or args.first_seed < 0:
-            raise ConfigError("--seeds must be at least 1, --first-seed at least 0")
-        configs = {
-            args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
-        }
-        for config in configs.values():
-            if config.samples < CHECKPOINTS[0]:
-                raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
-            if config.iterations == 1:  # others are measured
-                check("micro", make_space(config), config.table_seed)
+        plan = configure(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        seeds = range(args.first_seed, args.first_seed + args.seeds)
-        if args.workers < 1:
-            raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
         pool = WorkerPool(args.workers, initializer=one_thread, preload=("study",))
         try:
-            for name, config in configs.items():
-                study(name, config, table_seeds, seeds, args.out / f"{name}.jsonl", pool)
+            for name, config in plan.configs.items():
+                study(name, config, plan.table_seeds, plan.seeds, args.out / f"{name}.jsonl", pool)
         finally:
             pool.stop()  # on Ctrl-C too, without doing what is still queued
         from plots import study as figure  # late: workers import this file too, and need no matplotlib
 
-        print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in configs])))
+        print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in plan.configs])))
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
