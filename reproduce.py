@@ -4,9 +4,9 @@
     python reproduce.py --check     # only say what has changed or is unproven; exit code 1 if so
 
 A table stands between `<!-- run: COMMAND -->` and `<!-- end -->`; what COMMAND prints, its "Wrote" line
-left out, takes the place of what stood there. Minutes in all, and nothing is trained. The records
-themselves are made anew by scratch.sh, which takes a day or two. The prose is people's, but a number in it
-must stand in a table or a command of its section, or be named as typed. Read next: RESULTS.md.
+left out, takes the place of what stood there. Minutes in all, and nothing is trained: scratch.sh makes
+the records themselves anew, in a day or two. The prose is people's, but a number in it must stand in a
+table or a command of its section, or be named as typed. Read next: RESULTS.md.
 """
 
 import difflib
