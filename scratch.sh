@@ -61,6 +61,7 @@ best="$best $out/protocol-strided-cifar10-trpo-s2 $out/protocol-strided-cifar10-
 run compare-protocol-cifar10 compare.py $best --also powersign powersign-clip-g powersign-drop10 powersign-drop30 \
     powersign-adam adam-exp-m m-exp-v clip-m-exp-v m-exp-g2 m-over-exp-g2 m-exp-g3 m-exp-w rmsprop-plus-m g-plus-m \
     g-minus-clip-g2 exp-difference
+run longrun-strided-cifar10 longrun.py $best
 for task in text fashion; do
     run transfer-$task transfer.py $task --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
@@ -85,6 +86,23 @@ study study-10000 ppo-new --samples 10000 --seeds 11
 study study-10000 reinforce-new --entropy-coeff 0.3 --name reinforce-0.3 --samples 10000 --seeds 6
 study study-depth2 random-new evolution-new evolution-200 reinforce-new reinforce-long --iterations 2 \
     --constraints operands-differ,no-final-addition,reuse-computed --samples 1000 --seeds 6
+
+ablation() {
+    study study-ablations "$@" --seeds 10
+}
+ablation reinforce-new --elite-coeff 0 --name reinforce-no-elite
+ablation reinforce-new --candidates 1 --name reinforce-repeats
+for entropy in 0 0.0015 0.05 0.5; do
+    ablation reinforce-new --entropy-coeff $entropy --name reinforce-new-entropy-$entropy
+done
+for entropy in 0 0.0015 0.1 0.3; do
+    ablation reinforce --entropy-coeff $entropy --name reinforce-entropy-$entropy
+done
+for setting in random-new reinforce-new evolution-new; do
+    ablation $setting --constraints "" --name $setting-none
+    ablation $setting --constraints operands-differ --name $setting-differ
+    ablation $setting --constraints no-final-addition --name $setting-addition
+done
 
 # How its settings were chosen: on table seed 0, with other controller seeds than those that report.
 choose="--first-seed 0 --table-seeds 0"

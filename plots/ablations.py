@@ -27,9 +27,9 @@ from significance import mean_interval, ratio_interval
 
 FREE = {"seed", "table_seed", "samples"}  # in which two searches may differ and be of one setting
 PANELS = {
-    "found_fresh": ("Top rules found, by fresh seeds", "times as many"),
-    "top10_fresh": ("Ten best rules, on fresh seeds", "mean accuracy, difference"),
-    "latest": ("The latest fifth of the samples", "mean reward, difference"),
+    "found_fresh": ("Top rules, by fresh seeds", "times as many"),
+    "top10_fresh": ("Ten best, on fresh seeds", "accuracy, difference"),
+    "latest": ("The latest fifth of samples", "mean reward, difference"),
 }
 
 
@@ -50,15 +50,17 @@ def changes(ours: Setting, theirs: Setting) -> str:
     if ours.config["algorithm"] != theirs.config["algorithm"]:
         return ours.name
 
-    def said(value) -> str:
-        return (", ".join(value) or "none") if isinstance(value, list) else str(value)
-
-    apart = [
-        f"{name} {said(value)} ({said(theirs.config.get(name))})"
-        for name, value in ours.config.items()
-        if name not in FREE and value != theirs.config.get(name)
-    ]
-    return "; ".join(apart) or "no change"
+    apart = []
+    for name, value in ours.config.items():
+        before = theirs.config.get(name)
+        if name in FREE or value == before:
+            continue
+        if isinstance(value, list):
+            apart += [f"without {one}" for one in before if one not in value]
+            apart += [f"with {one}" for one in value if one not in before]
+        else:
+            apart.append(f"{name} {value} ({before})")
+    return ", ".join(apart) or "no change"
 
 
 def measured(ours: Setting, theirs: Setting) -> Change:
@@ -96,7 +98,7 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
         panel.set_title(title, fontsize=10, weight="normal")
         panel.set_xlabel(unit)
         panel.grid(False, axis="y")
-        panel.locator_params(axis="x", nbins=5)
+        panel.locator_params(axis="x", nbins=4)
     axes[0].set_yticks(places, [row.label for row in rows], fontsize=9)
     axes[0].set_xlim(0, None)
     searches, after = (
@@ -117,7 +119,7 @@ def table(base: Setting, rows: list[Change]) -> str:
     """Return the same in Markdown."""
     head = ["change", "n", "top rules, times", "ten best", "latest fifth", "distinct", "entropy"]
     lines = [f"Changes of {base.name}, each beside it over the same n searches [95 % interval]:", ""]
-    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head))]
     for row in rows:
         ratio, best, latest = row.effects.values()
         cells = [row.label, str(row.searches), "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)]

@@ -43,7 +43,7 @@ def test_changes_are_named_by_their_settings(tmp_path):
     base = study.Setting(write(tmp_path, "base", [1, 2, 3]))
     none = study.Setting(write(tmp_path, "none", [1, 2, 3], constraints=[], candidates=1))
     other = study.Setting(write(tmp_path, "ppo-new", [1, 2, 3], algorithm="ppo"))
-    assert ablations.changes(none, base) == "candidates 1 (16); constraints none (a, b)"
+    assert ablations.changes(none, base) == "candidates 1 (16), without a, without b"
     assert ablations.changes(other, base) == "ppo-new"
     assert ablations.changes(base, base) == "no change"
 
