@@ -67,7 +67,8 @@ def fill(text: str, progress: Progress) -> str:
         printed = output(block["command"])
         # Markdown as it is; what is aligned by blanks must keep its letters equally wide.
         shown = printed if "| --- |" in printed else f"```text\n{printed}```\n"
-        return f"{block['command']} -->\n{shown}"
+        # A command that only draws leaves nothing between.
+        return f"{block['command']} -->\n{shown if printed.strip() else ''}"
 
     return BLOCK.sub(renew, text)
 

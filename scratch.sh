@@ -37,12 +37,15 @@ for seed in 0 1 2; do
     for algorithm in trpo evolution random; do
         run tier-cifar10-$algorithm-s$seed search.py $small --algorithm $algorithm --seed $seed
     done
-    run protocol-strided-cifar10-trpo-s$seed search.py $protocol $plain --samples 1000 --seed $seed
+    for algorithm in trpo evolution random; do
+        run protocol-strided-cifar10-$algorithm-s$seed search.py $protocol $plain --samples 1000 --algorithm $algorithm \
+            --seed $seed
+    done
 done
-run protocol-strided-cifar10-random-s0 search.py $protocol $plain --samples 1000 --algorithm random
 run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 400
 run tier-rescored rescore.py "$out"/tier-cifar10-*-s[012]
-run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-random-s0
+run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-evolution-s[012] \
+    "$out"/protocol-strided-cifar10-random-s[012]
 
 # The same random rules scored in full, and in cheaper ways.
 unscreened="$plain --algorithm random --no-screen"

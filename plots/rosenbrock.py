@@ -23,7 +23,6 @@ from trials import read_config, read_trials
 NAMED = 6  # optimizers that are listed as diverged
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left
 GROUND = LinearSegmentedColormap.from_list("ground", ["#FFFFFF", "#DCE4EC", "#A9B8C9"])
-DASHED, DOTTED = (0, (4, 1.5)), (0, (1, 1.2))
 
 
 def looks(winners: list[dict]) -> list[dict]:
@@ -34,7 +33,7 @@ def looks(winners: list[dict]) -> list[dict]:
         if winner["rule"]:
             chosen.append({"color": colors.pop(0), "lw": 2.0, "zorder": 2})
         else:
-            ls = DOTTED if tuned else DASHED
+            ls = style.DOTTED if tuned else style.DASHED
             chosen.append({"color": style.HUMAN[human], "lw": 1.5, "zorder": 3, "ls": ls})
     return chosen
 
@@ -98,7 +97,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     draw_fall(right, winners, config["iterations"])
     right.set(xlabel="step", title="f(x, y) on the way")
     right.text(1.045, 1, "optimizer, rate", transform=right.transAxes, va="center", color="#666666")
-    keys = [Line2D([], [], color="#666666", lw=2), Line2D([], [], color="#666666", lw=1.5, ls=DASHED)]
+    keys = [
+        Line2D([], [], color="#666666", lw=2),
+        Line2D([], [], color="#666666", lw=1.5, ls=style.DASHED),
+    ]
     right.legend(keys, ["rule", "torch's optimizer"], loc="lower left")
     drawn = {winner["name"] for winner in winners}
     raced = [record for record in records if "path" not in record]
