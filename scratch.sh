@@ -65,6 +65,7 @@ run compare-protocol-cifar10 compare.py $best --also powersign powersign-clip-g 
     powersign-adam adam-exp-m m-exp-v clip-m-exp-v m-exp-g2 m-over-exp-g2 m-exp-g3 m-exp-w rmsprop-plus-m g-plus-m \
     g-minus-clip-g2 exp-difference
 run longrun-strided-cifar10 longrun.py $best
+run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
 for task in text fashion; do
     run transfer-$task transfer.py $task --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v

@@ -3,8 +3,9 @@
     python -m plots.robustness RUN [-o FILE]          # RUN is a finished folder of robustness.py
 
 A panel each for the horizon of the moving averages, delta and the batch size; lines are means over
-seeds, dots the seeds. What to look for: whether found rules (solid) fall more than the human optimizers
-(dashed). A rule without averages, or without division, cannot mind the first or second change.
+seeds, dots the seeds. What to look for: whether found rules (solid) and those with a name (dotted) fall
+more than the human optimizers (dashed). A rule without averages, or without division, cannot mind the
+first or second change.
 """
 
 import sys
@@ -17,7 +18,7 @@ from plots import style
 from plots.runs import command
 from plots.style import plt
 from results import RunError
-from rules import HUMAN
+from rules import HUMAN, NAMED_RULES
 from trials import read_config, read_trials
 
 TITLES = {"beta_horizon": "Horizon of the averages", "eps": "Delta", "batch_size": "Batch size"}
@@ -37,7 +38,8 @@ def picture(saved: dict, records: list[dict]) -> Figure:
             factors = np.unique(points[:, 0])
             means = [points[points[:, 0] == factor, 1].mean() for factor in factors]
             panel.plot(*points.T, ".", color=color, ms=4, alpha=0.4)
-            look = {"ls": style.DASHED if human else "-", "color": color, "gid": f"{name} {what}"}
+            line = style.DASHED if human else style.DOTTED if name in NAMED_RULES else "-"
+            look = {"ls": line, "color": color, "gid": f"{name} {what}"}
             panel.plot(factors, means, lw=1.6, **look)
             labels.append((means[-1], style.HUMAN_NAMES.get(name, name)[:36], color))
         panel.set(title=title, xscale="log", xlabel="times what the search had")

@@ -15,7 +15,7 @@ between
 <!-- run: python -c "print('a   b  ')" -->
 <!-- end -->
 after
-<!-- run: python -c "print('Wrote figure.png')" -->
+<!-- run: python -c "print('Wr' + 'ote b.png')" -->
 <!-- end -->
 """
 
@@ -25,7 +25,7 @@ def test_what_a_command_prints_takes_the_place_of_what_stood_there():
     assert "old" not in filled and "Wrote" not in filled.replace("Wrote x')", "")
     assert "-->\n| a |\n| --- |\n| 1 |\n<!-- end -->\nbetween" in filled
     assert "-->\n```text\na   b\n```\n<!-- end -->\nafter\n" in filled
-    assert filled.endswith("""figure.png')" -->\n<!-- end -->\n""")  # a figure alone
+    assert filled.endswith("""ote b.png')" -->\n<!-- end -->\n""")  # a figure alone
     assert filled.startswith("# Title\n\nbefore\n")
     assert reproduce.fill(filled, Progress()) == filled
 
