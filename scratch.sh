@@ -77,7 +77,7 @@ run rosenbrock-found-s0 rosenbrock.py $best --starts 10
 
 python cifar_tier.py build --limit 3100 --out "$out/nosbench-cifar"
 study study random random-new evolution evolution-new evolution-200 evolution-200-25 reinforce-paper reinforce \
-    reinforce-new ppo-paper ppo ppo-new trpo-paper trpo trpo-new
+    reinforce-wide reinforce-new ppo-paper ppo ppo-wide ppo-new trpo-paper trpo trpo-wide trpo-new
 for lag in 1 20; do
     study study-lag$lag random-new evolution-new evolution-200 reinforce-paper reinforce-new ppo-paper ppo-new trpo-paper \
         trpo-new --lag $lag
@@ -128,6 +128,11 @@ for entropy in 0.1 0.15; do
     done
     for kl in 0.01 0.03 0.06 0.1; do
         study study-tuning trpo-new --max-kl $kl --entropy-coeff $entropy --name trpo-$kl-0.1-$entropy $choose --seeds 4
+    done
+done
+for algorithm in reinforce ppo trpo; do
+    for entropy in 0.02 0.05 0.1 0.2; do
+        study study-tuning $algorithm --entropy-coeff $entropy --name $algorithm-plain-$entropy $choose --seeds 4
     done
 done
 for setting in 25-10 50-10 50-25 100-10 100-25 200-10 200-25 200-50 400-25 400-50 800-50 800-100 1600-50 1600-100; do

@@ -6,10 +6,11 @@
     python -m plots.study runs/study                         # the figure
 
 A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
-is the paper's, with "-new" known rules are passed over and controllers have an elite; with "-long" the
-weight of their entropy grows as new rules become rare. A seed of the
-study is one search, whose rewards are a table seed's scores. Its line in runs/study/NAME.jsonl tells
-how it stood after 100, 200, 500, ... rules; lines that are there already are not computed again.
+is the paper's, alone it takes larger steps, with "-wide" its entropy weighs more too; with "-new" known
+rules are passed over and controllers have an elite; with "-long" the weight of their entropy grows as
+new rules become rare. A seed of the study is one search, whose rewards are a table seed's scores. Its
+line in runs/study/NAME.jsonl tells how it stood after 100, 200, 500, ... rules; lines that are there
+already are not computed again.
 
 Which of them is best must be chosen on other seeds than those it is reported on: the settings below
 were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
@@ -67,14 +68,17 @@ SETTINGS = {
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
     "reinforce-paper": {"algorithm": "reinforce"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
+    "reinforce-wide": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.1},
     "reinforce-new": {"algorithm": "reinforce", "controller_lr": 4e-3, **ELITE, "entropy_coeff": 0.15},
     "reinforce-long": {"algorithm": "reinforce", "controller_lr": 4e-3, **LONG},
     "ppo-paper": {"algorithm": "ppo"},
     "ppo": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.02},
+    "ppo-wide": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.1},
     "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
     "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG, "entropy_coeff": 0.07},
     "trpo-paper": {"algorithm": "trpo"},
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
+    "trpo-wide": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.1},
     "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
     "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG, "entropy_coeff": 0.07},
 }

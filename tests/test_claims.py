@@ -91,7 +91,7 @@ def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(p
 def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
     noise = np.random.default_rng(0).integers(-3, 4, size=30)
     for name, middle in zip(("reinforce", "ppo", "trpo"), found, strict=True):
-        studied(published / "study", name, middle + noise)
+        studied(published / "study", f"{name}-wide", middle + noise)
     studied(published / "study", "random", 10 + noise[::-1])
     row = claims.beats_random_search()
     ratio = float(re.search(r"REINFORCE (\S+)", row.here)[1])
