@@ -64,6 +64,8 @@ best="$best $out/protocol-strided-cifar10-trpo-s2 $out/protocol-strided-cifar10-
 run compare-protocol-cifar10 compare.py $best --also powersign powersign-clip-g powersign-drop10 powersign-drop30 \
     powersign-adam adam-exp-m m-exp-v clip-m-exp-v m-exp-g2 m-over-exp-g2 m-exp-g3 m-exp-w rmsprop-plus-m g-plus-m \
     g-minus-clip-g2 exp-difference
+run compare-halfdecades-cifar10 compare.py $best --final-seeds 20 --rates half-decades \
+    --also powersign powersign-adam adam-exp-m clip-m-exp-v
 run longrun-strided-cifar10 longrun.py $best
 run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
 for task in text fashion; do

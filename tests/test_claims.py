@@ -173,7 +173,21 @@ def test_a_lead_must_be_significant(published, ahead, p, verdict):
     rows += [contestant("named", 0.1, 0.001, "lion")]  # not of the paper
     write(published / "compare-protocol-cifar10", rows)
     assert claims.found_beat_human().verdict == claims.reported_beat_human().verdict == verdict
-    assert "ADAM 3" in claims.reported_beat_human().here
+    assert "ADAM 3 of 3" in claims.reported_beat_human().here
+
+
+def test_a_lead_on_one_grid_of_rates_or_of_some_reported_rules_is_part_of_the_claim(published):
+    won, lost = contestant("found", 0.02, 0.01), contestant("found", 0.0, 1.0)
+    people = contestant("human", "", "", "adam", 0.49)
+    write(published / "compare-protocol-cifar10", [lost, people])
+    write(published / "compare-halfdecades-cifar10", [won, people])
+    row = claims.found_beat_human()
+    assert row.verdict == "partly" and "by half decades" in row.here and row.n.count("10") == 2
+    write(published / "compare-protocol-cifar10", [won, people])
+    assert claims.found_beat_human().verdict == "reproduced"
+    some = contestant("named", 0.02, 0.01, REPORTED[0]), contestant("named", 0.0, 1.0, REPORTED[1])
+    write(published / "compare-protocol-cifar10", [*some, people])
+    assert claims.reported_beat_human().verdict == "partly"
 
 
 @pytest.mark.parametrize(
