@@ -27,7 +27,7 @@ RESULTS = ROOT / "RESULTS.md"
 OTHER = re.compile(
     r"^```.*?^```|^    .*?$|^\|.*?$|`[^`\n]*`|\]\([^)\n]*\)|<!-- typed: .*?-->", re.S | re.M
 )
-NUMBER = re.compile(r"(?<![\w.^])(?<![A-Za-z]-)\d[\d,]*(?:\.\d+)?(?!\w)")
+NUMBER = re.compile(r"(?<![\w.^])(?<![A-Za-z]-)(?:(?<![\d\w])[+-])?\d[\d,]*(?:\.\d+)?(?!\w)")
 BLOCK = re.compile(r"(?<=<!-- run: )(?P<command>[^\n]+)( -->\n)(?P<table>.*?)(?=<!-- end -->)", re.S)
 
 
@@ -76,13 +76,14 @@ def fill(text: str, progress: Progress) -> str:
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text as they are written, those below 10 left out unless broken."""
     found = [match.rstrip(",") for match in NUMBER.findall(text)]
-    return [number for number in found if "." in number or len(number) > 1]
+    return [number for number in found if "." in number or len(number.lstrip("+-")) > 1]
 
 
 def unproven(text: str) -> list[str]:
     """Return numbers of the prose that stand in no table and no command of their section, rounded.
 
-    What no record proves, such as a setting or a year, is named in `<!-- typed: 0.03 5,000 -->`.
+    What no record proves, such as a setting or a year, is named in `<!-- typed: 0.03 5,000 -->`. It
+    finds what has gone stale, not every error: a short number stands in many a long table by chance.
     """
     lost = []
     for section in re.split(r"^(?=##+ )", text, flags=re.M):
@@ -94,7 +95,8 @@ def unproven(text: str) -> list[str]:
         for number in numbers(OTHER.sub("", prose)):
             digits = len(number.partition(".")[2])
             value, slack = float(number.replace(",", "")), 0.5 * 10**-digits + 1e-9
-            if not any(abs(value - proven) <= slack for proven in proof):
+            signed = number[0] in "+-"
+            if not any(abs(value - (p if signed else abs(p))) <= slack for p in proof):
                 lost.append(f"{title}: {number}")
     return lost
 

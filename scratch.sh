@@ -5,7 +5,7 @@
 #
 # A day or two on a few cores; what is finished is passed over. Needs the virtual environment, CIFAR-10 and
 # Fashion-MNIST: `python data.py cifar10`, `python data.py fashion-mnist`. Afterwards the commands above
-# the tables of RESULTS.md draw figures and tables of FOLDER as they do of runs/published.
+# the tables of RESULTS.md draw its figures and tables, with FOLDER in place of runs/published.
 
 set -eu
 out=${1:-runs/scratch}

@@ -6,7 +6,7 @@
     python -m plots.study runs/study                         # the figure
 
 A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
-is the paper's, alone it takes larger steps, with "-wide" its entropy weighs more too; with "-new" known
+is the paper's, alone it takes larger steps, with "-wide" its entropy weighs more; with "-new" known
 rules are passed over and controllers have an elite; with "-long" the weight of their entropy grows as
 new rules become rare. A seed of the study is one search, whose rewards are a table seed's scores. Its
 line in runs/study/NAME.jsonl tells how it stood after 100, 200, 500, ... rules; lines that are there

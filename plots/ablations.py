@@ -52,7 +52,7 @@ def changes(ours: Setting, theirs: Setting) -> str:
 
     apart = []
     for name, value in ours.config.items():
-        before = theirs.config.get(name)
+        before = theirs.config.get(name, value)  # older files lack settings that are newer
         if name in FREE or value == before:
             continue
         if isinstance(value, list):

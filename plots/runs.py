@@ -39,6 +39,7 @@ CHILD, LEARNING, BREEDING, SHARED = (
     {field.name for field in fields(cls)}
     for cls in (ChildConfig, ControllerConfig, EvolutionConfig, DistinctConfig)
 )
+BATCHES = {"lag", "rules_per_batch"}
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
 SEEDS = {"seed", "child_seed", "samples", "data"}
 NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
@@ -218,8 +219,8 @@ def departures(config: dict, names: set[str]) -> dict[str, tuple]:
     """
     apart = {}
     for field in (*fields(ProposerConfig), *fields(ChildConfig)):
-        algorithms, colon, _ = field.metadata["help"].partition(":")  # "ppo, reinforce: ..."
-        used = not colon or config["algorithm"] in algorithms.split(", ")
+        users = set(field.metadata["help"].partition(":")[0].split(", "))  # "ppo, reinforce: ..."
+        used = not users <= set(CONTROLLERS) or config["algorithm"] in users
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         if field.name in names and used and config.get(field.name, default) != default:
             apart[field.name] = (config[field.name], default)
@@ -227,7 +228,7 @@ def departures(config: dict, names: set[str]) -> dict[str, tuple]:
 
 
 def papers(config: dict) -> bool:
-    """Return whether a controller learns with the paper preset's setting."""
+    """Return whether a controller learns as in the paper preset, whatever its batches."""
     return config["algorithm"] in CONTROLLERS and not departures(config, LEARNING)
 
 
@@ -241,8 +242,7 @@ def notes(groups: list[Group]) -> str:
     text += f"Depth {searched['iterations']}, tokens: {searched['subset']}, constraints: {constraints}. "
     for config in (run.config for run in runs):
         algorithm = config["algorithm"]
-        learning = (BREEDING if algorithm == "evolution" else LEARNING) | {"lag"}
-        names = SHARED if algorithm == "random" else learning
+        names = {"random": SHARED, "evolution": BREEDING | BATCHES}.get(algorithm, LEARNING | BATCHES)
         # A table's scores have nothing to do with the settings of a child.
         names = names | (CHILD - TITLED if config.get("table", "none") == "none" else set())
         for name, (value, default) in departures(config, names).items():
@@ -250,7 +250,7 @@ def notes(groups: list[Group]) -> str:
     for algorithm in dict.fromkeys(run.config["algorithm"] for run in runs if papers(run.config)):
         several = sum(group.algorithm == algorithm for group in groups) > 1
         which = "One" if several else "The"
-        text += f"{which} {NAMES[algorithm]} controller has the paper preset's setting. "
+        text += f"{which} {NAMES[algorithm]} controller learns as in the paper preset. "
     text += f"Other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")

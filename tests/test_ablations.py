@@ -15,22 +15,30 @@ def write(folder, name, found, best=(0.5, 0.7, 0.6), first=0, checkpoints=(100, 
     file = folder / f"{name}.jsonl"
     with file.open("w") as lines:
         for seed, (rules, score) in enumerate(zip(found, best, strict=True), first):
-            line = {column: [0.0, 0.25] for column in (*study.COLUMNS, "found_by_distinct")}
+            # What stands at the second checkpoint is right, what comes later must not be read.
+            values = dict.fromkeys((*study.COLUMNS, "found_by_distinct"), 0.25)
+            values |= {
+                "found_fresh": rules,
+                "top10_fresh": score,
+                "latest": score,
+                "distinct": 10 * seed,
+            }
+            line = {column: [0.0, value, 99.0][: len(checkpoints)] for column, value in values.items()}
             line |= {"name": name, "seed": seed, "table_seed": 1, "checkpoints": list(checkpoints)}
-            line |= {"found_fresh": [0, rules], "top10_fresh": [0.0, score], "latest": [0.0, score]}
             line["config"] = BASE | config | {"seed": seed, "table_seed": 1}
             lines.write(json.dumps(line) + "\n")
     return file
 
 
 def test_a_change_is_compared_seed_by_seed_at_the_last_common_checkpoint(tmp_path):
-    base = study.Setting(write(tmp_path, "base", [10, 20, 60]))
+    base = study.Setting(write(tmp_path, "base", [10, 20, 60], checkpoints=(100, 200, 500)))
     # Its seeds are 1 to 3, so 1 and 2 are the base's too.
     change = ablations.measured(
         study.Setting(write(tmp_path, "change", [40, 80, 5], best=(0.8, 0.9, 0.1), first=1, lag=20)),
         base,
     )
     assert (change.label, change.searches, change.rules) == ("lag 20 (0)", 2, 200)
+    assert change.distinct == 15  # of seeds 1 and 2
     ratio, low, high = change.effects["found_fresh"]
     assert ratio == pytest.approx((40 + 80) / (20 + 60))
     assert low == pytest.approx(80 / 60) and high == pytest.approx(40 / 20)  # either seed alone

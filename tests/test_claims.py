@@ -215,10 +215,12 @@ def test_transfer_is_judged_by_the_test_score_of_what_validation_chose(published
         return claims.transfers(task, "it transfers").verdict
 
     good, bad = better(0.5, 0.6), 1.1 - better(0.5, 0.6)
-    assert verdict(("1", good), ("adam", bad)) == "ahead, on one seed"  # a rule may be called "1"
-    assert verdict(("1", bad), ("adam", good)) == "not reproduced, on one seed"
-    assert verdict(("adam", bad), ("1", good)) == "not reproduced, on one seed"  # worse by validation
-    assert verdict(("1", good), ("adam", bad), ("lost", "")) == "ahead, on one seed"
+    sure = {"n": 3, "sd": 0.0}
+    assert verdict(("1", good), ("adam", bad), **sure) == "reproduced"  # a rule may be called "1"
+    assert verdict(("1", bad), ("adam", good), **sure) == "not reproduced"
+    assert verdict(("adam", bad), ("1", good), **sure) == "not reproduced"  # worse by validation
+    assert verdict(("1", good), ("adam", bad), ("lost", ""), **sure) == "reproduced"
+    assert verdict(("1", good), ("adam", bad)) == "not decided, on one seed"
     assert verdict(("lost", ""), ("adam", bad)) == "not run"
     assert verdict(("1", good), ("adam", bad), n=8, sd=0.05) == "reproduced"
     assert verdict(("1", good), ("adam", bad), n=8, sd=0.5) == "not reproduced"  # within the noise

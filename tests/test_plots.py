@@ -13,7 +13,7 @@ from matplotlib.text import Text
 import results
 import search
 from plots import entropy, hall_of_fame, learning_curve, style, timeline
-from plots.runs import notes, read, read_groups
+from plots.runs import departures, notes, read, read_groups
 
 FIGURES = {
     "learning_curve": learning_curve,
@@ -261,9 +261,11 @@ def test_seeds_are_one_group_and_settings_are_two(folders):
         ("TRPO, paper preset", "entropy_coeff 0.0015, max_kl 0.01"),
         ("TRPO", "entropy_coeff 0.02, max_kl 0.03"),
     ]
-    assert "One TRPO controller has the paper preset's setting" in notes(groups)
+    assert "One TRPO controller learns as in the paper preset" in notes(groups)
     assert "max_kl 0.03 (there 0.01)" in notes(groups) and "max_kl 0.01 (" not in notes(groups)
     assert groups[0].color != groups[1].color
+    config = groups[0].runs[0].config | {"algorithm": "random", "give_up": True, "lag": 3, "max_kl": 9.0}
+    assert departures(config, {"give_up", "lag", "max_kl"}) == {"give_up": (True, False), "lag": (3, 20)}
 
 
 def test_what_does_not_compare_is_refused(folders, tmp_path):

@@ -67,7 +67,8 @@ In prose {prose}, as `--flag 0.25` says. CIFAR-10 has x^23.
     [
         ("0.54 and 0.543 and 0.5432", []),
         ("0.545", ["0.545"]),  # rounded wrongly
-        ("-0.007, +0.0069 and 1,234", []),
+        ("-0.007, 0.0069 and 1,234", []),
+        ("+0.0069 and -0.54", ["+0.0069", "-0.54"]),
         ("1,235 or 1,230", ["1,235", "1,230"]),
         ("0.25 and 8 of 9", []),
         ("77", ["77"]),  # a table that nothing fills in proves nothing
