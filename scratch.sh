@@ -42,6 +42,7 @@ for seed in 0 1 2; do
             --seed $seed
     done
 done
+run protocol-strided-cifar10-paper-trpo-s0 search.py $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 --samples 1000
 run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 400
 run tier-rescored rescore.py "$out"/tier-cifar10-*-s[012]
 run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-evolution-s[012] \
@@ -68,7 +69,7 @@ run compare-halfdecades-cifar10 compare.py $best --final-seeds 20 --rates half-d
     --also powersign powersign-adam adam-exp-m clip-m-exp-v
 run longrun-strided-cifar10 longrun.py $best
 run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
-for task in text fashion; do
+for task in text fashion wrn; do
     run transfer-$task transfer.py $task --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
 done
