@@ -74,10 +74,18 @@ def dask_program(tmp_path):
 
 
 def begin_scheduler(dask_program, folder: Path) -> tuple[subprocess.Popen, str]:
-    (folder / "address").unlink(missing_ok=True)
+    file = folder / "address"
+    file.unlink(missing_ok=True)
     scheduler = dask_program("scheduler", "--host", "127.0.0.1", "--port", "0")
-    wait_for((folder / "address").exists, "the scheduler")
-    return scheduler, json.loads((folder / "address").read_text())["address"]
+
+    def address() -> str | None:  # None while it is not there, or not written to its end
+        try:
+            return json.loads(file.read_text())["address"]
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    wait_for(address, "the scheduler")
+    return scheduler, address()
 
 
 def fail(message):
