@@ -22,7 +22,7 @@ import results
 import rosenbrock
 from config import Parser
 from plots.runs import Run, read_all
-from plots.searches import good_rules
+from plots.searches import standing
 from plots.study import Setting, paired
 from rules import HUMAN, NAMED_RULES, RECALLED
 from significance import mean_interval, ratio_interval
@@ -139,10 +139,10 @@ def samples_improve() -> Claim:
     bar = float(np.median([line["reward"] for line in ours[0].humans]))
     first, last, good = {}, {}, {}
     for name, some in searched.items():
-        rewards = [np.array([record["reward"] for record in run.records]) for run in some]
-        first[name] = [run[: len(run) // 5].mean() for run in rewards]
-        last[name] = [run[-(len(run) // 5) :].mean() for run in rewards]
-        good[name] = [good_rules(run, bar)[-1] for run in some]
+        rewards = [[record["reward"] for record in run.records] for run in some]
+        first[name] = [float(np.mean(run[: len(run) // 5])) for run in rewards]
+        ends = [standing(run, bar, {}) for run in some]
+        last[name], good[name] = ([end[what] for end in ends] for what in ("latest fifth", "good"))
     pairs = zip(first["trpo"], last["trpo"], strict=True)
     verdict = graded([after > max(before, *last["random"]) for before, after in pairs])
     others = [
