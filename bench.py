@@ -5,10 +5,13 @@
     python bench.py child --epoch-size 1000 --num-validation 500     # a tenth of the protocol
     python bench.py rule                                 # exported rules beside torch's optimizers
     python bench.py all                                  # all of them
+    python bench.py show FOLDER                          # the tables of a run folder again
 
 Machines drift, so what is compared takes turns: first one, then the other, many times, and a ratio is
-taken of neighbours. Every figure is a median with the 10th and 90th percentile. Nothing is written;
-RESULTS.md says what was measured on which machine.
+taken of neighbours. Every figure is a median with the 10th and 90th percentile. Writes a run folder:
+records.jsonl, a line a measurement with every single time in it, and the tables as summary.txt. A run
+that was interrupted can be shown but not gone on with: what is compared shall share its conditions.
+Read next: textbook.py.
 """
 
 import contextlib
@@ -19,22 +22,20 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import data
+import results
 from child import (
     ChildConfig,
-    ChildResult,
-    ConvNet,
     Training,
     evaluate_rule,
     open_pictures,
@@ -47,8 +48,8 @@ from dsl import CONSTRAINTS, SUBSETS, RuleOptimizer, SearchSpace
 from export import export
 from pool import WorkerPool, usable_cores
 from progress import Progress
-from results import environment
 from rules import NAMED_RULES, find
+from textbook import textbook
 
 
 @dataclass(frozen=True)
@@ -67,24 +68,26 @@ def timed(fn: Callable, *args, clock: Callable[[], float] = time.perf_counter) -
     return clock() - start, value
 
 
-def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Time several functions in turn, after one round that does not count.
 
     Returns:
-        Name -> seconds, float64 [rounds]; entries of one round are neighbours in time.
+        Name -> seconds of each round, rounded to microseconds; those of one round are neighbours.
     """
     times: dict[str, list[float]] = {name: [] for name in fns}
     for number in range(rounds + 1):
         for name, fn in fns.items():
             seconds, _ = timed(fn)
             if number:
-                times[name].append(seconds)
-    return {name: np.array(values) for name, values in times.items()}
+                times[name].append(round(seconds, 6))
+    return times
 
 
-def spread(values: np.ndarray, scale: float = 1.0, digits: int = 1) -> str:
+def spread(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> str:
     """Return `median [10th-90th percentile]` of scale * values."""
-    low, median, high = (f"{x:.{digits}f}" for x in np.percentile(scale * values, (10, 50, 90)))
+    low, median, high = (
+        f"{x:.{digits}f}" for x in np.percentile(scale * np.array(values), (10, 50, 90))
+    )
     return f"{median} [{low}-{high}]"
 
 
@@ -113,9 +116,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 # --- the controller -------------------------------------------------------------------------------
 
 
-def bench_controller(config: Config, rounds: int = 30) -> None:
-    """Print what one batch costs the parent: sampling 5 rules and learning from them."""
-    rows = []
+def measure_controller(config: Config, rounds: int = 30) -> Iterator[dict]:
+    """Measure what one batch costs the parent: sampling 5 rules and learning from them."""
     for depth in (1, 2, 3):
         space = SearchSpace(depth, constraints=tuple(CONSTRAINTS.values()))
         steps = {}
@@ -126,16 +128,12 @@ def bench_controller(config: Config, rounds: int = 30) -> None:
                 controller.tell(controller.ask(5), [0.1, 0.2, 0.3, 0.4, 0.5])
 
             steps[algorithm] = step
-        times = take_turns(steps, rounds)
-        rows.append([f"depth {depth}", *(spread(times[name], 1e3) for name in steps)])
-    print(f"One batch of 5 rules, sampling and update, ms, median [10-90 %] of {rounds}\n")
-    print(table(["", "TRPO", "PPO", "REINFORCE"], rows))
-    print()
-    simulate_workers()
+        yield {"part": "batch", "depth": depth, "times": take_turns(steps, rounds)}
+    yield {"part": "feeding", **feed_sleepers()}
 
 
-def simulate_workers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, batches: int = 76) -> None:
-    """Print how well one controller feeds many workers, whose rules are tasks that only sleep."""
+def feed_sleepers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, batches: int = 76) -> dict:
+    """Return how well one controller feeds many workers, whose rules are tasks that only sleep."""
     space = SearchSpace(2, constraints=tuple(CONSTRAINTS.values()))
     controller = Controller(space, "trpo", ControllerConfig(), seed=0)
     preload = ("child",)  # or each of them would import torch for itself: 230 MB, though it only sleeps
@@ -153,64 +151,40 @@ def simulate_workers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, ba
                     future.result()
                 controller.tell(rules, [0.1, 0.2, 0.3, 0.4, 0.5])
         wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
-    rate, most = 5 * batches / wall_s, workers / rule_s
-    print(
-        f"{workers} workers that sleep {rule_s:.0f} s a rule: {rate:.2f} of {most:.2f} rules a second,"
-    )
-    print(f"{rate / most:.0%}; the parent is busy {cpu_s / wall_s:.0%} of the time")
+    rate = 5 * batches / wall_s
+    return {
+        "workers": workers,
+        "rule_s": rule_s,
+        "rate": rate,
+        "most": workers / rule_s,
+        "busy": cpu_s / wall_s,
+    }
+
+
+def show_controller(records: list[dict]) -> str:
+    batches = [record for record in records if record["part"] == "batch"]
+    rows = [[f"depth {r['depth']}", *(spread(t, 1e3) for t in r["times"].values())] for r in batches]
+    text = "One batch of 5 rules, sampling and update, ms, median [10-90 %]\n\n"
+    text += table(["", "TRPO", "PPO", "REINFORCE"], rows)
+    for r in (record for record in records if record["part"] == "feeding"):
+        text += f"\n\n{r['workers']} workers that sleep {r['rule_s']:.0f} s a rule: {r['rate']:.2f} of "
+        text += f"{r['most']:.2f} rules a second,\n{r['rate'] / r['most']:.0%}; the parent is busy "
+        text += f"{r['busy']:.0%} of the time"
+    return text
 
 
 # --- one rule -------------------------------------------------------------------------------------
 
 
-class TextbookNet(ConvNet):
-    """The same network as one would write it down: pictures and maps in torch's default layout."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm1(self.pool(self.conv1(x))))
-        x = F.relu(self.norm2(self.pool(self.conv2(x))))
-        return self.head(x.flatten(1))
-
-
-def textbook(rule: str, config: ChildConfig, seed: int) -> float | None:
-    """Score a rule as one would write it down: twelve epochs in float32, parameter by parameter.
-
-    Returns:
-        The accuracy, or None if the weights are not finite in the end, as `evaluate_rule` does.
-    """
-    pictures = open_pictures(config)
-    training, validation = (
-        TensorDataset(images.contiguous(), labels)
-        for images, labels in map(pictures.batch, (pictures.training, pictures.validation))
-    )
-
-    def train(lr: float, epochs: int) -> float | None:
-        torch.manual_seed(seed)
-        net = TextbookNet(data.IMAGE_SHAPE[config.dataset], config.filters, config.downsample)
-        optimizer = RuleOptimizer(net.parameters(), rule, lr)
-        for _ in range(epochs):
-            net.train()
-            for images, labels in DataLoader(training, config.batch_size, shuffle=True):
-                optimizer.zero_grad()
-                F.cross_entropy(net(images), labels).backward()
-                optimizer.step()
-        if not all(p.isfinite().all() for p in net.parameters()):
-            return None
-        net.eval()
-        with torch.no_grad():
-            right = [net(x).argmax(1) == y for x, y in DataLoader(validation, config.batch_size)]
-        return torch.cat(right).float().mean().item()
-
-    sweep = {10.0**exponent: train(10.0**exponent, 1) for exponent in sorted(config.lr_exponents)}
-    return train(max(sweep, key=lambda lr: sweep[lr] or 0.0), config.epochs)
-
-
-def bench_child(config: Config) -> None:
-    """Print what a score costs, the textbook loop beside ours, and where a step's time goes."""
+def measure_child(config: Config) -> Iterator[dict]:
+    """Measure where a step's time goes, then what a score costs the textbook loop and ours."""
     keep_memory()
-    bench_steps(config)
+    for precision in ("float32", "bfloat16"):
+        yield {"part": "step", "precision": precision} | measure_step(
+            replace(config, precision=precision)
+        )
     child = ChildConfig(**{name: getattr(config, name) for name in ChildConfig.__dataclass_fields__})
-    rng, progress = random.Random(0), Progress()
+    rng = random.Random(0)
     samples = {"Adam": [NAMED_RULES["adam"].rule], "Momentum": [NAMED_RULES["momentum"].rule]}
     for depth, number in ((1, config.depth1), (2, config.depth2)):
         constraints = tuple(CONSTRAINTS.values())
@@ -218,44 +192,56 @@ def bench_child(config: Config) -> None:
         samples[f"random, depth {depth}"] = [str(space.sample(rng)) for _ in range(number)]
     open_pictures(child)
     textbook(samples["Adam"][0], replace(child, epochs=1, lr_exponents=(-3,)), 0)  # a round not counted
-    rows = []
     for name, rules in samples.items():
-        plain, ours = [], []
-        tasks = [(rule, seed) for rule in rules for seed in range(config.seeds)]
-        for number, (rule, seed) in enumerate(tasks, 1):
-            progress.update(f"{name}: {number} of {len(tasks)}")
-            plain.append(timed(textbook, rule, child, seed, clock=time.process_time))
-            ours.append(timed(evaluate_rule, rule, child, seed, clock=time.process_time))
-        if not tasks:
-            continue
-        plain_s, ours_s = (np.array([seconds for seconds, _ in pairs]) for pairs in (plain, ours))
-        trained = np.array([result.status == "ok" for _, result in ours])
-        rows.append([name, f"{len(rules)} x {config.seeds}", spread(plain_s), spread(ours_s, digits=2)])
-        rows[-1] += [f"{plain_s.sum() / ours_s.sum():.1f}", spread(plain_s / ours_s), str(trained.sum())]
+        for rule in rules:
+            for seed in range(config.seeds):
+                plain_s, plain = timed(textbook, rule, child, seed, clock=time.process_time)
+                ours_s, ours = timed(evaluate_rule, rule, child, seed, clock=time.process_time)
+                record = {
+                    "part": "score",
+                    "sample": name,
+                    "rule": rule,
+                    "seed": seed,
+                    "status": ours.status,
+                }
+                record |= {"textbook_s": plain_s, "ours_s": ours_s}
+                yield record | {"textbook": plain, "ours": ours.accuracy}
+
+
+def show_child(records: list[dict]) -> str:
+    """Return the tables: what a score costs, the textbook loop beside ours, and a step's parts."""
+    by_sample: dict[str, list[dict]] = {}
+    for record in records:
+        if record["part"] == "score":
+            by_sample.setdefault(record["sample"], []).append(record)
+    rows = []
+    for name, some in by_sample.items():
+        plain_s, ours_s = (np.array([r[who] for r in some]) for who in ("textbook_s", "ours_s"))
+        trained = np.array([record["status"] == "ok" for record in some])
+        seeds = len({record["seed"] for record in some})
+        rows.append([name, f"{len(some) // seeds} x {seeds}", spread(plain_s), spread(ours_s, digits=2)])
+        rows[-1] += [f"{plain_s.sum() / ours_s.sum():.1f}", str(trained.sum())]
         rows[-1] += [spread((plain_s / ours_s)[trained], digits=2) if trained.any() else "-"]
-        rows[-1] += compare([score for _, score in plain], [result for _, result in ours], config.seeds)
-    progress.say(
-        f"\nScoring a rule, {child.downsample} child, epochs of {child.epoch_size:,} images, "
-        f"{child.num_validation:,} for validation: CPU seconds of\nthe textbook loop and of ours, all "
-        "over all and each over each, also of those that ours trained to\nthe end; of these the "
-        "textbook's accuracy and what ours has more (± standard error over rules, seeds\naveraged); the "
-        "textbook's best of what ours rejected\n"
+        rows[-1] += compare(some)
+    head = ["", "rules", "textbook, s", "ours, s", "all/all", "trained", "each/each"]
+    text = (
+        "Scoring a rule: CPU seconds of the textbook loop and of ours, all over all; of those that\n"
+        "ours trained to the end each over each, the textbook's accuracy and what ours has more (±\n"
+        "standard error over rules, seeds averaged); the textbook's best of what ours rejected\n\n"
     )
-    head = ["", "rules", "textbook, s", "ours, s", "all/all", "each/each", "trained", "each/each"]
-    print(table([*head, "textbook", "ours more", "best rejected"], rows))
+    text += table([*head, "textbook", "ours more", "best rejected"], rows)
+    steps = [record for record in records if record["part"] == "step"]
+    return f"{text}\n\n{show_steps(steps)}" if steps else text
 
 
-def compare(plain: list[float | None], ours: list[ChildResult], seeds: int) -> list[str]:
-    """Return the textbook's accuracy where both trained, how much more ours has, the best rejected.
-
-    Args:
-        plain, ours: scores, the seeds of a rule next to each other.
-    """
-    rejected = [a for a, b in zip(plain, ours, strict=True) if b.status == "rejected" and a is not None]
+def compare(scores: list[dict]) -> list[str]:
+    """Return the textbook's accuracy where both trained, how much more ours has, the best rejected."""
+    rejected = [s["textbook"] for s in scores if s["status"] == "rejected" and s["textbook"] is not None]
     best = f"{max(rejected):.3f}" if rejected else "-"
-    pairs = [(a, b.accuracy) for a, b in zip(plain, ours, strict=True)]
-    rules = [pairs[i : i + seeds] for i in range(0, len(pairs), seeds)]
-    means = [np.mean(rule, axis=0) for rule in rules if not any(None in pair for pair in rule)]
+    rules: dict[str, list[tuple]] = {}
+    for score in scores:
+        rules.setdefault(score["rule"], []).append((score["textbook"], score["ours"]))
+    means = [np.mean(pairs, axis=0) for pairs in rules.values() if not any(None in p for p in pairs)]
     if not means:
         return ["-", "-", best]
     accuracy, more = np.mean(means, axis=0)[0], np.diff(means, axis=1)[:, 0]
@@ -281,38 +267,44 @@ def step_parts(training: Training) -> dict[str, Callable]:
     return {"data": read, "forward": forward, "backward": backward, "rule": training.optimizer.step}
 
 
-def bench_steps(config: Config, rounds: int = 60) -> None:
-    """Print a training step's share of the arithmetic limit, its parts, and what rules add."""
-    space, rng, rows = SearchSpace(3, constraints=tuple(CONSTRAINTS.values())), random.Random(0), []
-    for downsample in ("pool", "stride"):
-        for precision in ("float32", "bfloat16"):
-            child = replace(config, downsample=downsample, precision=precision)
-            training = Training("adam 1 id id mul", 1e-3, child, seed=0)
-            parts = step_parts(training)
-            with FlopCounterMode(display=False) as counter:
-                for part in ("data", "forward", "backward"):
-                    parts[part]()
-            square = torch.randn(1024, 1024).to(getattr(torch, precision))
-            parts["limit"] = lambda square=square: square @ square
-            times = take_turns(parts, rounds)
-            limit = counter.get_total_flops() / (2 * 1024**3 / np.median(times.pop("limit")))
-            step = sum(times.values())
-            rules = []
-            for rule in (space.sample(rng) for _ in range(100)):
-                weights = training.weights.detach().clone().requires_grad_()  # some rules spoil them
-                weights.grad = training.weights.grad.clone()
-                optimizer = RuleOptimizer([weights], rule, lr=1e-9)
-                rules.append(np.median([timed(optimizer.step)[0] for _ in range(5)]) / np.median(step))
-            shares = [f"{np.median(value) / np.median(step):.0%}" for value in times.values()]
-            share = f"{limit / np.median(step):.0%}"
-            extreme = f"{np.median(rules):.1%} [{min(rules):.1%}-{max(rules):.1%}]"
-            rows.append([f"{downsample} {precision}", spread(step, 1e3), share, *shares, extreme])
-    print(
-        "A training step, ms; the share of it that arithmetic alone would take at the speed of a matrix"
+def measure_step(child: ChildConfig, rounds: int = 60) -> dict:
+    """Return the times of a step's parts, of the same arithmetic alone, and of other rules' steps."""
+    training = Training("adam 1 id id mul", 1e-3, child, seed=0)
+    parts = step_parts(training)
+    with FlopCounterMode(display=False) as counter:
+        for part in ("data", "forward", "backward"):
+            parts[part]()
+    square = torch.randn(1024, 1024).to(getattr(torch, child.precision))
+    times = take_turns(parts | {"product": lambda: square @ square}, rounds)
+    space, rng, rules = SearchSpace(3, constraints=tuple(CONSTRAINTS.values())), random.Random(0), []
+    for rule in (space.sample(rng) for _ in range(100)):
+        weights = training.weights.detach().clone().requires_grad_()  # some rules spoil them
+        weights.grad = training.weights.grad.clone()
+        optimizer = RuleOptimizer([weights], rule, lr=1e-9)
+        rules.append(float(np.median([timed(optimizer.step)[0] for _ in range(5)])))
+    products = counter.get_total_flops() / (2 * 1024**3)
+    return {"products": products, "times": times, "rules": rules}
+
+
+def show_steps(records: list[dict]) -> str:
+    """Return a training step's share of the arithmetic limit, its parts, and what rules add."""
+    rows = []
+    for record in records:
+        times = {name: np.array(values) for name, values in record["times"].items()}
+        limit = record["products"] * np.median(times.pop("product"))
+        step = sum(times.values())
+        shares = [f"{np.median(value) / np.median(step):.0%}" for value in times.values()]
+        rules = np.array(record["rules"]) / np.median(step)
+        extreme = f"{np.median(rules):.1%} [{rules.min():.1%}-{rules.max():.1%}]"
+        rows.append(
+            [record["precision"], spread(step, 1e3), f"{limit / np.median(step):.0%}", *shares, extreme]
+        )
+    text = (
+        "A training step, ms; the share of it that arithmetic alone would take at the speed of a\n"
+        "product of two 1,024 x 1,024 matrices beside it; its parts with Adam; 100 random rules of\n"
+        "depth 3, median [all]\n\n"
     )
-    print("product measured beside it; its parts with Adam; 100 random rules of depth 3, median [all]\n")
-    head = ["", "step", "limit", "data", "forward", "backward", "Adam", "depth 3"]
-    print(table(head, rows))
+    return text + table(["", "step", "limit", "data", "forward", "backward", "Adam", "depth 3"], rows)
 
 
 # --- the workers ----------------------------------------------------------------------------------
@@ -325,14 +317,14 @@ def work(config: ChildConfig) -> int:
 
 
 def memory_mb(pid: int) -> float:
-    """Return the memory of a process, what it shares divided among the sharers; NaN off Linux."""
+    """Return the memory that a process shares with no other (unique set size); NaN off Linux."""
     path = Path(f"/proc/{pid}/smaps_rollup")
     lines = path.read_text().splitlines() if path.exists() else []
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1e3 or math.nan
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3 or math.nan
 
 
-def bench_pool(config: Config, rounds: int = 3, num_tasks: int = 100) -> None:
-    """Print what the number of workers costs and brings, with the child of `--preset smoke`."""
+def measure_pool(config: Config, rounds: int = 4, num_tasks: int = 40) -> Iterator[dict]:
+    """Measure what the number of workers costs and brings, with the child of `--preset smoke`."""
     data.prepare(data.SAMPLE, Path(config.data))
     small = {"downsample": "stride", "filters": 8, "epoch_size": 1_000, "num_validation": 1_000}
     child = ChildConfig(data.SAMPLE, config.data, precision=config.precision, **small)
@@ -340,32 +332,41 @@ def bench_pool(config: Config, rounds: int = 3, num_tasks: int = 100) -> None:
     with WorkerPool(1, **setup) as pool:
         server_s, _ = timed(pool.submit(os.getpid).result)
     pools, start_s, pids, turns = {}, {}, {}, {}
-    for workers in (1, 2, 4, 16, 100):
+    with contextlib.ExitStack() as stack:
+        for workers in (1, 2, 4, 16, 100):
 
-        def begin(workers: int = workers) -> None:
-            pools[workers] = WorkerPool(workers, **setup)
-            list(pools[workers].map(time.sleep, [1e-3] * workers))
+            def begin(workers: int = workers) -> None:
+                pools[workers] = stack.enter_context(WorkerPool(workers, **setup))
+                list(pools[workers].map(time.sleep, [1e-3] * workers))
 
-        def turn(workers: int = workers) -> None:
-            pids.setdefault(workers, set()).update(pools[workers].map(work, [child] * num_tasks))
+            def turn(workers: int = workers) -> None:
+                pids.setdefault(workers, set()).update(pools[workers].map(work, [child] * num_tasks))
 
-        (start_s[workers], _), turns[workers] = timed(begin), turn
-    times = take_turns(turns, rounds)
+            (start_s[workers], _), turns[workers] = timed(begin), turn
+        times = take_turns(turns, rounds)
+        yield {"part": "server", "start_s": server_s, "cores": usable_cores(), "tasks": num_tasks}
+        for workers in pools:
+            memory = [memory_mb(pid) for pid in pids[workers]]
+            row = {"workers": workers, "start_s": start_s[workers], "turns_s": times[workers]}
+            yield {"part": "workers", **row, "memory_mb": memory}
+
+
+def show_pool(records: list[dict]) -> str:
+    server = next(record for record in records if record["part"] == "server")
+    pools = [record for record in records if record["part"] == "workers"]
+    two = next(np.array(record["turns_s"]) for record in pools if record["workers"] == 2)
     rows = []
-    for workers in pools:
-        memory = np.array([memory_mb(pid) for pid in pids[workers]])
-        speed = spread(num_tasks / times[workers], digits=2)
-        ratio = spread(times[2] / times[workers], digits=2)
+    for record in pools:
+        turns = np.array(record["turns_s"])
+        speed, ratio = spread(server["tasks"] / turns, digits=2), spread(two / turns, digits=2)
+        memory = np.mean([math.nan if mb is None else mb for mb in record["memory_mb"]])
         rows.append(
-            [f"{workers} workers", f"{start_s[workers]:.1f}", speed, ratio, f"{memory.mean():.0f}"]
+            [f"{record['workers']} workers", f"{record['start_s']:.1f}", speed, ratio, f"{memory:.0f}"]
         )
-    for pool in pools.values():
-        pool.stop()
-    print(
-        f"{usable_cores()} usable cores, {num_tasks} tasks a turn, median [10-90 %] of {rounds} turns;"
-    )
-    print(f"once for all, {server_s:.1f} s for the server that forks the workers\n")
-    print(table(["", "start-up, s", "tasks a second", "of 2 workers'", "MB a worker"], rows))
+    text = f"{server['cores']} usable cores, {server['tasks']} tasks a turn, median [10-90 %] of "
+    text += f"{len(two)} turns;\nonce for all, {server['start_s']:.1f} s for the server that forks "
+    text += "the workers\n\n"
+    return text + table(["", "start-up, s", "tasks a second", "of 2 workers'", "own MB each"], rows)
 
 
 # --- exported rules -------------------------------------------------------------------------------
@@ -375,8 +376,8 @@ SMALL = [(64, 64, 3, 3), (128, 32, 3, 3), (96, 256)] + [(64,)] * 20
 LARGE = [(512, 512, 3, 3)] * 3 + [(256, 512, 3, 3), (256, 256, 3, 3), (1000, 1024)] + [(512,)] * 40
 
 
-def bench_rule(config: Config) -> None:
-    """Print what a step of exported rules costs beside torch's optimizers."""
+def measure_rule(config: Config) -> Iterator[dict]:
+    """Measure what a step of exported rules costs beside torch's optimizers."""
     for shapes, rounds in ((SMALL, 500), (LARGE, 30)):
         steps, generator = {}, torch.Generator().manual_seed(0)
         weights = [torch.randn(shape, generator=generator) for shape in shapes]
@@ -399,41 +400,105 @@ def bench_rule(config: Config) -> None:
         no_momentum = {"betas": (0.0, 0.999), "foreach": True}
         add("torch Adam foreach, beta1 0", lambda ps, kw=no_momentum: torch.optim.Adam(ps, 1e-3, **kw))
 
-        times = take_turns(steps, rounds)
+        sizes = {"parameters": sum(w.numel() for w in weights), "tensors": len(weights)}
+        yield {"part": "rule", **sizes, "times": take_turns(steps, rounds)}
+
+
+def show_rule(records: list[dict]) -> str:
+    tables = []
+    for record in records:
+        times = {name: np.array(values) for name, values in record["times"].items()}
         base = times["torch Adam foreach"]
         rows = [[name, spread(t, 1e3, 2), spread(t / base, 1, 2)] for name, t in times.items()]
-        number = sum(w.numel() for w in weights)
-        print(f"{number / 1e6:.1f} million parameters, {len(weights)} tensors; {rounds} rounds\n")
-        print(table(["", "ms a step", "of foreach Adam"], rows) + "\n")
+        text = f"{record['parameters'] / 1e6:.1f} million parameters, {record['tensors']} tensors; "
+        text += f"{len(base)} rounds\n\n"
+        tables.append(text + table(["", "ms a step", "of foreach Adam"], rows))
+    return "\n\n".join(tables)
 
 
-BENCHES = {
-    "controller": bench_controller,
-    "child": bench_child,
-    "rule": bench_rule,
-    "pool": bench_pool,
+class Benchmark(NamedTuple):
+    """What is measured, record by record, and the tables that say it, of those that there are."""
+
+    measure: Callable[[Config], Iterator[dict]]
+    show: Callable[[list[dict]], str]
+
+
+BENCHMARKS = {
+    "controller": Benchmark(measure_controller, show_controller),
+    "child": Benchmark(measure_child, show_child),
+    "rule": Benchmark(measure_rule, show_rule),
+    "pool": Benchmark(measure_pool, show_pool),
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def report(folder: Path) -> str:
+    """Return the tables of a run folder, with what they depend on.
+
+    Raises:
+        RunError: it is none of this script.
+    """
+    meta, config = results.read_meta(folder), results.read_config(folder)
+    by_name: dict[str, list[dict]] = {}
+    for record in results.read_lines(folder / "records.jsonl"):
+        by_name.setdefault(record.get("benchmark"), []).append(record)
+    if not by_name or by_name.keys() - BENCHMARKS.keys():
+        raise results.RunError(f"{folder} holds no measurements of bench.py")
+    facts = f"{meta['processor']}, {meta['cores']} cores, torch {meta['torch']}, one thread"
+    child = f"{config['downsample']} child, epochs of {config['epoch_size']:,} images, "
+    child += f"{config['num_validation']:,} for validation"
+    texts = [
+        (f"{child}\n\n" if name == "child" else "") + BENCHMARKS[name].show(records)
+        for name, records in by_name.items()
+    ]
+    return "\n\n".join([facts, *texts]) + "\n"
+
+
+def make_parser() -> Parser:
     parser = Parser(prog="bench.py", description=__doc__)
-    parser.add_argument("name", nargs="?", default="all", choices=(*BENCHES, "all"), help="what to time")
+    names = (*BENCHMARKS, "all", "show")
+    parser.add_argument("name", nargs="?", default="all", choices=names, help=f"{', '.join(names)}")
+    parser.add_argument("folder", nargs="?", type=Path, help="for show: a run folder of bench.py")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     add_settings(parser, Config)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
     args = parser.parse_args(argv)
-    start_worker()  # one thread, as in search.py's workers
+    if (args.name == "show") != (args.folder is not None):
+        parser.error("show needs a run folder, and nothing else takes one")
     try:
+        if args.folder:
+            print(report(args.folder), end="")
+            return 0
         config = resolve(Config, args)
         dataset = data.choose(config.dataset, Path(config.data))
         config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
         data.prepare(config.dataset, Path(config.data))
         open_pictures(config)
-    except (ConfigError, data.DataError) as error:
+        folder = args.out or results.default_folder("bench", args.name, 0)
+        run = results.Run.create(folder, asdict(config), results.environment(threads=1))
+    except (ConfigError, data.DataError, results.RunError) as error:
         parser.error(str(error))
-    facts = environment(threads=1)
-    print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['torch']}, one thread\n")
-    for name in BENCHES if args.name == "all" else [args.name]:
-        BENCHES[name](config)
-        print()
+    start_worker()  # one thread, as in search.py's workers
+    progress = Progress()
+    with run:
+        try:
+            for name in BENCHMARKS if args.name == "all" else [args.name]:
+                progress.update(f"{name}: 0 measurements")
+                for number, record in enumerate(BENCHMARKS[name].measure(config), 1):
+                    run.append("records.jsonl", {"benchmark": name, **record})
+                    progress.update(f"{name}: {number} measurements")
+        except KeyboardInterrupt:
+            progress.say(f"interrupted; what was measured: python bench.py show {folder}")
+            return 130
+        progress.say()
+        text = report(folder)
+        run.replace("summary.txt", text)
+        run.finish()
+    print(text)
+    print(f"Wrote {folder}. Next: python bench.py show {folder}")
     return 0
 
 

@@ -24,6 +24,13 @@ study() {
     python study.py "$@" --out "$out/$name"
 }
 
+# bench NAME COMMAND ...: measure times; what is compared is measured in one go, or all of it again.
+bench() {
+    folder=$out/$1
+    shift
+    [ -d "$folder" ] || env "$@" --out "$folder"
+}
+
 # --- searches on CIFAR-10 ---
 
 plain="--candidates 1 --elite-coeff 0 --entropy-coeff 0.02 --entropy-growth 0 --max-kl 0.03"
@@ -149,3 +156,13 @@ study study-tuning-10000 ppo-long --name ppo-0.07-0.5 $long --seeds 1
 study study-tuning-10000 ppo-long --entropy-coeff 0.1 --name ppo-0.1-0.5 $long --seeds 2
 study study-tuning-10000 trpo-long --name trpo-0.07-0.5 $long --seeds 2
 study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long --seeds 2
+
+# --- timings, on a machine that does nothing else ---
+
+bench bench-child-pool python bench.py child --dataset cifar10 --epoch-size 1000 --num-validation 500
+bench bench-child-stride python bench.py child --dataset cifar10 --epoch-size 1000 --num-validation 500 --downsample stride
+bench bench-controller python bench.py controller
+bench bench-pool python bench.py pool
+bench bench-rule python bench.py rule
+# The C library gives large blocks back to the system at once.
+bench bench-rule-returned MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=4194304 python bench.py rule

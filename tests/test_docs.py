@@ -30,7 +30,7 @@ LAYERS = [
     {"data", "policy", "rules", "screen"},
     {"child", "controller", "baselines"},
     {"proposer", "table", "trials"},
-    {"micro", "searches", "tasks", "datacard"},
+    {"micro", "searches", "tasks", "datacard", "textbook"},
     {"oracle"},
     {"plots"},
     {"search", "compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bench
 import results
 import search
 import study
@@ -50,8 +51,11 @@ def commands(tmp_path_factory) -> list[tuple[str, str, list[str]]]:
     return [(Path(line[line.index("--out") + 1]).name, line[0], line[1:]) for line in lines]
 
 
-def plain(config) -> dict:
-    return {name: value for name, value in json.loads(json.dumps(config)).items() if name not in FREE}
+def plain(config):
+    """Return settings as JSON has them, without what is free, however deep."""
+    if isinstance(config, dict):
+        return {name: plain(value) for name, value in config.items() if name not in FREE}
+    return [plain(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def test_every_published_folder_has_its_commands_and_no_other(commands):
@@ -91,12 +95,31 @@ def test_studies_are_those_that_were_published(commands):
     assert lines == {*PUBLISHED.glob("study*/*.jsonl")}
 
 
-def test_other_scripts_have_the_settings_that_were_published(commands):
-    others = [c for c in commands if c[1] not in ("search.py", "study.py", "cifar_tier.py")]
+def test_other_scripts_are_planned_as_those_that_were_published(commands, monkeypatch):
+    """The plan made of the published searches: same rules, same seeds, same trainings."""
+    monkeypatch.chdir(ROOT)  # plans name their sources as the command does
+    own = ("search.py", "study.py", "cifar_tier.py", "bench.py")
+    others = [command for command in commands if command[1] not in own]
     assert len({script for _, script, _ in others}) > 3
     for name, script, arguments in others:
+        out = Path(arguments[arguments.index("--out") + 1]).parent
+        arguments = [word.replace(str(out), "runs/published") for word in arguments]
         module = importlib.import_module(script.removesuffix(".py"))
         args = trials.make_parser(module).parse_args(arguments)
-        saved = results.read_config(PUBLISHED / name)
-        assert saved["script"] == script
-        assert plain(vars(resolve(module.Config, args))) == plain(saved["config"]), name
+        ours, theirs = (
+            trials.to_dict(module, module.configure(args)),
+            results.read_config(PUBLISHED / name),
+        )
+        assert plain(ours) == plain(theirs), name
+
+
+def test_timings_are_those_that_were_published(commands):
+    timings = [(name, arguments) for name, script, arguments in commands if script == "bench.py"]
+    assert timings
+    for name, arguments in timings:
+        args = bench.make_parser().parse_args(arguments)
+        ours, theirs = vars(resolve(bench.Config, args)), results.read_config(PUBLISHED / name)
+        measured = {line["benchmark"] for line in results.read_lines(PUBLISHED / name / "records.jsonl")}
+        assert measured == {args.name}
+        if args.name == "child":  # the others do not look at it
+            assert plain(ours) == plain(theirs), name
