@@ -245,8 +245,8 @@ def compare(scores: list[dict]) -> list[str]:
     if not means:
         return ["-", "-", best]
     accuracy, more = np.mean(means, axis=0)[0], np.diff(means, axis=1)[:, 0]
-    error = more.std(ddof=1) / len(more) ** 0.5 if len(more) > 1 else math.nan
-    return [f"{accuracy:.3f}", f"{more.mean():+.4f} ± {error:.4f}", best]
+    error = f" ± {more.std(ddof=1) / len(more) ** 0.5:.4f}" if len(more) > 1 else ""
+    return [f"{accuracy:.3f}", f"{more.mean():+.4f}{error}", best]
 
 
 def step_parts(training: Training) -> dict[str, Callable]:

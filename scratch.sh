@@ -42,15 +42,17 @@ for seed in 0 1 2; do
         run laptop-cifar10-$algorithm-s$seed search.py $small $plain --no-screen --algorithm $algorithm --seed $seed
     done
     for algorithm in trpo evolution random; do
-        run tier-cifar10-$algorithm-s$seed search.py $small --algorithm $algorithm --seed $seed
+        run tier-cifar10-$algorithm-s$seed search.py $small --samples 1000 --algorithm $algorithm \
+            --seed $seed
     done
     for algorithm in trpo evolution random; do
         run protocol-strided-cifar10-$algorithm-s$seed search.py $protocol $plain --samples 1000 --algorithm $algorithm \
             --seed $seed
     done
+    run protocol-strided-cifar10-paper-trpo-s$seed search.py $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 \
+        --samples 1000 --seed $seed
 done
-run protocol-strided-cifar10-paper-trpo-s0 search.py $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 --samples 1000
-run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 400
+run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 2000
 run tier-rescored rescore.py "$out"/tier-cifar10-*-s[012]
 run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-evolution-s[012] \
     "$out"/protocol-strided-cifar10-random-s[012]
@@ -81,7 +83,7 @@ for task in text fashion wrn; do
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
 done
 run rosenbrock-valley-s0 rosenbrock.py
-run rosenbrock-found-s0 rosenbrock.py $best --starts 10 # the published one saw 800 rules of the first search
+run rosenbrock-found-s0 rosenbrock.py $best --starts 10
 
 # --- the study of the controller on NOS-Bench ---
 
