@@ -134,6 +134,8 @@ def test_seeds_are_fresh_whatever_the_searches_used():
     assert len(every) == len(set(every)) == 1_004
     assert not set(every) & set(plan.used_seeds)
     assert seeds["final"] == [2_002, 2_004, 2_005, 2_006]  # 2000 and 2001 went into the first stage
+    later = plan._replace(config=replace(plan.config, final_from=2_020))
+    assert compare.seeds_of(later)["final"] == [2_020, 2_021, 2_022, 2_023]
 
 
 def test_half_decades_hold_the_searchs_rates_as_they_are():
