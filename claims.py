@@ -124,6 +124,21 @@ def spread(values: list[float], digits: int = 3) -> str:
 # --- searching ------------------------------------------------------------------------------------
 
 
+def endings(name: str) -> tuple[list[Run], list[dict]]:
+    """Return the searches of a name with the paper's protocol, strided child, and where they end.
+
+    Good is as good as the median human optimizer.
+    """
+    some = runs(f"protocol-strided-cifar10-{name}-s*")
+    bar = float(np.median([line["reward"] for line in some[0].humans])) if some else 0.0
+    return some, [standing(run, bar, {}) for run in some]
+
+
+def in_short(ends: list[dict]) -> str:
+    """Return the mean reward in the end and the number of different good rules."""
+    return f"{spread([e['latest fifth'] for e in ends])} and {spread([e['good'] for e in ends], 0)}"
+
+
 def samples_improve() -> Claim:
     """Reproduced if in each search the last fifth is better than the first and than random search's."""
     row = NOT_RUN._replace(
@@ -132,30 +147,25 @@ def samples_improve() -> Claim:
         command="search.py",
     )
     names = {"trpo": "TRPO", "random": "random search", "evolution": "evolution"}
-    searched = {name: runs(f"protocol-strided-cifar10-{name}-s*") for name in names}
-    ours, chance = searched["trpo"], searched["random"]
-    if not ours or not chance:
+    searched = {name: endings(name) for name in names}
+    if not searched["trpo"][0] or not searched["random"][0]:
         return row
-    bar = float(np.median([line["reward"] for line in ours[0].humans]))
-    first, last, good = {}, {}, {}
-    for name, some in searched.items():
-        rewards = [[record["reward"] for record in run.records] for run in some]
-        first[name] = [float(np.mean(run[: len(run) // 5])) for run in rewards]
-        ends = [standing(run, bar, {}) for run in some]
-        last[name], good[name] = ([end[what] for end in ends] for what in ("latest fifth", "good"))
-    pairs = zip(first["trpo"], last["trpo"], strict=True)
-    verdict = graded([after > max(before, *last["random"]) for before, after in pairs])
+    some, ends = searched["trpo"]
+    rewards = [[record["reward"] for record in run.records] for run in some]
+    first = [float(np.mean(run[: len(run) // 5])) for run in rewards]
+    last, chance = ([end["latest fifth"] for end in searched[n][1]] for n in ("trpo", "random"))
+    verdict = graded([after > max(before, *chance) for before, after in zip(first, last, strict=True)])
     others = [
-        f"{title} {spread(last[name])} and {spread(good[name], 0)}"
+        f"{title} {in_short(searched[name][1])}"
         for name, title in names.items()
-        if name != "trpo" and searched[name]
+        if name != "trpo" and searched[name][0]
     ]
-    shortest = min(len(run.records) for some in searched.values() for run in some)
+    shortest = min(len(run.records) for some, _ in searched.values() for run in some)
     return row._replace(
-        here=f"mean reward {spread(first['trpo'])} in the first fifth, {spread(last['trpo'])} in the "
-        f"last, with {spread(good['trpo'], 0)} different good rules; {', '.join(others)}; the paper's "
+        here=f"mean reward {spread(first)} in the first fifth; in the last, with the number of "
+        f"different good rules, {in_short(ends)}; {', '.join(others)}; the paper's "
         "protocol, strided child, depth 1, TRPO with larger radius and entropy weight, lag 1, screened",
-        n=f"{', '.join(str(len(some)) for some in searched.values() if some)} searches of at least "
+        n=f"{', '.join(str(len(some)) for some, _ in searched.values() if some)} searches of at least "
         f"{shortest:,} rules",
         verdict=f"{verdict}, at depth 1",
     )
@@ -182,6 +192,11 @@ def paper_setting_learns() -> Claim:
         said.append(f"{name.upper()} {shown(ahead, 3, '+')} and {times}")
         learns += [ahead[1] > 0, found[1] > 1]
         counts.append(len(pair.ours))
+    (paper, on_cifar), (_, chance) = endings("paper-trpo"), endings("random")
+    if paper and chance:
+        many = min(len(run.records) for run in paper)
+        text = f"TRPO on CIFAR-10 after {many:,}, with good rules, {in_short(on_cifar)}"
+        said.append(f"{text}, random search {in_short(chance)}")
     return row._replace(
         here=f"mean reward of the latest fifth, above random search's: {'; '.join(said)}; TRPO's step "
         "is not Adam's, its radius our choice",
@@ -295,6 +310,25 @@ def reported_beat_human() -> Claim:
     )
     names = {name for name, named in NAMED_RULES.items() if named.source == RECALLED}
     return beat_human(row, lambda one: one["name"] in names, all_must=True)
+
+
+def stood_out_again(name: str = "powersign-adam", folder: str = "compare-confirm-cifar10") -> Claim:
+    """Reproduced if the lead of the rule that stood out is significant on seeds that nobody had seen."""
+    row = NOT_RUN._replace(
+        claim="the one of these that stood out does so again (Adam * exp(sign(g) * sign(m)))",
+        paper="reported (recalled)",
+        command="compare.py --final-from",
+    )
+    rows = [one for one in summary(folder) if one["name"] == name]
+    if not rows:
+        return row
+    [again] = rows
+    return row._replace(
+        here=f"rates by half decades: minus {again['against'].upper()} {lead(again, 'ahead')}, test "
+        f"{lead(again, 'test_ahead')}, p after Holm {again['p_holm']:.3f}",
+        n=f"{again['n']:.0f} more fresh seeds",
+        verdict=graded([again["ahead"] > 0 and again["p_holm"] < SIGNIFICANT]),
+    )
 
 
 def last_for_long(
@@ -425,6 +459,7 @@ def claims() -> list[Claim]:
         beats_careful_search(),
         found_beat_human(),
         reported_beat_human(),
+        stood_out_again(),
         last_for_long(),
         transfers("wrn", "found rules transfer to a Wide ResNet"),
         transfers("fashion", "to another data set, Fashion-MNIST"),

@@ -57,7 +57,7 @@ def studied(folder, name, found, latest=0.2):
 
 def test_every_claim_has_a_verdict_on_what_is_published():
     rows = claims.claims()
-    assert len({row.claim for row in rows}) == len(rows) == 12
+    assert len({row.claim for row in rows}) == len(rows) == 13
     assert not any(set(row[:2]) & {"", "-"} or "|" in "".join(row) for row in rows)
 
 
@@ -174,6 +174,9 @@ def test_a_lead_must_be_significant(published, ahead, p, verdict):
     write(published / "compare-protocol-cifar10", rows)
     assert claims.found_beat_human().verdict == claims.reported_beat_human().verdict == verdict
     assert "ADAM 3 of 3" in claims.reported_beat_human().here
+    assert claims.stood_out_again().verdict == "not run"
+    write(published / "compare-confirm-cifar10", [contestant("named", ahead, p, "powersign-adam")])
+    assert claims.stood_out_again().verdict == verdict
 
 
 def test_a_lead_on_one_grid_of_rates_or_of_some_reported_rules_is_part_of_the_claim(published):
@@ -271,4 +274,4 @@ def test_on_the_valley_the_starts_are_counted(published, finals, verdict):
 def test_it_prints_a_table_in_markdown(capsys):
     assert claims.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.count(" | ") for line in lines} == {5} and len(lines) == 14
+    assert {line.count(" | ") for line in lines} == {5} and len(lines) == 15
