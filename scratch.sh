@@ -54,8 +54,8 @@ for seed in 0 1 2; do
 done
 run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 2000
 run tier-rescored rescore.py "$out"/tier-cifar10-*-s[012]
-run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-evolution-s[012] \
-    "$out"/protocol-strided-cifar10-random-s[012]
+run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
+    "$out"/protocol-strided-cifar10-evolution-s[012] "$out"/protocol-strided-cifar10-random-s[012]
 
 # The same random rules scored in full, and in cheaper ways.
 unscreened="$plain --algorithm random --no-screen"
@@ -76,6 +76,8 @@ run compare-protocol-cifar10 compare.py $best --also powersign powersign-clip-g 
     g-minus-clip-g2 exp-difference
 run compare-halfdecades-cifar10 compare.py $best --final-seeds 20 --rates half-decades \
     --also powersign powersign-adam adam-exp-m clip-m-exp-v
+run compare-confirm-cifar10 compare.py $best --top 1 --finalists 1 --seeds 2 --final-seeds 20 --final-from 2020 \
+    --rates half-decades --also powersign-adam
 run longrun-strided-cifar10 longrun.py $best
 run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
 for task in text fashion wrn; do
