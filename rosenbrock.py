@@ -228,7 +228,7 @@ def thin(path: np.ndarray) -> dict[str, list]:
 
 
 def work(plan: Plan, trials: Trials) -> None:
-    """Run everybody at every rate from all starts; then follow the best runs from the first."""
+    """Run everybody at every rate from all starts; then follow the best over all from the first."""
     config, starts = plan.config, starting_points(plan.config)
     field = [(name, None, None) for name in TORCH if name != TUNED]
     field += [(TUNED, None, eps) for eps in config.adam_eps]
@@ -239,10 +239,12 @@ def work(plan: Plan, trials: Trials) -> None:
         for lr in config.rates
     ]
     trials.do("races", jobs, race, lambda job: (starts, job, config), lambda runs: {"starts": runs})
-    first = by_name([run for run in runs_of(trials.records) if run["start"] == 0])
-    winners = [winner for runs in first.values() if (winner := best(runs))]
-    rules = sorted((run for run in winners if run["rule"]), key=lambda run: run["final_value"])
-    winners = [run for run in winners if run not in rules[DRAWN:]]
+    runs = runs_of(trials.records)
+    first = by_name([run for run in runs if run["start"] == 0])
+    winners = {name: winner for name, some in first.items() if (winner := best(some))}
+    places = [row["name"] for row in order(runs) if row["name"] in winners]
+    rules = [name for name in places if winners[name]["rule"]]
+    winners = [run for name, run in winners.items() if name not in rules[DRAWN:]]
     jobs = [{name: winner[name] for name in jobs[0]} for winner in winners]
     trials.do("paths", jobs, follow, lambda job: (starts, job, config), lambda path: {"path": path})
 

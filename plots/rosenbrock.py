@@ -106,8 +106,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     raced = [record for record in records if "path" not in record]
     ended = {record["name"] for record in raced if record["starts"][0]["status"] == "ok"}
     lost = sorted({record["name"] for record in raced} - ended)
-    text = "The first of several starts. " if config["starts"] > 1 else ""
-    text += f"And {len(ended - drawn)} rules that ended higher. " if ended - drawn else ""
+    starts = config["starts"]
+    text = f"From the first of {starts} starts, the rules best over all of them. " if starts > 1 else ""
+    text += f"And {len(ended - drawn)} rules that did worse. " if ended - drawn else ""
     text += f"Diverged at every rate: {'; '.join(lost[:NAMED])}" if lost else ""
     text += f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
     if text:
