@@ -7,11 +7,11 @@
     python bench.py all                                  # all of them
     python bench.py show FOLDER                          # the tables of a run folder again
 
-Machines drift, so what is compared takes turns: first one, then the other, many times, and a ratio is
-taken of neighbours. Every figure is a median with the 10th and 90th percentile. Writes a run folder:
-records.jsonl, a line a measurement with every single time in it, and the tables as summary.txt. A run
-that was interrupted can be shown but not gone on with: what is compared shall share its conditions.
-Read next: textbook.py.
+Machines drift, so what is compared takes turns: first one, then the other, many times. A figure with
+brackets is a median with the 10th and 90th percentile, of fewer than ten values with the lowest and
+highest. Writes a run folder: records.jsonl, a line a measurement with its times, and the tables as
+summary.txt. A run that was interrupted can be shown but not gone on with: what is compared shall share
+its conditions. Read next: textbook.py.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import os
 import random
 import sys
 import time
+from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -51,14 +52,18 @@ from progress import Progress
 from rules import NAMED_RULES, find
 from textbook import textbook
 
+# Larger blocks go back to the system when they are freed, in bytes.
+MEMORY = {"kept": 10**9, "returned": 4 * 2**20}
+
 
 @dataclass(frozen=True)
 class Config(ChildConfig):
-    """The child that is timed, and how often."""
+    """The child that is timed, how often, and what becomes of freed memory."""
 
     seeds: int = setting(3, "child: seeds of every rule", low=1)
     depth1: int = setting(50, "child: random rules of one group", low=0)
     depth2: int = setting(20, "child: random rules of two groups", low=0)
+    memory: str = setting("kept", "what the C library does with freed memory", choices=tuple(MEMORY))
 
 
 def timed(fn: Callable, *args, clock: Callable[[], float] = time.perf_counter) -> tuple[float, object]:
@@ -68,39 +73,44 @@ def timed(fn: Callable, *args, clock: Callable[[], float] = time.perf_counter) -
     return clock() - start, value
 
 
-def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time several functions in turn, after one round that does not count.
+def turns(fns: dict[str, Callable[[], object]], rounds: int) -> Iterator[tuple[str, float]]:
+    """Call several functions in turn; yield name and seconds, rounded to microseconds.
 
-    Returns:
-        Name -> seconds of each round, rounded to microseconds; those of one round are neighbours.
+    The first round does not count; those of one round are neighbours in time.
     """
-    times: dict[str, list[float]] = {name: [] for name in fns}
     for number in range(rounds + 1):
         for name, fn in fns.items():
             seconds, _ = timed(fn)
             if number:
-                times[name].append(round(seconds, 6))
+                yield name, round(seconds, 6)
+
+
+def take_turns(fns: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Call several functions in turn; return the seconds of each, round by round."""
+    times: dict[str, list[float]] = {name: [] for name in fns}
+    for name, seconds in turns(fns, rounds):
+        times[name].append(seconds)
     return times
 
 
 def spread(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> str:
-    """Return `median [10th-90th percentile]` of scale * values."""
-    low, median, high = (
-        f"{x:.{digits}f}" for x in np.percentile(scale * np.array(values), (10, 50, 90))
-    )
+    """Return `median [low-high]` of scale * values: 10th and 90th percentile, or the ends of a few."""
+    ends = (10, 50, 90) if len(values) >= 10 else (0, 50, 100)
+    low, median, high = (f"{x:.{digits}f}" for x in np.percentile(scale * np.array(values), ends))
     return f"{median} [{low}-{high}]"
 
 
-def keep_memory() -> None:
-    """Tell glibc to keep freed memory, so that neither side of a comparison waits for new pages.
+def set_memory(how: str) -> None:
+    """Tell glibc to keep freed memory or to return large blocks to the system; elsewhere do nothing.
 
-    By default it returns large blocks to the system at once, which slows the textbook loop most: its
-    maps are twice as large. An honest baseline must not suffer from that.
+    Left alone it does the one or the other, depending on what the process did before, and each new page
+    costs time: most for whoever works on the largest blocks. A comparison must not hang on that.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc, most = ctypes.CDLL("libc.so.6"), 32 * 2**20  # glibc allows no more
-        libc.mallopt(-3, most)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, most)  # M_TRIM_THRESHOLD
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            if not libc.mallopt(parameter, MEMORY[how]):
+                libc.mallopt(parameter, 32 * 2**20)  # the most that older versions allow
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -162,13 +172,16 @@ def feed_sleepers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, batch
 
 
 def show_controller(records: list[dict]) -> str:
+    """Return the tables: what a batch costs, and how busy the parent and its workers are."""
     batches = [record for record in records if record["part"] == "batch"]
     rows = [[f"depth {r['depth']}", *(spread(t, 1e3) for t in r["times"].values())] for r in batches]
-    text = "One batch of 5 rules, sampling and update, ms, median [10-90 %]\n\n"
-    text += table(["", "TRPO", "PPO", "REINFORCE"], rows)
+    text = "One batch of 5 rules, sampling and update, ms\n\n"
+    text += table(["", *map(str.upper, batches[0]["times"])], rows) if batches else ""
     for r in (record for record in records if record["part"] == "feeding"):
-        text += f"\n\n{r['workers']} workers that sleep {r['rule_s']:.0f} s a rule: {r['rate']:.2f} of "
-        text += f"{r['most']:.2f} rules a second,\n{r['rate'] / r['most']:.0%}; the parent is busy "
+        text += (
+            f"\n\n{r['workers']} workers that sleep {r['rule_s']:.0f} s a rule, once: {r['rate']:.2f} "
+        )
+        text += f"of {r['most']:.2f} rules a second,\n{r['rate'] / r['most']:.0%}; the parent is busy "
         text += f"{r['busy']:.0%} of the time"
     return text
 
@@ -178,7 +191,6 @@ def show_controller(records: list[dict]) -> str:
 
 def measure_child(config: Config) -> Iterator[dict]:
     """Measure where a step's time goes, then what a score costs the textbook loop and ours."""
-    keep_memory()
     for precision in ("float32", "bfloat16"):
         yield {"part": "step", "precision": precision} | measure_step(
             replace(config, precision=precision)
@@ -197,15 +209,9 @@ def measure_child(config: Config) -> Iterator[dict]:
             for seed in range(config.seeds):
                 plain_s, plain = timed(textbook, rule, child, seed, clock=time.process_time)
                 ours_s, ours = timed(evaluate_rule, rule, child, seed, clock=time.process_time)
-                record = {
-                    "part": "score",
-                    "sample": name,
-                    "rule": rule,
-                    "seed": seed,
-                    "status": ours.status,
-                }
-                record |= {"textbook_s": plain_s, "ours_s": ours_s}
-                yield record | {"textbook": plain, "ours": ours.accuracy}
+                what = {"part": "score", "sample": name, "rule": rule, "seed": seed}
+                times = {"textbook_s": plain_s, "ours_s": ours_s}
+                yield what | times | {"status": ours.status, "textbook": plain, "ours": ours.accuracy}
 
 
 def show_child(records: list[dict]) -> str:
@@ -218,35 +224,38 @@ def show_child(records: list[dict]) -> str:
     for name, some in by_sample.items():
         plain_s, ours_s = (np.array([r[who] for r in some]) for who in ("textbook_s", "ours_s"))
         trained = np.array([record["status"] == "ok" for record in some])
-        seeds = len({record["seed"] for record in some})
-        rows.append([name, f"{len(some) // seeds} x {seeds}", spread(plain_s), spread(ours_s, digits=2)])
+        rules = len({record["rule"] for record in some})
+        rows.append([name, f"{rules}, {len(some)}", spread(plain_s), spread(ours_s, digits=2)])
         rows[-1] += [f"{plain_s.sum() / ours_s.sum():.1f}", str(trained.sum())]
         rows[-1] += [spread((plain_s / ours_s)[trained], digits=2) if trained.any() else "-"]
         rows[-1] += compare(some)
-    head = ["", "rules", "textbook, s", "ours, s", "all/all", "trained", "each/each"]
+    head = ["", "rules, runs", "textbook, s", "ours, s", "all/all", "trained", "each/each"]
     text = (
-        "Scoring a rule: CPU seconds of the textbook loop and of ours, all over all; of those that\n"
-        "ours trained to the end each over each, the textbook's accuracy and what ours has more (±\n"
-        "standard error over rules, seeds averaged); the textbook's best of what ours rejected\n\n"
+        "Scoring a rule: CPU seconds of the textbook loop and of ours, all over all. Of those that\n"
+        "ours trained to the end each over each; of the rules of which all seeds did, so many, the\n"
+        "textbook's accuracy and what ours has more, seeds averaged (± standard error over rules, of\n"
+        "a single one over seeds). The textbook's best of what ours rejected\n\n"
     )
-    text += table([*head, "textbook", "ours more", "best rejected"], rows)
+    text += table([*head, "so many", "textbook", "ours more", "best rejected"], rows)
     steps = [record for record in records if record["part"] == "step"]
     return f"{text}\n\n{show_steps(steps)}" if steps else text
 
 
 def compare(scores: list[dict]) -> list[str]:
-    """Return the textbook's accuracy where both trained, how much more ours has, the best rejected."""
+    """Return how many rules both trained with all seeds, the textbook's accuracy of them, how much more
+    ours has, and the textbook's best of those that ours rejected."""
     rejected = [s["textbook"] for s in scores if s["status"] == "rejected" and s["textbook"] is not None]
     best = f"{max(rejected):.3f}" if rejected else "-"
     rules: dict[str, list[tuple]] = {}
     for score in scores:
         rules.setdefault(score["rule"], []).append((score["textbook"], score["ours"]))
-    means = [np.mean(pairs, axis=0) for pairs in rules.values() if not any(None in p for p in pairs)]
-    if not means:
-        return ["-", "-", best]
-    accuracy, more = np.mean(means, axis=0)[0], np.diff(means, axis=1)[:, 0]
+    both = [np.array(pairs) for pairs in rules.values() if not any(None in pair for pair in pairs)]
+    if not both:
+        return ["0", "-", "-", best]
+    means = np.array([pairs.mean(0) for pairs in both]) if len(both) > 1 else both[0]
+    more = means[:, 1] - means[:, 0]
     error = f" ± {more.std(ddof=1) / len(more) ** 0.5:.4f}" if len(more) > 1 else ""
-    return [f"{accuracy:.3f}", f"{more.mean():+.4f}{error}", best]
+    return [str(len(both)), f"{means[:, 0].mean():.3f}", f"{more.mean():+.4f}{error}", best]
 
 
 def step_parts(training: Training) -> dict[str, Callable]:
@@ -331,7 +340,8 @@ def measure_pool(config: Config, rounds: int = 4, num_tasks: int = 40) -> Iterat
     setup = {"initializer": start_worker, "preload": ("child", "torch._dynamo")}
     with WorkerPool(1, **setup) as pool:
         server_s, _ = timed(pool.submit(os.getpid).result)
-    pools, start_s, pids, turns = {}, {}, {}, {}
+    yield {"part": "server", "start_s": server_s, "cores": usable_cores()}
+    pools, pids, rounds_of = {}, {}, {}
     with contextlib.ExitStack() as stack:
         for workers in (1, 2, 4, 16, 100):
 
@@ -339,33 +349,39 @@ def measure_pool(config: Config, rounds: int = 4, num_tasks: int = 40) -> Iterat
                 pools[workers] = stack.enter_context(WorkerPool(workers, **setup))
                 list(pools[workers].map(time.sleep, [1e-3] * workers))
 
-            def turn(workers: int = workers) -> None:
+            def work_all(workers: int = workers) -> None:
                 pids.setdefault(workers, set()).update(pools[workers].map(work, [child] * num_tasks))
 
-            (start_s[workers], _), turns[workers] = timed(begin), turn
-        times = take_turns(turns, rounds)
-        yield {"part": "server", "start_s": server_s, "cores": usable_cores(), "tasks": num_tasks}
+            yield {"part": "start", "workers": workers, "start_s": timed(begin)[0]}
+            rounds_of[workers] = work_all
+        for workers, seconds in turns(rounds_of, rounds):
+            yield {"part": "turn", "workers": workers, "tasks": num_tasks, "turn_s": seconds}
         for workers in pools:
-            memory = [memory_mb(pid) for pid in pids[workers]]
-            row = {"workers": workers, "start_s": start_s[workers], "turns_s": times[workers]}
-            yield {"part": "workers", **row, "memory_mb": memory}
+            own = [memory_mb(pid) for pid in pids[workers]]
+            yield {"part": "memory", "workers": workers, "memory_mb": own}
 
 
 def show_pool(records: list[dict]) -> str:
-    server = next(record for record in records if record["part"] == "server")
-    pools = [record for record in records if record["part"] == "workers"]
-    two = next(np.array(record["turns_s"]) for record in pools if record["workers"] == 2)
+    """Return the table: start-up, speed and memory by the number of workers."""
+    parts: dict[str, list[dict]] = {}
+    for record in records:
+        parts.setdefault(record["part"], []).append(record)
+    times: dict[int, list[float]] = {}
+    for turn in parts.get("turn", []):
+        times.setdefault(turn["workers"], []).append(turn["turn_s"] / turn["tasks"])
+    memory = {record["workers"]: record["memory_mb"] for record in parts.get("memory", [])}
     rows = []
-    for record in pools:
-        turns = np.array(record["turns_s"])
-        speed, ratio = spread(server["tasks"] / turns, digits=2), spread(two / turns, digits=2)
-        memory = np.mean([math.nan if mb is None else mb for mb in record["memory_mb"]])
-        rows.append(
-            [f"{record['workers']} workers", f"{record['start_s']:.1f}", speed, ratio, f"{memory:.0f}"]
-        )
-    text = f"{server['cores']} usable cores, {server['tasks']} tasks a turn, median [10-90 %] of "
-    text += f"{len(two)} turns;\nonce for all, {server['start_s']:.1f} s for the server that forks "
-    text += "the workers\n\n"
+    for start in parts.get("start", []):
+        workers = start["workers"]
+        mine, two = np.array(times.get(workers, [])), np.array(times.get(2, []))
+        both = min(len(mine), len(two))
+        cells = [f"{start['start_s']:.1f}", spread(1 / mine, digits=2) if len(mine) else "-"]
+        cells += [spread(two[:both] / mine[:both], digits=2) if both else "-"]
+        own = [mb for mb in memory.get(workers, []) if mb is not None]
+        rows.append([f"{workers} workers", *cells, f"{np.mean(own):.0f}" if own else "-"])
+    server = parts["server"][0]
+    text = f"{server['cores']} usable cores; once for all, {server['start_s']:.1f} s for the server "
+    text += "that forks the workers\n\n"
     return text + table(["", "start-up, s", "tasks a second", "of 2 workers'", "own MB each"], rows)
 
 
@@ -405,6 +421,7 @@ def measure_rule(config: Config) -> Iterator[dict]:
 
 
 def show_rule(records: list[dict]) -> str:
+    """Return a table for each set of tensors: a step's time, and its ratio to foreach Adam's."""
     tables = []
     for record in records:
         times = {name: np.array(values) for name, values in record["times"].items()}
@@ -417,17 +434,18 @@ def show_rule(records: list[dict]) -> str:
 
 
 class Benchmark(NamedTuple):
-    """What is measured, record by record, and the tables that say it, of those that there are."""
+    """What is measured, record by record, the tables that say it, and the settings that matter."""
 
     measure: Callable[[Config], Iterator[dict]]
     show: Callable[[list[dict]], str]
+    settings: tuple[str, ...]
 
 
 BENCHMARKS = {
-    "controller": Benchmark(measure_controller, show_controller),
-    "child": Benchmark(measure_child, show_child),
-    "rule": Benchmark(measure_rule, show_rule),
-    "pool": Benchmark(measure_pool, show_pool),
+    "controller": Benchmark(measure_controller, show_controller, ("memory",)),
+    "child": Benchmark(measure_child, show_child, tuple(Config.__dataclass_fields__)),
+    "rule": Benchmark(measure_rule, show_rule, ("memory",)),
+    "pool": Benchmark(measure_pool, show_pool, ("data", "precision", "memory")),
 }
 
 
@@ -435,54 +453,75 @@ def report(folder: Path) -> str:
     """Return the tables of a run folder, with what they depend on.
 
     Raises:
-        RunError: it is none of this script.
+        RunError: it is none of this script, or holds nothing yet.
     """
     meta, config = results.read_meta(folder), results.read_config(folder)
+    records = results.read_lines(folder / "records.jsonl")
     by_name: dict[str, list[dict]] = {}
-    for record in results.read_lines(folder / "records.jsonl"):
+    for record in records:
         by_name.setdefault(record.get("benchmark"), []).append(record)
     if not by_name or by_name.keys() - BENCHMARKS.keys():
         raise results.RunError(f"{folder} holds no measurements of bench.py")
-    facts = f"{meta['processor']}, {meta['cores']} cores, torch {meta['torch']}, one thread"
-    child = f"{config['downsample']} child, epochs of {config['epoch_size']:,} images, "
-    child += f"{config['num_validation']:,} for validation"
-    texts = [
-        (f"{child}\n\n" if name == "child" else "") + BENCHMARKS[name].show(records)
-        for name, records in by_name.items()
-    ]
+    facts = f"{meta['processor']}, {meta['cores']} cores, torch {meta['torch']}, threads: "
+    facts += f"{meta['threads']}, freed memory is {config['memory']}"
+    facts += "" if meta["end"] else f"; INTERRUPTED after {len(records)} measurements"
+    try:
+        texts = [BENCHMARKS[name].show(mine) for name, mine in by_name.items()]
+    except (KeyError, TypeError) as error:
+        raise results.RunError(f"{folder}: a record is damaged ({error!r})") from None
+    if "child" in by_name:
+        child = f"{config['downsample']} child, epochs of {config['epoch_size']:,} images, "
+        facts += f"\n{child}{config['num_validation']:,} for validation"
     return "\n\n".join([facts, *texts]) + "\n"
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="bench.py", description=__doc__)
     names = (*BENCHMARKS, "all", "show")
-    parser.add_argument("name", nargs="?", default="all", choices=names, help=f"{', '.join(names)}")
+    parser.add_argument("name", nargs="?", default="all", choices=names, help=", ".join(names))
     parser.add_argument("folder", nargs="?", type=Path, help="for show: a run folder of bench.py")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     add_settings(parser, Config)
     return parser
 
 
+def configure(args: Namespace) -> dict:
+    """Return the settings that the benchmarks look at.
+
+    Raises:
+        ValueError: one is wrong, or given in vain.
+    """
+    names = list(BENCHMARKS) if args.name == "all" else [args.name]
+    looked_at = {setting for name in names for setting in BENCHMARKS[name].settings}
+    if vain := sorted(vars(args).keys() & Config.__dataclass_fields__.keys() - looked_at):
+        raise ConfigError(f"{args.name} does not look at --{vain[0].replace('_', '-')}")
+    config = resolve(Config, args)
+    config = replace(config, precision=resolve_precision(config.precision))
+    if "dataset" in looked_at:
+        config = replace(config, dataset=data.choose(config.dataset, Path(config.data)))
+        data.prepare(config.dataset, Path(config.data))
+        open_pictures(config)
+    return {name: value for name, value in asdict(config).items() if name in looked_at}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    if (args.name == "show") != (args.folder is not None):
-        parser.error("show needs a run folder, and nothing else takes one")
+    alone = args.out is None and not vars(args).keys() & Config.__dataclass_fields__.keys()
+    if (args.name == "show") != (args.folder is not None) or (args.folder and not alone):
+        parser.error("show takes a run folder and nothing else; nothing else takes one")
     try:
         if args.folder:
             print(report(args.folder), end="")
             return 0
-        config = resolve(Config, args)
-        dataset = data.choose(config.dataset, Path(config.data))
-        config = replace(config, dataset=dataset, precision=resolve_precision(config.precision))
-        data.prepare(config.dataset, Path(config.data))
-        open_pictures(config)
+        settings = configure(args)
         folder = args.out or results.default_folder("bench", args.name, 0)
-        run = results.Run.create(folder, asdict(config), results.environment(threads=1))
-    except (ConfigError, data.DataError, results.RunError) as error:
+        run = results.Run.create(folder, settings, results.environment(threads=1))
+    except ValueError as error:  # of settings, data or folders
         parser.error(str(error))
     start_worker()  # one thread, as in search.py's workers
-    progress = Progress()
+    set_memory(settings["memory"])
+    progress, config = Progress(), Config(**settings)
     with run:
         try:
             for name in BENCHMARKS if args.name == "all" else [args.name]:
@@ -491,12 +530,12 @@ def main(argv: list[str] | None = None) -> int:
                     run.append("records.jsonl", {"benchmark": name, **record})
                     progress.update(f"{name}: {number} measurements")
         except KeyboardInterrupt:
-            progress.say(f"interrupted; what was measured: python bench.py show {folder}")
+            progress.say(f"interrupted; what was measured, if anything: python bench.py show {folder}")
             return 130
-        progress.say()
+        run.finish()
         text = report(folder)
         run.replace("summary.txt", text)
-        run.finish()
+    progress.say()
     print(text)
     print(f"Wrote {folder}. Next: python bench.py show {folder}")
     return 0

@@ -24,11 +24,11 @@ study() {
     python study.py "$@" --out "$out/$name"
 }
 
-# bench NAME COMMAND ...: measure times; what is compared is measured in one go, or all of it again.
+# bench NAME WHAT ...: measure times; one that was interrupted is measured anew.
 bench() {
     folder=$out/$1
     shift
-    [ -d "$folder" ] || env "$@" --out "$folder"
+    [ -f "$folder/summary.txt" ] || { rm -rf "$folder" && python bench.py "$@" --out "$folder"; }
 }
 
 # --- searches on CIFAR-10 ---
@@ -161,12 +161,12 @@ study study-tuning-10000 ppo-long --entropy-coeff 0.1 --name ppo-0.1-0.5 $long -
 study study-tuning-10000 trpo-long --name trpo-0.07-0.5 $long --seeds 2
 study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long --seeds 2
 
-# --- timings, on a machine that does nothing else ---
+# --- timings, best on a machine that does nothing else ---
 
-bench bench-child-pool python bench.py child --dataset cifar10 --epoch-size 1000 --num-validation 500
-bench bench-child-stride python bench.py child --dataset cifar10 --epoch-size 1000 --num-validation 500 --downsample stride
-bench bench-controller python bench.py controller
-bench bench-pool python bench.py pool
-bench bench-rule python bench.py rule
-# The C library gives large blocks back to the system at once.
-bench bench-rule-returned MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=4194304 python bench.py rule
+tenth="--dataset cifar10 --epoch-size 1000 --num-validation 500"
+bench bench-child-pool child $tenth
+bench bench-child-stride child $tenth --downsample stride
+bench bench-controller controller
+bench bench-pool pool
+bench bench-rule rule
+bench bench-rule-returned rule --memory returned

@@ -1,5 +1,12 @@
 """The benchmarks: what is compared is the same work, and the arithmetic of the tables."""
 
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -56,10 +63,16 @@ def test_compare_averages_the_seeds_of_rules_that_both_trained():
     scores += [score("b", 0, 0.5, 0.6), score("b", 1, None, 0.6)]  # diverged once on one side
     scores += [score("c", seed, x, None, "rejected") for seed, x in ((0, 0.1), (1, 0.3))]
     scores += [score("d", 0, 0.6, 0.9), score("d", 1, 0.8, 0.9)]  # 0.7, and 0.2 more
-    accuracy, more, best = bench.compare(scores)
-    assert (accuracy, best) == ("0.500", "0.300")
-    assert more == "+0.1250 ± 0.0750"
-    assert bench.compare([score("c", 0, 0.1, None, "rejected")]) == ["-", "-", "0.100"]
+    assert bench.compare(scores) == ["2", "0.500", "+0.1250 ± 0.0750", "0.300"]
+    assert bench.compare([score("c", 0, 0.1, None, "rejected")]) == ["0", "-", "-", "0.100"]
+    # Of a single rule the error is over its seeds.
+    alone = [score("d", seed, 0.5, ours) for seed, ours in enumerate((0.5, 0.6, 0.7))]
+    assert bench.compare(alone)[2] == f"+0.1000 ± {0.1 / 3**0.5:.4f}"
+
+
+def test_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
+    assert bench.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
+    assert bench.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
 
 
 def test_turns_are_as_many_as_asked_for_and_in_order():
@@ -69,34 +82,112 @@ def test_turns_are_as_many_as_asked_for_and_in_order():
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
 
 
-def test_bench_child_keeps_what_it_measures_and_shows_it_again(capsys, tmp_path):
-    folder = tmp_path / "bench"
-    flags = (
-        f"--dataset {data.SAMPLE} --filters 2 --epoch-size 100 --num-validation 100 --downsample stride "
-    )
-    flags += f"--epochs 1 --lr-exponents=-3 --seeds 1 --depth1 2 --depth2 1 --out {folder}"
-    assert bench.main(["child", *flags.split()]) == 0
-    printed = capsys.readouterr().out
-    for name in ("float32", "bfloat16", "Adam", "Momentum", "random, depth 1", "random, depth 2"):
-        assert name in printed
-    records = results.read_lines(folder / "records.jsonl")
+TINY_BENCH = f"--dataset {data.SAMPLE} --filters 2 --epoch-size 100 --num-validation 100 --epochs 1 "
+TINY_BENCH += "--downsample stride --lr-exponents=-3 --seeds 1 --depth1 2 --depth2 1 --precision float32"
+
+
+@pytest.fixture(scope="module")
+def timed_child(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench") / "child"
+    assert bench.main(["child", *TINY_BENCH.split(), "--out", str(folder)]) == 0
+    return folder
+
+
+def rows_of(text):
+    """Return the cells of the rows of the tables, by their first column."""
+    return {cells[0]: cells[1:] for line in text.splitlines() if len(cells := re.split("  +", line)) > 2}
+
+
+def test_bench_child_keeps_what_it_measures_and_shows_it_again(timed_child, capsys):
+    records = results.read_lines(timed_child / "records.jsonl")
     assert [record["part"] for record in records] == ["step"] * 2 + ["score"] * 5
-    assert bench.main(["show", str(folder)]) == 0
+    assert bench.main(["show", str(timed_child)]) == 0
     shown = capsys.readouterr().out
-    assert shown in printed and shown == (folder / "summary.txt").read_text("utf-8")
-    adam = next(record for record in records if record.get("sample") == "Adam")
-    assert f"{adam['textbook_s']:.1f}" in next(line for line in shown.splitlines() if line[:4] == "Adam")
+    assert shown == (timed_child / "summary.txt").read_text("utf-8") and "INTERRUPTED" not in shown
+    rows = rows_of(shown)
+    assert {
+        "float32",
+        "bfloat16",
+        "Adam",
+        "Momentum",
+        "random, depth 1",
+        "random, depth 2",
+    } <= rows.keys()
+    [adam] = [record for record in records if record.get("sample") == "Adam"]
+    s = f"{adam['textbook_s']:.1f}"
+    assert rows["Adam"][:2] == ["1, 1", f"{s} [{s}-{s}]"]
+    assert rows["Adam"][3] == f"{adam['textbook_s'] / adam['ours_s']:.1f}"
 
 
-def test_bench_rule_shows_ratios_of_neighbouring_rounds():
+def test_what_an_interrupted_run_measured_can_be_shown(timed_child, tmp_path, capsys):
+    folder = shutil.copytree(timed_child, tmp_path / "part")
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"end": None}))
+    lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+    for count in range(1, len(lines)):
+        (folder / "records.jsonl").write_text("".join(lines[:count]))
+        assert bench.main(["show", str(folder)]) == 0
+        assert f"INTERRUPTED after {count} measurements" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    folder = tmp_path / "run"
+    flags = TINY_BENCH.replace("--depth1 2", "--depth1 10000")
+    command = [sys.executable, "bench.py", "child", *flags.split(), "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(results.read_lines(folder / "records.jsonl")) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130 and f"bench.py show {folder}" in said and "Traceback" not in said
+    assert "INTERRUPTED" in bench.report(folder)
+
+
+def test_rules_are_compared_with_foreach_adam_round_by_round():
     times = {"torch Adam foreach": [0.002, 0.004, 0.003], "exported adam": [0.004, 0.004, 0.009]}
     record = {"part": "rule", "parameters": 2_500_000, "tensors": 3, "times": times}
-    line = bench.show_rule([record]).splitlines()[-1].split()
-    assert line[:2] == ["exported", "adam"] and (line[2], line[4]) == ("4.00", "2.00")
+    rows = rows_of(bench.show_rule([record]))
+    assert rows["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
 
 
-@pytest.mark.parametrize("argv", [["show"], ["rule", "runs"], ["show", "nowhere"]])
-def test_bad_arguments_are_one_line_and_code_2(argv, capsys):
+def test_pools_are_compared_with_the_one_of_two_workers():
+    def turn(workers, seconds):
+        return {"part": "turn", "workers": workers, "tasks": 10, "turn_s": seconds}
+
+    records = [{"part": "server", "start_s": 2.0, "cores": 2}]
+    records += [{"part": "start", "workers": workers, "start_s": 0.1} for workers in (1, 2)]
+    assert rows_of(bench.show_pool(records))["2 workers"] == ["0.1", "-", "-", "-"]
+    records += [turn(1, 10.0), turn(2, 5.0), turn(1, 20.0), turn(2, 8.0)]
+    records += [{"part": "memory", "workers": 1, "memory_mb": [30.0, None, 50.0]}]
+    rows = rows_of(bench.show_pool(records))
+    assert rows["1 workers"] == ["0.1", "0.75 [0.50-1.00]", "0.45 [0.40-0.50]", "40"]
+    assert rows["2 workers"][2:] == ["1.00 [1.00-1.00]", "-"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["controller", "rule", "pool"])
+def test_the_other_benchmarks_run(name, tmp_path):
+    assert bench.main([name, "--out", str(tmp_path / "run")]) == 0
+    assert len((tmp_path / "run" / "summary.txt").read_text().splitlines()) > 6
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["show"], "takes a run folder"),
+        (["rule", "runs"], "takes a run folder"),
+        (["show", "nowhere"], "is not a run folder"),
+        (["show", "runs/published/tier-rescored"], "no measurements of bench.py"),
+        (["show", "runs/published/bench-rule", "--seeds", "3"], "nothing else"),
+        (["rule", "--epochs", "3"], "does not look at --epochs"),
+        (["child", "--seeds", "0"], "seeds"),
+        (["rule", "--out", "tests"], "exists already"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_code_2(argv, said, capsys):
     with pytest.raises(SystemExit) as stop:
         bench.main(argv)
-    assert stop.value.code == 2 and len(capsys.readouterr().err.strip().splitlines()) == 1
+    error = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and len(error.splitlines()) == 1 and said in error
