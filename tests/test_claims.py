@@ -57,7 +57,7 @@ def studied(folder, name, found, latest=0.2):
 
 def test_every_claim_has_a_verdict_on_what_is_published():
     rows = claims.claims()
-    assert len({row.claim for row in rows}) == len(rows) == 13
+    assert len({row.claim for row in rows}) == len(rows) == 14
     assert not any(set(row[:2]) & {"", "-"} or "|" in "".join(row) for row in rows)
 
 
@@ -86,7 +86,7 @@ def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(p
 
 @pytest.mark.parametrize(
     "found, verdict",
-    [((40, 40, 40), "reproduced"), ((40, 10, 10), "partly"), ((10, 9, 8), "not reproduced")],
+    [((40, 40, 40), "holds"), ((40, 10, 10), "holds in part"), ((10, 9, 8), "does not hold")],
 )
 def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
     noise = np.random.default_rng(0).integers(-3, 4, size=30)
@@ -99,18 +99,24 @@ def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
 
 
 @pytest.mark.parametrize(
-    "extra, found, verdict",
+    "extra, found, mean, rules",
     [
-        (0.1, 9, "reproduced"),
-        (0.1, 5, "partly"),  # it writes one good rule again and again
-        (0.0, 5, "not reproduced"),
+        (0.1, 9, "reproduced", "holds"),
+        (0.1, 5, "reproduced", "does not hold"),  # it writes one good rule again and again
+        (0.0, 5, "not reproduced", "does not hold"),
     ],
 )
-def test_the_papers_setting_learns_if_it_is_better_and_finds_more(published, extra, found, verdict):
+def test_the_papers_setting_may_raise_the_mean_and_find_no_more(published, extra, found, mean, rules):
     studied(published / "study-10000", "random", [5] * 6)
     for name in ("reinforce", "ppo", "trpo"):
         studied(published / "study-10000", f"{name}-paper", [found] * 6, latest=0.2 + extra)
-    assert claims.paper_setting_learns().verdict == verdict
+    assert claims.paper_setting_learns().verdict == mean
+    row = claims.paper_setting_finds()
+    assert row.verdict == rules and "CIFAR" not in row.here
+    searched(published / "protocol-strided-cifar10-paper-trpo-s0", [0.1] * 50 + [0.5] * 50)
+    searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
+    row = claims.paper_setting_finds()
+    assert row.verdict == rules and "0.500 and " in row.here and "random search 0.200 and" in row.here
 
 
 def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(published):
@@ -119,9 +125,9 @@ def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(publis
         studied(published / folder, f"reinforce-{tuned}", ours + noise)
         studied(published / folder, f"evolution-{tuned}", 30 + noise[::-1])
         studied(published / folder, "random-new", 10 + noise[::-1])
-    assert claims.beats_careful_search().verdict == "partly"
+    assert claims.beats_careful_search().verdict == "holds in part"
     studied(published / "study-10000", "reinforce-long", 50 + noise)
-    assert claims.beats_careful_search().verdict == "reproduced"
+    assert claims.beats_careful_search().verdict == "holds"
 
 
 def test_the_papers_setting_is_read_at_2_000_rules_where_10_000_have_not_been_run(published):
@@ -274,4 +280,4 @@ def test_on_the_valley_the_starts_are_counted(published, finals, verdict):
 def test_it_prints_a_table_in_markdown(capsys):
     assert claims.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.count(" | ") for line in lines} == {5} and len(lines) == 15
+    assert {line.count(" | ") for line in lines} == {5} and len(lines) == 16
