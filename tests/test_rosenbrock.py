@@ -381,24 +381,28 @@ def test_if_all_diverge_there_is_a_figure_all_the_same(tmp_path, capsys):
     assert "Diverged at every rate" in (tmp_path / "run" / "rosenbrock.svg").read_text()
 
 
-@pytest.mark.parametrize("starts", [1, 3])
-def test_of_many_rules_the_best_over_all_starts_are_drawn(tmp_path, starts):
+@pytest.mark.parametrize("starts", [1, 2])
+def test_of_many_rules_the_best_over_all_starts_are_drawn(tmp_path, monkeypatch, starts):
+    monkeypatch.setattr(rosenbrock, "DRAWN", 2)
     steps = ("g", "m", "rmsprop", "adam", "sign_g", "sign_m")
     rules = [f"{step} {step} id id add" for step in steps] + ["adam m id id add", "adam g id id add"]
-    flags = ["--iterations", "60", "--rates", "1e-4", "--adam-eps", "1e-3", "--starts", str(starts)]
-    flags += ["--rules", *rules]
+    flags = ["--iterations", "60", "--rates", "1e-3", "--adam-eps", "1e-3", "--seed", "4"]
+    flags += ["--starts", str(starts), "--rules", *rules]
     assert rosenbrock.main([*flags, "--out", str(tmp_path / "run")]) == 0
     records = read_trials(tmp_path / "run")
     text = (tmp_path / "run" / "rosenbrock.svg").read_text()
     raced = [record for record in records if record["rule"] and "starts" in record]
-    final = np.array([[start["final_value"] for start in record["starts"]] for record in raced])
-    ranks = (final[:, None] > final[None]).sum(1).mean(1)  # how many are lower, averaged over starts
-    names = {raced[i]["name"] for i in np.argsort(ranks)[: rosenbrock.DRAWN]}
+    lost = float("inf")  # where a rule diverged
+    final = [[lost if s["status"] != "ok" else s["final_value"] for s in r["starts"]] for r in raced]
+    ranks = (np.array(final)[:, None] > np.array(final)[None]).sum(1)  # how many are lower
+    names = {raced[i]["name"] for i in np.argsort(ranks.mean(1), kind="stable")[:2]}
+    from_first = {raced[i]["name"] for i in np.argsort(ranks[:, 0], kind="stable")[:2]}
+    assert (names == from_first) == (starts == 1)  # or the case would show nothing
     assert len(raced) == 8 and {r["name"] for r in records if r["rule"] and "path" in r} == names
     assert {
         record["name"] for record in raced if f">{record['name']}, {record['lr']:g}<" in text
     } == names
-    assert "And 2 rules" in text and "Diverged" not in text
+    assert "And 6 rules" in text and "Diverged" not in text
     assert (f"the first of {starts} starts" in text) == (starts > 1)
 
 
