@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import claims
+import reproduce
 import results
 import rules
 import search
@@ -62,6 +63,17 @@ def test_the_claims_are_what_the_records_say(capsys):
     assert capsys.readouterr().out.strip() in (ROOT / "RESULTS.md").read_text("utf-8")
 
 
+def test_numbers_on_top_of_the_readme_stand_in_tables_of_the_results():
+    top = README.split("\n## ")[0]
+    points = "\n".join(re.findall(r"^- .*?(?=^- |\n\n)", top, re.S | re.M))
+    tables = "\n".join(
+        block[0] for block in reproduce.BLOCK.finditer((ROOT / "RESULTS.md").read_text("utf-8"))
+    )
+    assert len(reproduce.numbers(points)) > 10
+    assert reproduce.unproven(f"## Top\n{points}\n<!-- run: all -->\n{tables}\n<!-- end -->") == []
+    assert reproduce.unproven("## Top\n- 123,456 rules\n<!-- run: all -->\n1\n<!-- end -->") != []
+
+
 def test_flags_of_the_documents_exist():
     known = options(search.make_parser())
     for document in DOCUMENTS:
@@ -76,6 +88,7 @@ def test_flags_of_the_documents_exist():
 
 
 SCRIPTS = ("compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock", "study", "screen")
+SCRIPTS += ("bench",)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
