@@ -42,8 +42,7 @@ for seed in 0 1 2; do
         run laptop-cifar10-$algorithm-s$seed search.py $small $plain --no-screen --algorithm $algorithm --seed $seed
     done
     for algorithm in trpo evolution random; do
-        run tier-cifar10-$algorithm-s$seed search.py $small --samples 1000 --algorithm $algorithm \
-            --seed $seed
+        run tier-cifar10-$algorithm-s$seed search.py $small --samples 1000 --algorithm $algorithm --seed $seed
     done
     for algorithm in trpo evolution random; do
         run protocol-strided-cifar10-$algorithm-s$seed search.py $protocol $plain --samples 1000 --algorithm $algorithm \
