@@ -445,7 +445,7 @@ BENCHMARKS = {
     "controller": Benchmark(measure_controller, show_controller, ("memory",)),
     "child": Benchmark(measure_child, show_child, tuple(Config.__dataclass_fields__)),
     "rule": Benchmark(measure_rule, show_rule, ("memory",)),
-    "pool": Benchmark(measure_pool, show_pool, ("data", "precision", "memory")),
+    "pool": Benchmark(measure_pool, show_pool, ("data", "precision")),
 }
 
 
@@ -463,7 +463,9 @@ def report(folder: Path) -> str:
     if not by_name or by_name.keys() - BENCHMARKS.keys():
         raise results.RunError(f"{folder} holds no measurements of bench.py")
     facts = f"{meta['processor']}, {meta['cores']} cores, torch {meta['torch']}, threads: "
-    facts += f"{meta['threads']}, freed memory is {config['memory']}"
+    facts += f"{meta['threads']}"
+    if any("memory" in BENCHMARKS[name].settings for name in by_name):
+        facts += f", freed memory is {config['memory']}"
     facts += "" if meta["end"] else f"; INTERRUPTED after {len(records)} measurements"
     try:
         texts = [BENCHMARKS[name].show(mine) for name, mine in by_name.items()]
@@ -520,8 +522,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:  # of settings, data or folders
         parser.error(str(error))
     start_worker()  # one thread, as in search.py's workers
-    set_memory(settings["memory"])
     progress, config = Progress(), Config(**settings)
+    set_memory(config.memory)
     with run:
         try:
             for name in BENCHMARKS if args.name == "all" else [args.name]:
