@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from child import ChildConfig, evaluate_and_test, evaluate_rule
+from columns import aligned
 from config import ConfigError, resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES, named
@@ -234,8 +235,7 @@ def table(rows: list[dict]) -> str:
         name = row["name"].upper() if row["kind"] == "human" else row["name"]
         lost = f" ({row['diverged']} of {row['n']} diverged)" if row["diverged"] else ""
         lines.append([*cells, row["kind"], row["lr"], name + lost])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(aligned(lines))
 
 
 def selection_effect(plan: Plan, records: list[dict]) -> str:

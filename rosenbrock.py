@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import results
+from columns import aligned
 from config import resolve, setting
 from dsl import Rule
 from rules import NAMED_RULES, find, make_optimizer
@@ -333,10 +334,7 @@ def table(config: Config, records: list[dict]) -> str:
     for eps in config.adam_eps:
         rows.append(row(f"Adam, eps {eps:g}", [r for r in groups[TUNED] if r["eps"] == eps])[1])
     head = ["optimizer", *(f"{lr:g} " for lr in config.rates), "lowest f", "f < 1e-4"]
-    left, *others = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join([name.ljust(left), *map(str.rjust, cells, others)]) for name, *cells in (head, *rows)
-    ]
+    lines = aligned([head, *rows], figures=True)
     for place in (1, len(rows) - len(config.adam_eps) + 2):
         lines.insert(place, "-" * len(lines[0]))
     more = f" Of {len(found)} rules the best {SHOWN}." if len(found) > SHOWN else ""

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 
 from advice import NO_SWEEP, Sweeps, example_lr
+from columns import aligned
 from config import Parser
 from dsl import BINARY, DECAYS, OPERANDS, UNARY, Rule, RuleError, RuleOptimizer
 from export import class_name, export
@@ -157,8 +158,7 @@ def list_rules(sweeps: Sweeps) -> str:
         found = sweeps.of(rule)
         rates = found[0].advice.rates() if found else ("-", "-")
         rows.append((name, rule.infix(), named.source, ", ".join(averages(rule)) or "-", *rates))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines = aligned(rows)
     legend = [f"{source.ljust(16)}  {meaning}" for source, meaning in SOURCES.items()]
     legend += [
         "state             moving averages kept for each weight, a number each",

@@ -24,6 +24,7 @@ import data
 import results
 import tasks
 from child import resolve_precision
+from columns import aligned
 from config import resolve, setting
 from rules import HUMAN, named
 from searches import with_people
@@ -185,12 +186,10 @@ def table(plan: Plan, rows: list[dict]) -> str:
             cells += [number(row[f"{column}_{name}"]) for name in ("validation", "test", "test_sd")]
             cells.append(f"{row[f'{column}_lr']:g}")
         lines.append([*cells, row["name"].upper() if row["human"] else row["name"]])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     config, metric = plan.config, tasks.METRICS[plan.task]
     better = "higher" if tasks.BEST[metric] is max else "lower"
     note = f"{plan.task}: {metric}, {better} is better; {config.epochs} epochs, seeds: {config.seeds}; "
-    return "\n".join([*text, "", f"{note}- is diverged, or no spread of one seed."]) + "\n"
+    return "\n".join([*aligned(lines), "", f"{note}- is diverged, or no spread of one seed."]) + "\n"
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:

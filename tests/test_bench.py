@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import bench
+import benches
 import data
 import results
 import textbook
@@ -64,21 +65,22 @@ def test_compare_averages_the_seeds_of_rules_that_both_trained():
     scores += [score("b", 0, 0.5, 0.6), score("b", 1, None, 0.6)]  # diverged once on one side
     scores += [score("c", seed, x, None, "rejected") for seed, x in ((0, 0.1), (1, 0.3))]
     scores += [score("d", 0, 0.6, 0.9), score("d", 1, 0.8, 0.9)]  # 0.7, and 0.2 more
-    assert bench.compare(scores) == ["2", "0.500", "+0.1250 ± 0.0750", "0.300"]
-    assert bench.compare([score("c", 0, 0.1, None, "rejected")]) == ["0", "-", "-", "0.100"]
+    assert benches.child.compare(scores) == ["2", "0.500", "+0.1250 ± 0.0750", "0.300"]
+    assert benches.child.compare([score("c", 0, 0.1, None, "rejected")]) == ["0", "-", "-", "0.100"]
     # Of a single rule the error is over its seeds.
     alone = [score("d", seed, 0.5, ours) for seed, ours in enumerate((0.5, 0.6, 0.7))]
-    assert bench.compare(alone)[2] == f"+0.1000 ± {0.1 / 3**0.5:.4f}"
+    assert benches.child.compare(alone)[2] == f"+0.1000 ± {0.1 / 3**0.5:.4f}"
 
 
 def test_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
-    assert bench.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
-    assert bench.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
+    assert benches.timing.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
+    assert benches.timing.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
 
 
 def test_turns_are_as_many_as_asked_for_and_in_order():
     calls = []
-    times = bench.take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
+    fns = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = benches.timing.take_turns(fns, 3)
     assert calls == ["a", "b"] * 4  # the first round does not count
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
 
@@ -149,7 +151,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
 def test_rules_are_compared_with_foreach_adam_round_by_round():
     times = {"torch Adam foreach": [0.002, 0.004, 0.003], "exported adam": [0.004, 0.004, 0.009]}
     record = {"part": "rule", "parameters": 2_500_000, "tensors": 3, "times": times}
-    rows = rows_of(bench.show_rule([record]))
+    rows = rows_of(benches.rule.show([record]))
     assert rows["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
 
 
@@ -159,10 +161,10 @@ def test_pools_are_compared_with_the_one_of_two_workers():
 
     records = [{"part": "server", "start_s": 2.0, "cores": 2}]
     records += [{"part": "start", "workers": workers, "start_s": 0.1} for workers in (1, 2)]
-    assert rows_of(bench.show_pool(records))["2 workers"] == ["0.1", "-", "-", "-"]
+    assert rows_of(benches.pool.show(records))["2 workers"] == ["0.1", "-", "-", "-"]
     records += [turn(1, 10.0), turn(2, 5.0), turn(1, 20.0), turn(2, 8.0)]
     records += [{"part": "memory", "workers": 1, "memory_mb": [30.0, None, 50.0]}]
-    rows = rows_of(bench.show_pool(records))
+    rows = rows_of(benches.pool.show(records))
     assert rows["1 workers"] == ["0.1", "0.75 [0.50-1.00]", "0.45 [0.40-0.50]", "40"]
     assert rows["2 workers"][2:] == ["1.00 [1.00-1.00]", "-"]
 
@@ -175,10 +177,10 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
         "memory is returned" in shown and rows_of(shown)["torch Adam foreach"][1] == "1.00 [1.00-1.00]"
     )
     config = bench.Config(data.SAMPLE, precision="float32")
-    pools = rows_of(bench.show_pool(list(bench.measure_pool(config, rounds=1, num_tasks=4))))
+    pools = rows_of(benches.pool.show(list(benches.pool.measure(config, rounds=1, num_tasks=4))))
     assert len(pools) == 6 and not any("-" in cells for cells in pools.values())  # with the head
-    batches = list(itertools.islice(bench.measure_controller(config, rounds=2), 3))
-    assert {"depth 1", "depth 2", "depth 3"} <= rows_of(bench.show_controller(batches)).keys()
+    batches = list(itertools.islice(benches.controller.measure(config, rounds=2), 3))
+    assert {"depth 1", "depth 2", "depth 3"} <= rows_of(benches.controller.show(batches)).keys()
 
 
 @pytest.mark.parametrize(
