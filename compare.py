@@ -247,9 +247,10 @@ def selection_effect(plan: Plan, records: list[dict]) -> str:
 
     found = plan.of("found")
     before, after = moved(found)
+    best = f"the best {len(found)} rules" if len(found) > 1 else "the best rule"
     text = (
-        f"Selection effect: the best {len(found)} rules had {before:.4f} in the search and have "
-        f"{after:.4f} on {plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}"
+        f"Selection effect: {best} scored {before:.4f} in the search and {after:.4f} on "
+        f"{plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}"
     )
     if humans := [one for one in plan.of("human") if one.reward is not None]:
         before, after = moved(humans)
