@@ -4,8 +4,9 @@
 
 RUN are folders of search.py, RESCORED one of rescore.py on them. Runs that differ in their seeds alone
 become one line with a band. The mean reward also rises when a controller writes one good rule again and
-again, so beside it stand the distinct good rules, by sampled and by trained rules, and the entropy
-over distinct rules. Good is a reward of at least the median of SGD, Momentum, RMSProp and Adam.
+again, so beside it stand the different good rules, by sampled and by trained rules, and the entropy
+over keys. Good is a reward of at least the median of SGD, Momentum, RMSProp and Adam; good rules whose
+fingerprints are the same, which behave alike, count once.
 
 It prints the table too. What to look for: a lead in good rules by trained rules, which cost the time,
 and in what the ten best score on fresh seeds.
@@ -36,13 +37,18 @@ def moving_mean(run: Run) -> np.ndarray:
 
 
 def good_rules(run: Run, bar: float) -> np.ndarray:
-    """Return how many distinct rules had reached the bar after each sampled rule, int [sampled]."""
-    new = [record["cached_from"] is None and record["reward"] >= bar for record in run.records]
+    """Return how many different rules had reached the bar by each sampled one, int [sampled]."""
+    known, new = set(), []
+    for record in run.records:
+        good = record["cached_from"] is None and record["reward"] >= bar
+        behaviour = Rule.parse(record["rule"]).fingerprint() if good else None
+        new.append(good and behaviour not in known)
+        known.add(behaviour)
     return np.cumsum(new)
 
 
 def good_by_trained(run: Run, bar: float) -> np.ndarray:
-    """Return how many distinct rules had reached the bar after each rule that was trained to the end."""
+    """Return the same by each rule that was trained to the end, int [trained]."""
     trained = [r["cached_from"] is None and r["status"] == "ok" for r in run.records]
     return good_rules(run, bar)[np.flatnonzero(trained)]
 
@@ -114,7 +120,8 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
         rows.append(row)
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    note = f"good: reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
+    note = "In brackets the lowest and the highest. Distinct: by key; good: different by fingerprint, "
+    note += f"with a reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
     note += "- if not all ten were; core-seconds, new: of a new rule in the second half. Rewards of the "
     scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
     note += f"human optimizers: {', '.join(scored)}."
@@ -126,8 +133,8 @@ def picture(groups: list[Group], bar: float) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 7.2))
     panels = {
         "Mean reward": (moving_mean, WINDOW, f"of the last {WINDOW} rules", ".2f"),
-        "Good rules found": (partial(good_rules, bar=bar), 1, "distinct rules", ".0f"),
-        "The same, by cost": (partial(good_by_trained, bar=bar), 1, "distinct rules", ".0f"),
+        "Good rules found": (partial(good_rules, bar=bar), 1, "different rules", ".0f"),
+        "The same, by cost": (partial(good_by_trained, bar=bar), 1, "different rules", ".0f"),
         "Entropy": (entropy, WINDOW, f"nats, keys of the last {WINDOW} rules", ".1f"),
     }
     labels = {}

@@ -1,6 +1,7 @@
 """Tests of claims.py: verdicts follow the records, and what has none is not run."""
 
 import csv
+import itertools
 import json
 import re
 from dataclasses import asdict
@@ -11,7 +12,8 @@ import pytest
 import claims
 import results
 from plots.study import COLUMNS, PANELS
-from rules import HUMAN
+from robustness import CHANGED, FACTORS
+from rules import HUMAN, NAMED_RULES
 from search import Config
 
 
@@ -30,13 +32,16 @@ def write(folder, rows, name="summary.csv"):
         lines.writerows(rows)
 
 
-def searched(folder, rewards):
-    folder.mkdir()
+def searched(folder, rewards, rules=("g m id id mul",)):
+    folder.mkdir(exist_ok=True)
     config = asdict(Config(dataset="cifar10", seed=int(folder.name[-1])))
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "meta.json").write_text(json.dumps({"format": results.FORMAT}))
-    whole = dict.fromkeys(results.FIELDS) | {"rule": "g m id id mul", "key": "mul(g,m)", "status": "ok"}
-    lines = [json.dumps(whole | {"id": i, "reward": reward}) for i, reward in enumerate(rewards)]
+    whole = dict.fromkeys(results.FIELDS) | {"rule": rules[0], "key": "a key", "status": "ok"}
+    lines = [
+        json.dumps(whole | {"id": i, "reward": reward, "rule": rules[i % len(rules)]})
+        for i, reward in enumerate(rewards)
+    ]
     (folder / "records.jsonl").write_text("\n".join(lines) + "\n")
     people = [json.dumps(whole | {"name": name, "reward": 0.3}) for name in HUMAN]
     (folder / "baselines.jsonl").write_text("\n".join(people) + "\n")
@@ -55,10 +60,31 @@ def studied(folder, name, found, latest=0.2):
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_every_claim_has_a_verdict_on_what_is_published():
+def compared(folder, field, first=0):
+    """A comparison: of each (kind, name) its score in the first stage and those of the final one."""
+    rows, lines = [], []
+    for (kind, name), (early, finals) in field.items():
+        rule = NAMED_RULES[name].rule if name in NAMED_RULES else name
+        rows.append({"kind": kind, "name": name, "rule": rule, "n": len(finals), "deviation": 0.01})
+        rows[-1]["validation"] = np.mean(finals)
+        scores = [("rerank", 99, early), *(("final", first + i, x) for i, x in enumerate(finals))]
+        for stage, seed, score in scores:
+            lines.append({"stage": stage, "rule": rule, "seed": seed, "accuracy": score})
+    write(folder, sorted(rows, key=lambda row: -row["validation"]))
+    recorded(folder, lines)
+
+
+def recorded(folder, lines):
+    text = "".join(json.dumps({"id": i, **line}) + "\n" for i, line in enumerate(lines))
+    (folder / "records.jsonl").write_text(text)
+
+
+def test_every_claim_is_judged_on_what_is_published():
     rows = claims.claims()
     assert len({row.claim for row in rows}) == len(rows) == 15
-    assert not any(set(row[:2]) & {"", "-"} or "|" in "".join(row) for row in rows)
+    assert not any({"", "-"} & set(row[:2]) or "|" in "".join(row) for row in rows)
+    words = (*claims.PAPERS, *claims.OURS, "not decided", "not run")
+    assert all(row.verdict.startswith(words) for row in rows)
 
 
 def test_what_has_no_records_is_not_run(published):
@@ -84,6 +110,23 @@ def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(p
     assert claims.samples_improve().verdict == verdict
 
 
+def test_many_rules_must_do_well_and_the_best_come_late(published):
+    early, late = [0.2] * 80 + [0.6] * 20, [0.6] * 100
+    searched(published / "protocol-strided-cifar10-random-s0", late)
+    assert claims.many_do_well().verdict == "not run"
+    verdicts = []
+    for seed, rewards in enumerate((early, late)):
+        different = [
+            f"m {op} {u} id mul" for op in ("g", "g2", "g3", "v", "gamma", "1") for u in ("id", "exp")
+        ]
+        folder = published / f"protocol-strided-cifar10-trpo-s{seed}"
+        searched(folder, rewards, rules=["g m id id left"] * 88 + different)
+        verdicts.append(claims.many_do_well().verdict)
+    assert verdicts == ["reproduced, at depth 1", "partly, at depth 1"]
+    searched(folder, early)  # one rule again and again
+    assert claims.many_do_well().verdict == "partly, at depth 1"
+
+
 @pytest.mark.parametrize(
     "found, verdict",
     [((40, 40, 40), "holds"), ((40, 10, 10), "holds in part"), ((10, 9, 8), "does not hold")],
@@ -101,9 +144,9 @@ def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
 @pytest.mark.parametrize(
     "extra, found, mean, rules",
     [
-        (0.1, 9, "reproduced", "holds"),
-        (0.1, 5, "reproduced", "does not hold"),  # it writes one good rule again and again
-        (0.0, 5, "not reproduced", "does not hold"),
+        (0.2, 9, "reproduced", "holds"),
+        (0.2, 5, "reproduced", "does not hold"),  # it writes one good rule again and again
+        (0.05, 5, "not reproduced", "does not hold"),  # a rise that nobody would see
     ],
 )
 def test_the_papers_setting_may_raise_the_mean_and_find_no_more(published, extra, found, mean, rules):
@@ -125,20 +168,28 @@ def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(publis
         studied(published / folder, f"reinforce-{tuned}", ours + noise)
         studied(published / folder, f"evolution-{tuned}", 30 + noise[::-1])
         studied(published / folder, "random-new", 10 + noise[::-1])
+    assert claims.beats_careful_search().verdict == "not run"  # depth 2 has not been
+    studied(published / "study-depth2", "reinforce-new", 50 + noise[:6])
+    for rival in ("evolution-new", "random-new"):
+        studied(published / "study-depth2", rival, 10 + noise[:6])
     assert claims.beats_careful_search().verdict == "holds in part"
     studied(published / "study-10000", "reinforce-long", 50 + noise)
     assert claims.beats_careful_search().verdict == "holds"
+    studied(published / "study-depth2", "evolution-new", 90 + noise[:6])
+    assert claims.beats_careful_search().verdict == "holds in part"
 
 
-def test_the_papers_setting_is_read_at_2_000_rules_where_10_000_have_not_been_run(published):
-    for folder, learns in (("study", 0.1), ("study-10000", 0.0)):
+def test_all_three_controllers_are_read_after_the_same_number_of_rules(published):
+    for folder, learns in (("study", 0.2), ("study-10000", 0.0)):
         studied(published / folder, "random", [5] * 6)
         studied(published / folder, "reinforce-paper", [5] * 6, latest=0.2 + learns)
     assert claims.paper_setting_learns().verdict == "not run"  # PPO and TRPO are nowhere
     for name in ("ppo", "trpo"):
-        studied(published / "study", f"{name}-paper", [5] * 6, latest=0.3)
-    row = claims.paper_setting_learns()
-    assert row.verdict == "partly" and row.here.count("+0.100 [") == 2
+        studied(published / "study", f"{name}-paper", [5] * 6, latest=0.4)
+    assert claims.paper_setting_learns().verdict == "reproduced"  # of the shorter study, all of them
+    for name in ("ppo", "trpo"):
+        studied(published / "study-10000", f"{name}-paper", [5] * 6, latest=0.2)
+    assert claims.paper_setting_learns().verdict == "not reproduced"
 
 
 def test_searches_that_have_hardly_begun_are_not_run(published):
@@ -149,7 +200,7 @@ def test_searches_that_have_hardly_begun_are_not_run(published):
     (folder / "reinforce-new.jsonl").write_text("")  # killed before its first search
     late = (claims.paper_setting_learns, claims.beats_random_search, claims.beats_careful_search)
     assert {claim().verdict for claim in late} == {"not run"}
-    write(published / "compare-protocol-cifar10", [{"kind": "human", "name": "adam", "deviation": 0.01}])
+    compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
     for kind in ("human", "found"):
         write(
             published / "longrun-strided-cifar10",
@@ -158,81 +209,97 @@ def test_searches_that_have_hardly_begun_are_not_run(published):
         assert claims.last_for_long().verdict == "not run"  # nobody to compare with
 
 
-def contestant(kind, ahead, p, name="rule", validation=0.5):
-    row = {"kind": kind, "name": name, "n": 10, "validation": validation, "deviation": 0.01}
-    row |= {"against": "adam", "ahead": ahead, "p_holm": p}
-    ends = ("ahead_low", "ahead_high", "test_ahead", "test_ahead_low", "test_ahead_high")
-    return row | dict.fromkeys(ends, ahead)
-
-
 REPORTED = ("powersign", "g-plus-m", "m-exp-w")
+NOISE = 0.01 * np.sin(np.arange(10))
+
+
+def people(lead, over_adam, noise=NOISE):
+    """People's scores, so much below 0.6."""
+    leads = {name: over_adam if name == "adam" else lead for name in HUMAN}
+    return {("human", name): (0.5, list(0.6 - value + noise[::-1])) for name, value in leads.items()}
 
 
 @pytest.mark.parametrize(
-    "ahead, p, verdict",
-    [(0.02, 0.01, "reproduced"), (0.02, 0.2, "not reproduced"), (-0.02, 0.01, "not reproduced")],
+    "lead, over_adam, verdict",
+    [
+        (0.1, 0.1, "reproduced"),
+        (0.1, 0.0, "partly"),  # within the noise
+        (0.1, -0.1, "partly"),
+        (-0.1, -0.1, "not reproduced"),
+    ],
 )
-def test_a_lead_must_be_significant(published, ahead, p, verdict):
-    rows = [contestant("found", 0.03, 0.3), contestant("found", ahead, p)]  # luck first
-    rows += [contestant("human", "", "", "adam", 0.49)]
-    rows += [contestant("named", ahead, p, name) for name in REPORTED]
-    rows += [contestant("named", 0.1, 0.001, "lion")]  # not of the paper
-    write(published / "compare-protocol-cifar10", rows)
-    assert claims.found_beat_human().verdict == claims.reported_beat_human().verdict == verdict
-    assert "ADAM 3 of 3" in claims.reported_beat_human().here
-    assert claims.stood_out_again().verdict == "not run"
-    write(published / "compare-confirm-cifar10", [contestant("named", ahead, p, "powersign-adam")])
-    assert claims.stood_out_again().verdict == verdict
-
-
-def test_a_lead_on_one_grid_of_rates_or_of_some_reported_rules_is_part_of_the_claim(published):
-    won, lost = contestant("found", 0.02, 0.01), contestant("found", 0.0, 1.0)
-    people = contestant("human", "", "", "adam", 0.49)
-    write(published / "compare-protocol-cifar10", [lost, people])
-    write(published / "compare-halfdecades-cifar10", [won, people])
+def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, lead, over_adam, verdict):
+    field = {("found", "chosen"): (0.6, list(0.6 + NOISE)), ("found", "lucky"): (0.5, [0.9] * 10)}
+    compared(published / "compare-protocol-cifar10", field | people(lead, over_adam))
     row = claims.found_beat_human()
-    assert row.verdict == "partly" and "by half decades" in row.here and row.n.count("10") == 2
-    write(published / "compare-protocol-cifar10", [won, people])
-    assert claims.found_beat_human().verdict == "reproduced"
-    some = contestant("named", 0.02, 0.01, REPORTED[0]), contestant("named", 0.0, 1.0, REPORTED[1])
-    write(published / "compare-protocol-cifar10", [*some, people])
-    assert claims.reported_beat_human().verdict == "partly"
+    assert row.verdict == verdict and "chosen minus SGD" in row.here and row.n == "10 fresh seeds"
+    compared(published / "compare-halfdecades-cifar10", field | people(-0.1, -0.1))
+    assert claims.found_beat_human().verdict == ("partly" if lead > 0 else "not reproduced")
 
 
-@pytest.mark.parametrize(
-    "finals, verdict",
-    [((0.6, 0.495), "reproduced"), ((0.6, 0.48), "partly"), ((0.4, ""), "not reproduced")],
-)
-def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(published, finals, verdict):
-    rows = [{"kind": "found", "name": "a", "epochs": 300, "final": final} for final in finals]
+def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
+    rules = {("named", name): (None, list(0.6 + NOISE - 0.1 * i)) for i, name in enumerate(REPORTED)}
+    rules |= {("named", "lion"): (None, [0.9] * 10)}  # not of the paper
+    best = {("named", REPORTED[0]): (None, list(0.6 + NOISE))}
+    compared(published / "compare-protocol-cifar10", rules | people(0.05, 0.05))
+    assert claims.reported_beat_human().verdict == "not run"  # nothing to judge it on
+    compared(published / "compare-halfdecades-cifar10", best | people(0.1, 0.1))
+    compared(published / "compare-confirm-cifar10", best | people(-0.1, -0.1), first=10)
+    row = claims.reported_beat_human()
+    assert row.verdict == "not reproduced" and row.n == "10 fresh seeds"
+    assert "MOMENTUM 1, RMSPROP 1, ADAM 1" in row.here and f"of 3, the best {REPORTED[0]}" in row.here
+    compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=10)
+    assert claims.reported_beat_human().verdict == "reproduced"
+
+
+def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(published):
+    rows = [{"kind": "found", "name": "a", "epochs": 300, "final": final} for final in (0.6, 0.495, "")]
     rows += [{"kind": "found", "name": "b", "epochs": 10, "final": 0.9}]  # stopped early: no proof
     rows += [{"kind": "human", "name": name, "epochs": 300, "final": 0.5} for name in HUMAN]
     write(published / "longrun-strided-cifar10", rows)
-    write(published / "compare-protocol-cifar10", [{"kind": "human", "name": "adam", "deviation": 0.01}])
+    assert claims.last_for_long().verdict == "not run"  # how large is the noise?
+    compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
     row = claims.last_for_long()
-    assert row.verdict == f"{verdict}, on one seed"
-    assert row.here.startswith("of 3 rules 2 trained to the end")
+    assert row.here.startswith("of 4 rules 3 trained to the end: above SGD (0.5000) 1, less than")
+    assert "below 1; the best 0.6000" in row.here and row.verdict == "not decided, on one seed"
 
 
-@pytest.mark.parametrize("task, better", [("wrn", max), ("text", min)])
-def test_transfer_is_judged_by_the_test_score_of_what_validation_chose(published, task, better):
-    def verdict(*scores, n=1, sd=""):
-        rows = [
-            {"name": name, "n": n, "final_test": score, "final_test_sd": sd} for name, score in scores
-        ]
-        write(published / f"transfer-{task}", rows)
-        return claims.transfers(task, "it transfers").verdict
+def transferred(folder, tests):
+    """A transfer: of each name, best validation first, its test scores by seed at the rate 0.1."""
+    rows, lines = [], []
+    for place, (name, scores) in enumerate(tests.items()):
+        row = {"name": name, "rule": f"rule {name}", "final_lr": 0.1, "final_validation": -place}
+        rows.append(row | {"final_test": "" if None in scores else np.mean(scores)})
+        for lr, off in ((0.1, 0.0), (1.0, 0.3)):  # another rate is nobody's business
+            for seed, score in enumerate(scores):
+                test = [0.0, None if score is None else score + off]
+                lines.append(
+                    {"stage": "train", "rule": row["rule"], "lr": lr, "seed": seed, "test": test}
+                )
+    write(folder, rows)
+    recorded(folder, lines)
 
-    good, bad = better(0.5, 0.6), 1.1 - better(0.5, 0.6)
-    sure = {"n": 3, "sd": 0.0}
-    assert verdict(("1", good), ("adam", bad), **sure) == "reproduced"  # a rule may be called "1"
-    assert verdict(("1", bad), ("adam", good), **sure) == "not reproduced"
-    assert verdict(("adam", bad), ("1", good), **sure) == "not reproduced"  # worse by validation
-    assert verdict(("1", good), ("adam", bad), ("lost", ""), **sure) == "reproduced"
-    assert verdict(("1", good), ("adam", bad)) == "not decided, on one seed"
-    assert verdict(("lost", ""), ("adam", bad)) == "not run"
-    assert verdict(("1", good), ("adam", bad), n=8, sd=0.05) == "reproduced"
-    assert verdict(("1", good), ("adam", bad), n=8, sd=0.5) == "not reproduced"  # within the noise
+
+@pytest.mark.parametrize("task, sign", [("wrn", 1), ("text", -1)])
+def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(published, task, sign):
+    def verdict(**tests):
+        transferred(published / f"transfer-{task}", {"1": [0.5], "adam": [0.5]} | tests)
+        return claims.transfers(task, "it transfers", "yes").verdict
+
+    luck = np.array([0.0, 0.3, -0.2])  # of the seeds, the same for all
+    adam = list(5 + luck)
+    better, worse = (list(5 + luck + sign * x + [0.01, 0.0, 0.0]) for x in (0.1, -0.1))
+    assert verdict(**{"1": better, "adam": adam}) == "reproduced"  # a rule may be called "1"
+    assert verdict(**{"1": worse, "adam": adam}) == "not reproduced"
+    assert verdict(**{"1": better, "adam": adam, "sgd": better, "2": [None] * 3}) == "reproduced"
+    assert verdict(**{"1": list(5 - luck), "adam": adam}) == "not decided, on 3 seeds"
+    assert verdict(**{"1": better[:1], "adam": adam[:1]}) == "not decided, on one seed"
+    assert verdict(**{"1": [None]}) == "not run"
+    pair = [0.1, 0.2]  # t of one degree of freedom is 12.7
+    assert verdict(**{"1": list(5 + sign * np.array(pair)), "adam": [5, 5]}) == "not decided, on 2 seeds"
+    transferred(published / "transfer-text", {"1": [0.9], "powersign": [0.8], "adam": [0.7]})
+    assert "found rule is 1" in claims.transfers("text", "", "").here
+    assert "of reported ones powersign, 0.8" in claims.transfers("text", "", "").here
 
 
 @pytest.mark.parametrize(
@@ -245,12 +312,15 @@ def test_transfer_is_judged_by_the_test_score_of_what_validation_chose(published
     ],
 )
 def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(published, finals, order):
-    convnet = ("compare-halfdecades-cifar10", "validation", range(5))
-    for folder, column, values in (convnet, ("transfer-wrn", "final_validation", finals)):
-        named = zip((*REPORTED, "sgd", "adam"), values, strict=True)
-        rows = [{"name": name, "n": 1, column: value} for name, value in named]
-        best_first = sorted(rows, key=lambda row: -row[column])
-        write(published / folder, [row | {"final_test": 0.5, "final_test_sd": ""} for row in best_first])
+    names = (*REPORTED, "sgd", "adam")
+    transferred(published / "transfer-wrn", {name: [0.5] for name in names})
+    rows = zip(names, range(5), finals, strict=True)
+    convnet = [{"name": name, "kind": "", "validation": -place} for name, place, _ in rows]
+    write(published / "compare-halfdecades-cifar10", convnet)
+    with (published / "transfer-wrn" / "summary.csv").open() as file:
+        there = list(csv.DictReader(file))
+    there = [line | {"final_validation": -value} for line, value in zip(there, finals, strict=True)]
+    write(published / "transfer-wrn", there)
     row = claims.reported_transfer()
     assert row.here.endswith(f"all 5 as on the search ConvNet with a rank correlation of {order}")
     assert row.verdict == "not decided, on one seed"
@@ -258,41 +328,55 @@ def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(publis
 
 @pytest.mark.parametrize(
     "losses, verdict",
-    [((-0.01, 0.0), "reproduced"), ((-0.01, -0.2), "partly"), ((-0.1, -0.2), "not reproduced")],
+    [
+        (((0.001, 0.002, 0.003), (0.0, 0.0, 0.0)), "reproduced"),
+        (((0.001, 0.002, 0.003), (0.19, 0.2, 0.21)), "partly"),
+        (((0.19, 0.2, 0.21), (0.19, 0.2, 0.21)), "not reproduced"),
+        (((0.0, 0.0, 0.03), (0.0, 0.0, 0.0)), "not decided, on 3 seeds"),
+    ],
 )
-def test_small_changes_may_cost_no_more_than_people_lose(published, losses, verdict):
-    large = {"eps x 0.1": -0.3, "eps x 10": -0.3}
-
-    def row(name, loss):
-        return {"name": name, "n": 3, "eps x 0.5": loss - 0.02, "eps x 2": loss + 0.02, **large}
-
-    rows = [row(f"rule {loss}", loss) for loss in losses] + [row(name, -0.05) for name in HUMAN]
-    write(published / "robustness-strided-cifar10", rows)
+def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses, verdict):
+    names = [f"rule {i}" for i in range(len(losses))]
+    write(published / "robustness-strided-cifar10", [{"name": name} for name in (*names, *HUMAN)])
+    lines = [
+        {"name": name, "what": what, "factor": factor, "seed": seed}
+        | {"accuracy": 0.5 + 0.1 * seed - (loss if factor in (0.5, 2) else 0.4 * (what is not None))}
+        for name, some in zip((*names, *HUMAN), (*losses, *[(0.0,) * 3] * 4), strict=True)
+        for seed, loss in enumerate(some)
+        for what, factor in [(None, 1.0), *itertools.product(CHANGED, FACTORS)]
+    ]
+    recorded(published / "robustness-strided-cifar10", lines)
+    assert claims.survives_changes().verdict == "not run"  # how large is the noise?
+    compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
     assert claims.survives_changes().verdict == verdict
 
 
 @pytest.mark.parametrize(
-    "finals, verdict",
+    "finals, other, verdict",
     [
-        ([1.0, 1.0, 9.0], "reproduced"),
-        ([9.0, 1.0, 1.0], "reproduced"),
-        ([1.0, 9.0, 9.0], "partly"),
-        ([9.0, 9.0, 1.0], "not reproduced"),
-        ([None, 9.0, None], "not reproduced"),
+        ([1.0, 1.0, 1.0, 1.0], 9.0, "reproduced"),
+        ([1.0, 9.0, 9.0, 1.0], 9.0, "partly"),
+        ([1.0, 1.0, 9.0, 9.0], 9.0, "not reproduced"),  # lucky where it was chosen
+        ([9.0, 1.0, 1.0, 1.0], 9.0, "reproduced"),
+        ([1.0, 9.0, 1.0, 1.0], 1.0, "reproduced"),
+        ([None, 9.0, None, 1.0], 1.0, "reproduced"),  # the other one is chosen
+        ([None, 9.0, None, 9.0], 9.0, "not reproduced"),
     ],
 )
-def test_on_the_valley_the_starts_are_counted(published, finals, verdict):
+def test_on_the_valley_a_rule_is_chosen_on_half_of_the_starts(published, finals, other, verdict):
     folder = published / "rosenbrock-found-s0"
-    everyone = {"Adam - g": finals, "RMSProp": [3.0] * 3, "SGD": [4.0] * 3, "Adam": [2.0] * 3}
-    everyone["Momentum"] = [0.0] * 3  # is no rival
+    everyone = {"Adam - g": finals, "m - g": [other] * 4}
+    everyone |= {"RMSProp": [3.0] * 4, "SGD": [4.0] * 4, "Adam": [2.0] * 4}
+    everyone["Momentum"] = [0.0] * 4  # is no rival
     write(folder, [{"name": name} for name in everyone])
     lines = [
-        {"id": i, "name": name, "lr": 0.1}
+        {"name": name, "lr": 0.1}
         | {"starts": [{"status": "diverged" if v is None else "ok", "final_value": v} for v in values]}
-        for i, (name, values) in enumerate(everyone.items())
+        for name, values in everyone.items()
     ]
-    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    config = {"rules": [["Adam - g", "adam g id id sub"]], "config": {"starts": 3, "rates": [0.1]}}
+    recorded(folder, lines)
+    rules = [["Adam - g", "adam g id id sub"], ["m - g", "m g id id sub"]]
+    config = {"rules": rules, "config": {"starts": 4, "rates": [0.1]}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "meta.json").write_text(json.dumps({"format": results.FORMAT}))
     assert claims.rosenbrock_valley().verdict == verdict
