@@ -6,6 +6,11 @@ Nothing to run here. Read next: progress.py.
 from collections.abc import Sequence
 
 
+def number(value: float | None) -> str:
+    """Return four decimals, or a dash for what there is not."""
+    return "-" if value is None else f"{value:.4f}"
+
+
 def aligned(rows: Sequence[Sequence[str]], figures: bool = False) -> list[str]:
     """Return a line a row, all columns to the left, or all but the first to the right for figures."""
     left, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]

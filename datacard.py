@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from columns import number
 from dsl import Rule
 from results import read_lines
 from rules import HUMAN, NAMED_RULES, find
@@ -110,7 +111,6 @@ def card(table: Table) -> str:
 def show(table: Table, rule: Rule) -> str:
     """Return a text on a rule: its scores, its sweep, its rank, and people's optimizers beside it."""
     entry, protocol = table.lookup(rule), table.header["protocol"]
-    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
     names = [
         name
         for name, named in NAMED_RULES.items()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import results
 from child import ChildConfig, train_curve
+from columns import aligned, number
 from config import resolve, setting
 from rules import HUMAN, NAMED_RULES
 from searches import RUNS, best_found, fresh_seeds, read_searches
@@ -134,15 +135,14 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
-    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
     early = next(name for name in rows[0] if name.startswith("after_"))
     epochs = early.removeprefix("after_")
-    lines = [f"{'epochs':>6}{'final':>8}{'best':>8}{f'at {epochs}':>8}{'rate':>8}  update"]
+    lines = [["epochs", "final", "best", f"at {epochs}", "rate", "update"]]
     for row in rows:
-        numbers = "".join(f"{number(row[name]):>8}" for name in ("final", "best", early))
+        numbers = [number(row[name]) for name in ("final", "best", early)]
         name = row["name"].upper() if row["kind"] == "human" else row["name"]
-        lines.append(f"{row['epochs']:>6}{numbers}{row['lr']:>8g}  {name}")
-    return "\n".join(lines) + "\n"
+        lines.append([str(row["epochs"]), *numbers, f"{row['lr']:g}", name])
+    return "\n".join(aligned(lines)) + "\n"
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:

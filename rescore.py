@@ -20,6 +20,7 @@ import numpy as np
 
 import results
 from child import ChildConfig, evaluate_rule
+from columns import aligned, number
 from config import resolve, setting
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
@@ -102,13 +103,10 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
-    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
-    lines = [f"{'search':>8}{'fresh':>8}  {'rules':>5}  best rules of"]
+    lines = [["search", "fresh", "rules", "best rules of"]]
     for row in rows:
-        lines.append(
-            f"{number(row['search']):>8}{number(row['fresh']):>8}  {row['rules']:>5}  {row['what']}"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append([number(row["search"]), number(row["fresh"]), str(row["rules"]), row["what"]])
+    return "\n".join(aligned(lines)) + "\n"
 
 
 def work(plan: Plan, trials: Trials) -> None:

@@ -6,10 +6,11 @@
     python -m plots.transfer runs/...                                     # draw the figure again
 
 tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike:
-seven learning rates train for one short epoch, then the best one and its neighbours, a decade up and
-down, for all epochs. Validation scores choose the rate, and for "best" the epoch; test scores are
-noted beside them and choose nothing. A training that diverged is the worst there can be. Writes a run
-folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read next: trials.py.
+seven learning rates train for one epoch, short where there is much data, then the best one and its
+neighbours, a decade up and down, for all epochs. Validation scores choose the rate, and for "best" the
+epoch; test scores are noted beside them and choose nothing. A training that diverged is the worst there
+can be. Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure.
+Read next: trials.py.
 """
 
 import signal
@@ -24,7 +25,7 @@ import data
 import results
 import tasks
 from child import resolve_precision
-from columns import aligned
+from columns import aligned, number
 from config import resolve, setting
 from rules import HUMAN, named
 from searches import with_people
@@ -40,7 +41,7 @@ EXPONENTS = range(-5, 2)  # of the sweep's learning rates
 @dataclass(frozen=True)
 class Config:
     rules: tuple[str, ...] = setting((), "rules to try, by name or string", words=True)
-    # DEVIATION: the paper trains its Wide ResNet for 300 epochs.
+    # DEVIATION: the paper (recalled) trains its Wide ResNet for 300 epochs.
     epochs: int = setting(10, "epochs of a training", low=1)
     sweep_examples: int = setting(
         10_000, "images, or sequences, in the sweep's one epoch; all if there are fewer", low=100
@@ -146,7 +147,7 @@ def place_of_best(plan: Plan, curve: list[float | None]) -> int:
 
 
 def summarize(plan: Plan, records: list[dict]) -> list[dict]:
-    """Return a row a rule, best final validation score first, as the paper's table has them.
+    """Return a row a rule, best final validation score first, like the paper's table (recalled).
 
     Final: the rate whose mean validation score after the last epoch is best. Best: the rate whose mean
     over seeds of the best epoch's is; test scores are those of the same weights.
@@ -178,7 +179,6 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
 
 def table(plan: Plan, rows: list[dict]) -> str:
     """Return the rows as aligned text."""
-    number = lambda x: "-" if x is None else f"{x:.4f}"  # noqa: E731
     lines = [["final val.", "test", "sd", "rate", "best val.", "test", "sd", "rate", "update"]]
     for row in rows:
         cells = []
