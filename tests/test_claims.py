@@ -83,7 +83,7 @@ def test_every_claim_is_judged_on_what_is_published():
     rows = claims.claims()
     assert len({row.claim for row in rows}) == len(rows) == 15
     assert not any({"", "-"} & set(row[:2]) or "|" in "".join(row) for row in rows)
-    words = (*claims.PAPERS, *claims.OURS, "not decided", "not run")
+    words = (*claims.PAPERS, *claims.OURS, "not decided")
     assert all(row.verdict.startswith(words) for row in rows)
 
 
