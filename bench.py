@@ -21,9 +21,12 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import benches.child
+import benches.controller
+import benches.pool
+import benches.rule
 import data
 import results
-from benches import child, controller, pool, rule
 from child import open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, add_settings, resolve, setting
 from progress import Progress
@@ -33,7 +36,7 @@ MEMORY = {"kept": 10**9, "returned": 4 * 2**20}
 
 
 @dataclass(frozen=True)
-class Config(child.Config):
+class Config(benches.child.Config):
     """The child that is timed, how often, and what becomes of freed memory."""
 
     memory: str = setting("kept", "what the C library does with freed memory", choices=tuple(MEMORY))
@@ -53,7 +56,12 @@ def set_memory(how: str) -> None:
 
 
 # Each has measure(), which yields records, show(), which makes tables of them, and the SETTINGS used.
-BENCHMARKS = {"controller": controller, "child": child, "rule": rule, "pool": pool}
+BENCHMARKS = {
+    "controller": benches.controller,
+    "child": benches.child,
+    "rule": benches.rule,
+    "pool": benches.pool,
+}
 
 
 def report(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """What a rule's score costs the textbook loop and ours, and where a step's time goes: bench.py child.
 
-Read next: rule.py beside this file.
+Read next: pool.py beside this file.
 """
 
 import random

@@ -1,6 +1,6 @@
 """What a batch costs the parent, and how many workers one controller feeds: bench.py controller.
 
-Read next: pool.py beside this file.
+Read next: rule.py beside this file.
 """
 
 import time

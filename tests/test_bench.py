@@ -155,6 +155,35 @@ def test_rules_are_compared_with_foreach_adam_round_by_round():
     assert rows["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
 
 
+def test_all_over_all_counts_what_ours_rejects_and_each_over_each_does_not():
+    def scored(plain_s, ours_s, status, accuracy):
+        record = {"part": "score", "sample": "random", "rule": status, "seed": 0, "status": status}
+        record |= {"textbook_s": plain_s, "ours_s": ours_s, "textbook": 0.3, "ours": accuracy}
+        return record
+
+    records = [scored(12.0, 4.0, "ok", 0.5), scored(9.0, 0.2, "rejected", None)]
+    assert rows_of(benches.child.show(records))["random"] == [
+        "2, 2", "10.5 [9.0-12.0]", "2.10 [0.20-4.00]", "5.0", "1", "3.00 [3.00-3.00]", "1", "0.300",
+        "+0.2000", "0.300",
+    ]  # fmt: skip
+
+
+def test_a_step_is_compared_with_its_products_alone():
+    parts = {"data": [0.001], "forward": [0.003], "backward": [0.005], "rule": [0.001]}
+    times = parts | {"product": [0.002]}
+    record = {"part": "step", "precision": "float32", "products": 2.0, "times": times}
+    rows = rows_of(benches.child.show_steps([record | {"rules": [0.0001, 0.0002, 0.0003]}]))
+    assert rows["float32"] == ["10.0 [10.0-10.0]", "40%", "10%", "30%", "50%", "10%", "2.0% [1.0%-3.0%]"]
+
+
+def test_the_parent_feeds_so_many_of_the_rules_that_its_workers_could_take():
+    times = {"trpo": [0.04], "ppo": [0.02], "reinforce": [0.01]}
+    feeding = {"part": "feeding", "workers": 128, "rule_s": 20.0, "rate": 3.2, "most": 6.4, "busy": 0.25}
+    shown = benches.controller.show([{"part": "batch", "depth": 2, "times": times}, feeding])
+    assert rows_of(shown)["depth 2"] == ["40.0 [40.0-40.0]", "20.0 [20.0-20.0]", "10.0 [10.0-10.0]"]
+    assert "3.20 of 6.40 rules a second,\n50%; the parent is busy 25%" in shown
+
+
 def test_pools_are_compared_with_the_one_of_two_workers():
     def turn(workers, seconds):
         return {"part": "turn", "workers": workers, "tasks": 10, "turn_s": seconds}

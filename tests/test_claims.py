@@ -43,7 +43,8 @@ def searched(folder, rewards, rules=("g m id id mul",)):
         for i, reward in enumerate(rewards)
     ]
     (folder / "records.jsonl").write_text("\n".join(lines) + "\n")
-    people = [json.dumps(whole | {"name": name, "reward": 0.3}) for name in HUMAN]
+    scored = zip(HUMAN, (0.1, 0.2, 0.4, 0.9), strict=True)  # the median is 0.3
+    people = [json.dumps(whole | {"name": name, "reward": reward}) for name, reward in scored]
     (folder / "baselines.jsonl").write_text("\n".join(people) + "\n")
 
 
@@ -106,30 +107,33 @@ def test_what_has_no_records_is_not_run(published):
 def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(published, ours, verdict):
     for seed, rewards in enumerate(ours):
         searched(published / f"protocol-strided-cifar10-trpo-s{seed}", rewards)
-    searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
+    searched(published / "protocol-strided-cifar10-random-s0", [0.01] * 100)
+    searched(published / "protocol-strided-cifar10-random-s1", [0.2] * 100)
     assert claims.samples_improve().verdict == verdict
 
 
 def test_many_rules_must_do_well_and_the_best_come_late(published):
-    early, late = [0.2] * 80 + [0.6] * 20, [0.6] * 100
+    early, late = [0.2] * 90 + [0.6] * 10, [0.6] * 100
     searched(published / "protocol-strided-cifar10-random-s0", late)
     assert claims.many_do_well().verdict == "not run"
     verdicts = []
     for seed, rewards in enumerate((early, late)):
         different = [
-            f"m {op} {u} id mul" for op in ("g", "g2", "g3", "v", "gamma", "1") for u in ("id", "exp")
+            f"m {op} {u} id mul" for op in ("g", "g2", "g3", "v", "gamma") for u in ("id", "exp")
         ]
         folder = published / f"protocol-strided-cifar10-trpo-s{seed}"
-        searched(folder, rewards, rules=["g m id id left"] * 88 + different)
+        searched(folder, rewards, rules=["g m id id left"] * 90 + different)
         verdicts.append(claims.many_do_well().verdict)
     assert verdicts == ["reproduced, at depth 1", "partly, at depth 1"]
-    searched(folder, early)  # one rule again and again
+    searched(folder, early, rules=["g m id id left"] * 90 + different[1:] + different[1:2])  # nine
     assert claims.many_do_well().verdict == "partly, at depth 1"
+    searched(folder, early, rules=["g m id id left"] * 90 + different)
+    assert claims.many_do_well().verdict == "reproduced, at depth 1"
 
 
 @pytest.mark.parametrize(
     "found, verdict",
-    [((40, 40, 40), "holds"), ((40, 10, 10), "holds in part"), ((10, 9, 8), "does not hold")],
+    [((40, 40, 40), "holds"), ((40, 10, 10), "holds in part"), ((10.4, 9, 8), "does not hold")],
 )
 def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
     noise = np.random.default_rng(0).integers(-3, 4, size=30)
@@ -144,7 +148,7 @@ def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
 @pytest.mark.parametrize(
     "extra, found, mean, rules",
     [
-        (0.2, 9, "reproduced", "holds"),
+        (0.13, 9, "reproduced", "holds"),
         (0.2, 5, "reproduced", "does not hold"),  # it writes one good rule again and again
         (0.05, 5, "not reproduced", "does not hold"),  # a rise that nobody would see
     ],
@@ -175,7 +179,7 @@ def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(publis
     assert claims.beats_careful_search().verdict == "holds in part"
     studied(published / "study-10000", "reinforce-long", 50 + noise)
     assert claims.beats_careful_search().verdict == "holds"
-    studied(published / "study-depth2", "evolution-new", 90 + noise[:6])
+    studied(published / "study-depth2", "evolution-new", 49 + noise[-6:])  # a lead within the noise
     assert claims.beats_careful_search().verdict == "holds in part"
 
 
@@ -223,7 +227,8 @@ def people(lead, over_adam, noise=NOISE):
     "lead, over_adam, verdict",
     [
         (0.1, 0.1, "reproduced"),
-        (0.1, 0.0, "partly"),  # within the noise
+        (0.1, 0.001, "partly"),  # within the noise
+        (0.003, 0.003, "not reproduced"),  # beyond it, but for Holm
         (0.1, -0.1, "partly"),
         (-0.1, -0.1, "not reproduced"),
     ],
@@ -234,7 +239,7 @@ def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, le
     row = claims.found_beat_human()
     assert row.verdict == verdict and "chosen minus SGD" in row.here and row.n == "10 fresh seeds"
     compared(published / "compare-halfdecades-cifar10", field | people(-0.1, -0.1))
-    assert claims.found_beat_human().verdict == ("partly" if lead > 0 else "not reproduced")
+    assert claims.found_beat_human().verdict == ("partly" if lead == 0.1 else "not reproduced")
 
 
 def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
@@ -243,24 +248,33 @@ def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(pub
     best = {("named", REPORTED[0]): (None, list(0.6 + NOISE))}
     compared(published / "compare-protocol-cifar10", rules | people(0.05, 0.05))
     assert claims.reported_beat_human().verdict == "not run"  # nothing to judge it on
-    compared(published / "compare-halfdecades-cifar10", best | people(0.1, 0.1))
+    lucky = {("named", REPORTED[1]): (None, [0.9] * 10)}
+    compared(published / "compare-halfdecades-cifar10", best | lucky | people(0.1, 0.1))
+    assert claims.reported_beat_human().verdict == "not run"  # all of it on seeds that chose
     compared(published / "compare-confirm-cifar10", best | people(-0.1, -0.1), first=10)
     row = claims.reported_beat_human()
     assert row.verdict == "not reproduced" and row.n == "10 fresh seeds"
     assert "MOMENTUM 1, RMSPROP 1, ADAM 1" in row.here and f"of 3, the best {REPORTED[0]}" in row.here
     compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=10)
     assert claims.reported_beat_human().verdict == "reproduced"
+    more = {("named", REPORTED[0]): (None, [*best["named", REPORTED[0]][1], *[0.1] * 10])}
+    theirs = {who: (early, [*scores, *[0.5] * 10]) for who, (early, scores) in people(0.1, 0.1).items()}
+    compared(published / "compare-halfdecades-cifar10", more | theirs)
+    compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=20)
+    row = claims.reported_beat_human()  # half of its seeds lost it all
+    assert row.verdict == "not reproduced" and row.n == "20 fresh seeds"
 
 
 def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(published):
     rows = [{"kind": "found", "name": "a", "epochs": 300, "final": final} for final in (0.6, 0.495, "")]
     rows += [{"kind": "found", "name": "b", "epochs": 10, "final": 0.9}]  # stopped early: no proof
-    rows += [{"kind": "human", "name": name, "epochs": 300, "final": 0.5} for name in HUMAN]
+    rows += [{"kind": "human", "name": "sgd", "epochs": 300, "final": 0.5}]
+    rows += [{"kind": "human", "name": name, "epochs": 300, "final": 0.4} for name in HUMAN[1:]]
     write(published / "longrun-strided-cifar10", rows)
     assert claims.last_for_long().verdict == "not run"  # how large is the noise?
     compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
     row = claims.last_for_long()
-    assert row.here.startswith("of 4 rules 3 trained to the end: above SGD (0.5000) 1, less than")
+    assert row.here.startswith("of 4 rules 2 trained to the end: above SGD (0.5000) 1, less than")
     assert "below 1; the best 0.6000" in row.here and row.verdict == "not decided, on one seed"
 
 
@@ -270,7 +284,7 @@ def transferred(folder, tests):
     for place, (name, scores) in enumerate(tests.items()):
         row = {"name": name, "rule": f"rule {name}", "final_lr": 0.1, "final_validation": -place}
         rows.append(row | {"final_test": "" if None in scores else np.mean(scores)})
-        for lr, off in ((0.1, 0.0), (1.0, 0.3)):  # another rate is nobody's business
+        for lr, off in ((0.1, 0.0), (1.0, 5.0 * place)):  # another rate is nobody's business
             for seed, score in enumerate(scores):
                 test = [0.0, None if score is None else score + off]
                 lines.append(
@@ -290,6 +304,8 @@ def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(publishe
     adam = list(5 + luck)
     better, worse = (list(5 + luck + sign * x + [0.01, 0.0, 0.0]) for x in (0.1, -0.1))
     assert verdict(**{"1": better, "adam": adam}) == "reproduced"  # a rule may be called "1"
+    assert verdict(**{"powersign": worse, "1": better, "2": worse, "adam": adam}) == "reproduced"
+    assert verdict(**{"powersign": better, "1": worse, "2": better, "adam": adam}) == "not reproduced"
     assert verdict(**{"1": worse, "adam": adam}) == "not reproduced"
     assert verdict(**{"1": better, "adam": adam, "sgd": better, "2": [None] * 3}) == "reproduced"
     assert verdict(**{"1": list(5 - luck), "adam": adam}) == "not decided, on 3 seeds"
@@ -309,17 +325,19 @@ def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(publishe
         ((1, 2, 3, 5, 4), "+0.90"),
         ((5, 4, 3, 2, 1), "-1.00"),
         ((1, 1, 1, 1, 5), "+0.71"),
+        ((1, 2, 3, 4, None), "+1.00"),  # the worst diverged
     ],
 )
 def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(published, finals, order):
-    names = (*REPORTED, "sgd", "adam")
+    names, finals = (*REPORTED, "sgd", "adam", "a found rule"), (*finals, 0)
     transferred(published / "transfer-wrn", {name: [0.5] for name in names})
-    rows = zip(names, range(5), finals, strict=True)
+    rows = zip(names, range(6), finals, strict=True)
     convnet = [{"name": name, "kind": "", "validation": -place} for name, place, _ in rows]
     write(published / "compare-halfdecades-cifar10", convnet)
     with (published / "transfer-wrn" / "summary.csv").open() as file:
         there = list(csv.DictReader(file))
-    there = [line | {"final_validation": -value} for line, value in zip(there, finals, strict=True)]
+    scores = ["" if value is None else -value for value in finals]
+    there = [line | {"final_validation": x} for line, x in zip(there, scores, strict=True)]
     write(published / "transfer-wrn", there)
     row = claims.reported_transfer()
     assert row.here.endswith(f"all 5 as on the search ConvNet with a rank correlation of {order}")
@@ -332,16 +350,26 @@ def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(publis
         (((0.001, 0.002, 0.003), (0.0, 0.0, 0.0)), "reproduced"),
         (((0.001, 0.002, 0.003), (0.19, 0.2, 0.21)), "partly"),
         (((0.19, 0.2, 0.21), (0.19, 0.2, 0.21)), "not reproduced"),
-        (((0.0, 0.0, 0.03), (0.0, 0.0, 0.0)), "not decided, on 3 seeds"),
+        (((0.0, 0.0, 0.027), (0.0, 0.0, 0.0)), "not decided, on 3 seeds"),
+        (((0.0, 0.0, 0.027), (0.002, 0.002, 0.002)), "not decided, on 3 seeds"),
+        (((0.2,), (0.2,)), "not decided, on 1 seed"),
     ],
 )
 def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses, verdict):
     names = [f"rule {i}" for i in range(len(losses))]
     write(published / "robustness-strided-cifar10", [{"name": name} for name in (*names, *HUMAN)])
+
+    def lost(what, factor, loss):
+        if factor in (0.1, 10):
+            return 0.4
+        if what != "batch_size":
+            return 0.0
+        return loss if factor == 2 else -loss  # which excuses no loss
+
     lines = [
         {"name": name, "what": what, "factor": factor, "seed": seed}
-        | {"accuracy": 0.5 + 0.1 * seed - (loss if factor in (0.5, 2) else 0.4 * (what is not None))}
-        for name, some in zip((*names, *HUMAN), (*losses, *[(0.0,) * 3] * 4), strict=True)
+        | {"accuracy": 0.5 + 0.1 * seed - lost(what, factor, loss)}
+        for name, some in zip((*names, *HUMAN), (*losses, *[(0.0,) * len(losses[0])] * 4), strict=True)
         for seed, loss in enumerate(some)
         for what, factor in [(None, 1.0), *itertools.product(CHANGED, FACTORS)]
     ]
@@ -354,18 +382,18 @@ def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses,
 @pytest.mark.parametrize(
     "finals, other, verdict",
     [
-        ([1.0, 1.0, 1.0, 1.0], 9.0, "reproduced"),
-        ([1.0, 9.0, 9.0, 1.0], 9.0, "partly"),
-        ([1.0, 1.0, 9.0, 9.0], 9.0, "not reproduced"),  # lucky where it was chosen
-        ([9.0, 1.0, 1.0, 1.0], 9.0, "reproduced"),
-        ([1.0, 9.0, 1.0, 1.0], 1.0, "reproduced"),
-        ([None, 9.0, None, 1.0], 1.0, "reproduced"),  # the other one is chosen
-        ([None, 9.0, None, 9.0], 9.0, "not reproduced"),
+        ([1.0, 1.0, 1.0, 1.0], [9.0] * 4, "reproduced"),
+        ([1.0, 9.0, 9.0, 1.0], [9.0] * 4, "partly"),
+        ([1.0, 1.0, 9.0, 9.0], [9.0, 1.0, 1.0, 1.0], "not reproduced"),  # lucky where it was chosen
+        ([9.0, 1.0, 1.0, 1.0], [9.0] * 4, "reproduced"),
+        ([None, 9.0, None, 9.0], [1.0] * 4, "reproduced"),  # the other one is chosen
+        ([None, 9.0, None, 9.0], [9.0] * 4, "not reproduced"),
+        ([3.5] * 4, [9.0] * 4, "not reproduced"),  # below SGD alone
     ],
 )
 def test_on_the_valley_a_rule_is_chosen_on_half_of_the_starts(published, finals, other, verdict):
     folder = published / "rosenbrock-found-s0"
-    everyone = {"Adam - g": finals, "m - g": [other] * 4}
+    everyone = {"Adam - g": finals, "m - g": other}
     everyone |= {"RMSProp": [3.0] * 4, "SGD": [4.0] * 4, "Adam": [2.0] * 4}
     everyone["Momentum"] = [0.0] * 4  # is no rival
     write(folder, [{"name": name} for name in everyone])
