@@ -180,7 +180,10 @@ def read_groups(folders: list[Path]) -> list[Group]:
         label += ", paper preset" if rivals > 1 and papers(same[0].config) else ""
         label += ", no repeats" if mine.get("candidates", 1) > least else ""
         labels.append(label)
-        label += f" {labels.count(label)}" if labels.count(label) > 1 else ""
+        if labels.count(label) > 1:  # what sets it apart from the first of this name, if one thing does
+            first = settings[labels.index(label)]
+            changes = [f", {name} {value}" for name, value in mine.items() if value != first.get(name)]
+            label += changes[0] if len(changes) == 1 else f" {labels.count(label)}"
         apart = [
             f"{name} {value}"
             for name, value in mine.items()

@@ -268,6 +268,14 @@ def test_seeds_are_one_group_and_settings_are_two(folders):
     assert departures(config, {"give_up", "lag", "max_kl"}) == {"give_up": (True, False), "lag": (3, 20)}
 
 
+def test_groups_of_one_name_are_told_apart_by_what_differs(tmp_path):
+    plain = {"samples": 20, "max_kl": 0.03, "entropy_coeff": 0.02}
+    changes = ({}, {"entropy_coeff": 0.1}, {"entropy_coeff": 0.3, "lag": 3})
+    made = [make_run(tmp_path / str(i), **plain | change) for i, change in enumerate(changes)]
+    labels = [group.label for group in read_groups(made)]
+    assert labels == ["TRPO", "TRPO, entropy_coeff 0.1", "TRPO 3"]
+
+
 def test_what_does_not_compare_is_refused(folders, tmp_path):
     one = folders["one"][0]
     wide = make_run(tmp_path / "wide", samples=5, filters=64)
