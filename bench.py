@@ -95,7 +95,7 @@ def report(folder: Path) -> str:
 def make_parser() -> Parser:
     parser = Parser(prog="bench.py", description=__doc__)
     names = (*BENCHMARKS, "all", "show")
-    parser.add_argument("name", nargs="?", default="all", choices=names, help=", ".join(names))
+    parser.add_argument("name", choices=names, help=", ".join(names))
     parser.add_argument("folder", nargs="?", type=Path, help="for show: a run folder of bench.py")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     add_settings(parser, Config)

@@ -387,7 +387,7 @@ def reported_beat_human() -> Claim:
     return row._replace(
         here=f"rates by decades: above {', '.join(above)} of {len(reported)}, the best {best['name']}; "
         f"by half decades and other seeds, it minus {text}",
-        n=f"{len(set(final_scores(folders, best['rule'])) - seen)} fresh seeds",
+        n=f"{len(set(final_scores(folders, best['rule'])) - seen)} fresh seeds, of both later runs",
         verdict=graded(wins),
     )
 

@@ -340,7 +340,7 @@ def table(config: Config, records: list[dict]) -> str:
     more = f" Of {len(found)} rules the best {SHOWN}." if len(found) > SHOWN else ""
     steps, start = f"{config.iterations:,} steps", f"({config.start_x:g}, {config.start_y:g})"
     return f"""f after {steps} from {start}, by learning rate; * is the run that counts,
-with the lowest f on its way and its first step with f < 1e-4.{more}
+by which rows are ordered, with the lowest f on its way and its first step with f < 1e-4.{more}
 
 """ + "\n".join(lines)
 

@@ -80,7 +80,7 @@ run compare-confirm-cifar10 compare.py $best --top 1 --finalists 1 --seeds 2 --f
 run longrun-strided-cifar10 longrun.py $best
 run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
 for task in text fashion wrn; do
-    if [ $task = text ]; then seeds=3; else seeds=1; fi
+    if [ $task = wrn ]; then seeds=1; else seeds=3; fi
     run transfer-$task transfer.py $task --seeds $seeds --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
 done

@@ -188,7 +188,7 @@ def table(plan: Plan, rows: list[dict]) -> str:
         lines.append([*cells, row["name"].upper() if row["human"] else row["name"]])
     config, metric = plan.config, tasks.METRICS[plan.task]
     better = "higher" if tasks.BEST[metric] is max else "lower"
-    note = f"{plan.task}: {metric}, {better} is better; {config.epochs} epochs, seeds: {config.seeds}; "
+    note = f"{plan.task}: {metric}, {better} is better; epochs: {config.epochs}, seeds: {config.seeds}; "
     return "\n".join([*aligned(lines), "", f"{note}- is diverged, or no spread of one seed."]) + "\n"
 
 
@@ -199,7 +199,7 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:
     best = next((row for row in rows if not row["human"]), rows[0])
-    return f"python rules.py show '{best['rule']}' explains the best rule"
+    return f"python rules.py show '{best['rule']}' explains the best of --rules"
 
 
 def main(argv: list[str] | None = None) -> int:

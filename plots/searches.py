@@ -148,7 +148,8 @@ def picture(groups: list[Group], bar: float) -> Figure:
         if all(np.isnan(y) for y, _, _ in labels[panel]):
             panel.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=panel.transAxes)
     text = f"Good: a reward of at least {bar:.3f}, the median of the human optimizers. "
-    text += "Lines are means over seeds, bands go from the lowest to the highest. "
+    text += "Lines are means over seeds, bands go from the lowest to the highest; by cost they end with "
+    text += "the seed that trained fewest. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
     style.label_all(labels, 8)
     return figure

@@ -253,7 +253,7 @@ def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(pub
     assert claims.reported_beat_human().verdict == "not run"  # all of it on seeds that chose
     compared(published / "compare-confirm-cifar10", best | people(-0.1, -0.1), first=10)
     row = claims.reported_beat_human()
-    assert row.verdict == "not reproduced" and row.n == "10 fresh seeds"
+    assert row.verdict == "not reproduced" and row.n.startswith("10 fresh seeds")
     assert "MOMENTUM 1, RMSPROP 1, ADAM 1" in row.here and f"of 3, the best {REPORTED[0]}" in row.here
     compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=10)
     assert claims.reported_beat_human().verdict == "reproduced"
@@ -262,7 +262,7 @@ def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(pub
     compared(published / "compare-halfdecades-cifar10", more | theirs)
     compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=20)
     row = claims.reported_beat_human()  # half of its seeds lost it all
-    assert row.verdict == "not reproduced" and row.n == "20 fresh seeds"
+    assert row.verdict == "not reproduced" and row.n.startswith("20 fresh seeds")
 
 
 def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(published):
