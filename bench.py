@@ -16,6 +16,7 @@ its conditions. Read next: textbook.py.
 
 import contextlib
 import ctypes
+import signal
 import sys
 from argparse import Namespace
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ import results
 from child import open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, add_settings, resolve, setting
 from progress import Progress
+from trials import interrupt_once
 
 # Larger blocks go back to the system when they are freed, in bytes.
 MEMORY = {"kept": 10**9, "returned": 4 * 2**20}
@@ -159,4 +161,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())
