@@ -101,13 +101,18 @@ def work(plan: Plan, trials: Trials) -> None:
     )
 
 
-def summarize(plan: Plan, records: list[dict]) -> list[dict]:
-    """Return a row a rule: its mean unchanged, and each change's difference, by seed, from that."""
+def by_change(records: list[dict]) -> dict[tuple, dict[int, float]]:
+    """Return accuracies by seed, 0 if diverged, of each (rule, what is changed, factor)."""
     scores: dict[tuple, dict[int, float]] = {}
     for record in records:
         key = record["rule"], record["what"], record["factor"]
         scores.setdefault(key, {})[record["seed"]] = record["accuracy"] or 0.0
-    rows = []
+    return scores
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row a rule: its mean unchanged, and each change's difference, by seed, from that."""
+    scores, rows = by_change(records), []
     for name, rule in plan.field:
         before = scores[rule, None, 1.0]
         row = {"name": name, "rule": rule, "human": name in HUMAN, "n": len(before)}

@@ -15,11 +15,12 @@ from plots.study import COLUMNS, PANELS
 from robustness import CHANGED, FACTORS
 from rules import HUMAN, NAMED_RULES
 from search import Config
+from verdicts import convnet, elsewhere, reading, searching
 
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(reading, "PUBLISHED", tmp_path)
     return tmp_path
 
 
@@ -61,11 +62,15 @@ def studied(folder, name, found, latest=0.2):
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def rule_of(name):
+    return NAMED_RULES[name].rule if name in NAMED_RULES else name
+
+
 def compared(folder, field, first=0):
     """A comparison: of each (kind, name) its score in the first stage and those of the final one."""
     rows, lines = [], []
     for (kind, name), (early, finals) in field.items():
-        rule = NAMED_RULES[name].rule if name in NAMED_RULES else name
+        rule = rule_of(name)
         rows.append({"kind": kind, "name": name, "rule": rule, "n": len(finals), "deviation": 0.01})
         rows[-1]["validation"] = np.mean(finals)
         scores = [("rerank", 99, early), *(("final", first + i, x) for i, x in enumerate(finals))]
@@ -84,7 +89,7 @@ def test_every_claim_is_judged_on_what_is_published():
     rows = claims.claims()
     assert len({row.claim for row in rows}) == len(rows) == 15
     assert not any({"", "-"} & set(row[:2]) or "|" in "".join(row) for row in rows)
-    words = (*claims.PAPERS, *claims.OURS, "not decided")
+    words = (*reading.PAPERS, *reading.OURS, "not decided")
     assert all(row.verdict.startswith(words) for row in rows)
 
 
@@ -109,13 +114,13 @@ def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(p
         searched(published / f"protocol-strided-cifar10-trpo-s{seed}", rewards)
     searched(published / "protocol-strided-cifar10-random-s0", [0.01] * 100)
     searched(published / "protocol-strided-cifar10-random-s1", [0.2] * 100)
-    assert claims.samples_improve().verdict == verdict
+    assert searching.samples_improve().verdict == verdict
 
 
 def test_many_rules_must_do_well_and_the_best_come_late(published):
     early, late = [0.2] * 90 + [0.6] * 10, [0.6] * 100
     searched(published / "protocol-strided-cifar10-random-s0", late)
-    assert claims.many_do_well().verdict == "not run"
+    assert searching.many_do_well().verdict == "not run"
     verdicts = []
     for seed, rewards in enumerate((early, late)):
         different = [
@@ -123,12 +128,12 @@ def test_many_rules_must_do_well_and_the_best_come_late(published):
         ]
         folder = published / f"protocol-strided-cifar10-trpo-s{seed}"
         searched(folder, rewards, rules=["g m id id left"] * 90 + different)
-        verdicts.append(claims.many_do_well().verdict)
+        verdicts.append(searching.many_do_well().verdict)
     assert verdicts == ["reproduced, at depth 1", "partly, at depth 1"]
     searched(folder, early, rules=["g m id id left"] * 90 + different[1:] + different[1:2])  # nine
-    assert claims.many_do_well().verdict == "partly, at depth 1"
+    assert searching.many_do_well().verdict == "partly, at depth 1"
     searched(folder, early, rules=["g m id id left"] * 90 + different)
-    assert claims.many_do_well().verdict == "reproduced, at depth 1"
+    assert searching.many_do_well().verdict == "reproduced, at depth 1"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
     for name, middle in zip(("reinforce", "ppo", "trpo"), found, strict=True):
         studied(published / "study", f"{name}-wide", middle + noise)
     studied(published / "study", "random", 10 + noise[::-1])
-    row = claims.beats_random_search()
+    row = searching.beats_random_search()
     ratio = float(re.search(r"REINFORCE (\S+)", row.here)[1])
     assert row.verdict == verdict and ratio == pytest.approx(found[0] / 10, rel=0.05)
 
@@ -157,12 +162,12 @@ def test_the_papers_setting_may_raise_the_mean_and_find_no_more(published, extra
     studied(published / "study-10000", "random", [5] * 6)
     for name in ("reinforce", "ppo", "trpo"):
         studied(published / "study-10000", f"{name}-paper", [found] * 6, latest=0.2 + extra)
-    assert claims.paper_setting_learns().verdict == mean
-    row = claims.paper_setting_finds()
+    assert searching.paper_setting_learns().verdict == mean
+    row = searching.paper_setting_finds()
     assert row.verdict == rules and "CIFAR" not in row.here
     searched(published / "protocol-strided-cifar10-paper-trpo-s0", [0.1] * 50 + [0.5] * 50)
     searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
-    row = claims.paper_setting_finds()
+    row = searching.paper_setting_finds()
     assert row.verdict == rules and "0.500 and " in row.here and "random search 0.200 and" in row.here
 
 
@@ -172,28 +177,28 @@ def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(publis
         studied(published / folder, f"reinforce-{tuned}", ours + noise)
         studied(published / folder, f"evolution-{tuned}", 30 + noise[::-1])
         studied(published / folder, "random-new", 10 + noise[::-1])
-    assert claims.beats_careful_search().verdict == "not run"  # depth 2 has not been
+    assert searching.beats_careful_search().verdict == "not run"  # depth 2 has not been
     studied(published / "study-depth2", "reinforce-new", 50 + noise[:6])
     for rival in ("evolution-new", "random-new"):
         studied(published / "study-depth2", rival, 10 + noise[:6])
-    assert claims.beats_careful_search().verdict == "holds in part"
+    assert searching.beats_careful_search().verdict == "holds in part"
     studied(published / "study-10000", "reinforce-long", 50 + noise)
-    assert claims.beats_careful_search().verdict == "holds"
+    assert searching.beats_careful_search().verdict == "holds"
     studied(published / "study-depth2", "evolution-new", 49 + noise[-6:])  # a lead within the noise
-    assert claims.beats_careful_search().verdict == "holds in part"
+    assert searching.beats_careful_search().verdict == "holds in part"
 
 
 def test_all_three_controllers_are_read_after_the_same_number_of_rules(published):
     for folder, learns in (("study", 0.2), ("study-10000", 0.0)):
         studied(published / folder, "random", [5] * 6)
         studied(published / folder, "reinforce-paper", [5] * 6, latest=0.2 + learns)
-    assert claims.paper_setting_learns().verdict == "not run"  # PPO and TRPO are nowhere
+    assert searching.paper_setting_learns().verdict == "not run"  # PPO and TRPO are nowhere
     for name in ("ppo", "trpo"):
         studied(published / "study", f"{name}-paper", [5] * 6, latest=0.4)
-    assert claims.paper_setting_learns().verdict == "reproduced"  # of the shorter study, all of them
+    assert searching.paper_setting_learns().verdict == "reproduced"  # of the shorter study, all of them
     for name in ("ppo", "trpo"):
         studied(published / "study-10000", f"{name}-paper", [5] * 6, latest=0.2)
-    assert claims.paper_setting_learns().verdict == "not reproduced"
+    assert searching.paper_setting_learns().verdict == "not reproduced"
 
 
 def test_searches_that_have_hardly_begun_are_not_run(published):
@@ -202,7 +207,11 @@ def test_searches_that_have_hardly_begun_are_not_run(published):
         studied(folder, name, [5])
     studied(folder, "random", [5] * 3)  # one seed in common
     (folder / "reinforce-new.jsonl").write_text("")  # killed before its first search
-    late = (claims.paper_setting_learns, claims.beats_random_search, claims.beats_careful_search)
+    late = (
+        searching.paper_setting_learns,
+        searching.beats_random_search,
+        searching.beats_careful_search,
+    )
     assert {claim().verdict for claim in late} == {"not run"}
     compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
     for kind in ("human", "found"):
@@ -210,7 +219,7 @@ def test_searches_that_have_hardly_begun_are_not_run(published):
             published / "longrun-strided-cifar10",
             [{"kind": kind, "name": "a", "epochs": 9, "final": 0.5}],
         )
-        assert claims.last_for_long().verdict == "not run"  # nobody to compare with
+        assert convnet.last_for_long().verdict == "not run"  # nobody to compare with
 
 
 REPORTED = ("powersign", "g-plus-m", "m-exp-w")
@@ -236,10 +245,10 @@ def people(lead, over_adam, noise=NOISE):
 def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, lead, over_adam, verdict):
     field = {("found", "chosen"): (0.6, list(0.6 + NOISE)), ("found", "lucky"): (0.5, [0.9] * 10)}
     compared(published / "compare-protocol-cifar10", field | people(lead, over_adam))
-    row = claims.found_beat_human()
+    row = convnet.found_beat_human()
     assert row.verdict == verdict and "chosen minus SGD" in row.here and row.n == "10 fresh seeds"
     compared(published / "compare-halfdecades-cifar10", field | people(-0.1, -0.1))
-    assert claims.found_beat_human().verdict == ("partly" if lead == 0.1 else "not reproduced")
+    assert convnet.found_beat_human().verdict == ("partly" if lead == 0.1 else "not reproduced")
 
 
 def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
@@ -247,21 +256,21 @@ def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(pub
     rules |= {("named", "lion"): (None, [0.9] * 10)}  # not of the paper
     best = {("named", REPORTED[0]): (None, list(0.6 + NOISE))}
     compared(published / "compare-protocol-cifar10", rules | people(0.05, 0.05))
-    assert claims.reported_beat_human().verdict == "not run"  # nothing to judge it on
+    assert convnet.reported_beat_human().verdict == "not run"  # nothing to judge it on
     lucky = {("named", REPORTED[1]): (None, [0.9] * 10)}
     compared(published / "compare-halfdecades-cifar10", best | lucky | people(0.1, 0.1))
-    assert claims.reported_beat_human().verdict == "not run"  # all of it on seeds that chose
+    assert convnet.reported_beat_human().verdict == "not run"  # all of it on seeds that chose
     compared(published / "compare-confirm-cifar10", best | people(-0.1, -0.1), first=10)
-    row = claims.reported_beat_human()
+    row = convnet.reported_beat_human()
     assert row.verdict == "not reproduced" and row.n.startswith("10 fresh seeds")
     assert "MOMENTUM 1, RMSPROP 1, ADAM 1" in row.here and f"of 3, the best {REPORTED[0]}" in row.here
     compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=10)
-    assert claims.reported_beat_human().verdict == "reproduced"
+    assert convnet.reported_beat_human().verdict == "reproduced"
     more = {("named", REPORTED[0]): (None, [*best["named", REPORTED[0]][1], *[0.1] * 10])}
     theirs = {who: (early, [*scores, *[0.5] * 10]) for who, (early, scores) in people(0.1, 0.1).items()}
     compared(published / "compare-halfdecades-cifar10", more | theirs)
     compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=20)
-    row = claims.reported_beat_human()  # half of its seeds lost it all
+    row = convnet.reported_beat_human()  # half of its seeds lost it all
     assert row.verdict == "not reproduced" and row.n.startswith("20 fresh seeds")
 
 
@@ -271,9 +280,9 @@ def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(publishe
     rows += [{"kind": "human", "name": "sgd", "epochs": 300, "final": 0.5}]
     rows += [{"kind": "human", "name": name, "epochs": 300, "final": 0.4} for name in HUMAN[1:]]
     write(published / "longrun-strided-cifar10", rows)
-    assert claims.last_for_long().verdict == "not run"  # how large is the noise?
+    assert convnet.last_for_long().verdict == "not run"  # how large is the noise?
     compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
-    row = claims.last_for_long()
+    row = convnet.last_for_long()
     assert row.here.startswith("of 4 rules 2 trained to the end: above SGD (0.5000) 1, less than")
     assert "below 1; the best 0.6000" in row.here and row.verdict == "not decided, on one seed"
 
@@ -298,7 +307,7 @@ def transferred(folder, tests):
 def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(published, task, sign):
     def verdict(**tests):
         transferred(published / f"transfer-{task}", {"1": [0.5], "adam": [0.5]} | tests)
-        return claims.transfers(task, "it transfers", "yes").verdict
+        return elsewhere.transfers(task, "it transfers", "yes").verdict
 
     luck = np.array([0.0, 0.3, -0.2])  # of the seeds, the same for all
     adam = list(5 + luck)
@@ -314,8 +323,8 @@ def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(publishe
     pair = [0.1, 0.2]  # t of one degree of freedom is 12.7
     assert verdict(**{"1": list(5 + sign * np.array(pair)), "adam": [5, 5]}) == "not decided, on 2 seeds"
     transferred(published / "transfer-text", {"1": [0.9], "powersign": [0.8], "adam": [0.7]})
-    assert "found rule is 1" in claims.transfers("text", "", "").here
-    assert "of reported ones powersign, 0.8" in claims.transfers("text", "", "").here
+    assert "found rule is 1" in elsewhere.transfers("text", "", "").here
+    assert "of reported ones powersign, 0.8" in elsewhere.transfers("text", "", "").here
 
 
 @pytest.mark.parametrize(
@@ -339,7 +348,7 @@ def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(publis
     scores = ["" if value is None else -value for value in finals]
     there = [line | {"final_validation": x} for line, x in zip(there, scores, strict=True)]
     write(published / "transfer-wrn", there)
-    row = claims.reported_transfer()
+    row = elsewhere.reported_transfer()
     assert row.here.endswith(f"all 5 as on the search ConvNet with a rank correlation of {order}")
     assert row.verdict == "not decided, on one seed"
 
@@ -357,7 +366,10 @@ def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(publis
 )
 def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses, verdict):
     names = [f"rule {i}" for i in range(len(losses))]
-    write(published / "robustness-strided-cifar10", [{"name": name} for name in (*names, *HUMAN)])
+    write(
+        published / "robustness-strided-cifar10",
+        [{"name": name, "rule": rule_of(name)} for name in (*names, *HUMAN)],
+    )
 
     def lost(what, factor, loss):
         if factor in (0.1, 10):
@@ -367,16 +379,16 @@ def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses,
         return loss if factor == 2 else -loss  # which excuses no loss
 
     lines = [
-        {"name": name, "what": what, "factor": factor, "seed": seed}
+        {"rule": rule_of(name), "what": what, "factor": factor, "seed": seed}
         | {"accuracy": 0.5 + 0.1 * seed - lost(what, factor, loss)}
         for name, some in zip((*names, *HUMAN), (*losses, *[(0.0,) * len(losses[0])] * 4), strict=True)
         for seed, loss in enumerate(some)
         for what, factor in [(None, 1.0), *itertools.product(CHANGED, FACTORS)]
     ]
     recorded(published / "robustness-strided-cifar10", lines)
-    assert claims.survives_changes().verdict == "not run"  # how large is the noise?
+    assert convnet.survives_changes().verdict == "not run"  # how large is the noise?
     compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
-    assert claims.survives_changes().verdict == verdict
+    assert convnet.survives_changes().verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -407,7 +419,7 @@ def test_on_the_valley_a_rule_is_chosen_on_half_of_the_starts(published, finals,
     config = {"rules": rules, "config": {"starts": 4, "rates": [0.1]}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "meta.json").write_text(json.dumps({"format": results.FORMAT}))
-    assert claims.rosenbrock_valley().verdict == verdict
+    assert elsewhere.rosenbrock_valley().verdict == verdict
 
 
 def test_it_prints_a_table_in_markdown(capsys):

@@ -25,6 +25,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 # A file imports only from layers above its own; the scripts come last and nothing imports them. That
 # search.py draws its own learning curve is why plots stand before it.
 CODE = [*ROOT.glob("*.py"), *ROOT.glob("plots/*.py"), *ROOT.glob("benches/*.py")]
+CODE += ROOT.glob("verdicts/*.py")
 LAYERS = [
     {"cluster", "columns", "config", "dsl", "pool", "progress", "results", "significance"},
     {"advice", "foreach", "distinct"},
@@ -37,6 +38,7 @@ LAYERS = [
     {"plots", "benches"},
     {"search", "compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock"}
     | {"nosbench", "cifar_tier", "study", "bench", "reproduce"},
+    {"verdicts"},
     {"claims"},
 ]
 
@@ -165,7 +167,7 @@ def test_reading_order_names_every_file_with_its_length():
 def test_the_diagram_has_the_layers():
     diagram = re.search(r"^```text\n(claims  .*?)```", README, re.M | re.S)[1]
     drawn = [set(re.findall(r"\b[a-z_]+\b", layer.split("   ")[0])) for layer in diagram.split("   |\n")]
-    drawn[1] = set(re.findall(r"\b[a-z_]+\b", diagram.split("   |")[1].replace("the scripts", "")))
+    drawn[2] = set(re.findall(r"\b[a-z_]+\b", diagram.split("   |")[2].replace("the scripts", "")))
     assert drawn == LAYERS[::-1]
 
 
