@@ -11,7 +11,7 @@ Machines drift, so what is compared takes turns: first one, then the other, many
 brackets is a median with the 10th and 90th percentile, of fewer than ten values with the lowest and
 highest. Writes a run folder: records.jsonl, a line a measurement with its times, and the tables as
 summary.txt. A run that was interrupted can be shown but not gone on with: what is compared shall share
-its conditions. Read next: textbook.py.
+its conditions. Read next: benches/timing.py.
 """
 
 import contextlib

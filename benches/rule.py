@@ -1,4 +1,7 @@
-"""What a step of exported rules costs beside torch's optimizers: bench.py rule."""
+"""What a step of exported rules costs beside torch's optimizers: bench.py rule.
+
+Read next: claims.py.
+"""
 
 from collections.abc import Callable, Iterator
 
