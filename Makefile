@@ -33,10 +33,10 @@ figures: .venv/ready
 	.venv/bin/python rosenbrock.py --out $(FIGURES)/rosenbrock
 
 reproduce: .venv/ready
-	.venv/bin/python reproduce.py
+	.venv/bin/python -m reproduce.tables
 
 scratch: .venv/ready
-	PATH="$(CURDIR)/.venv/bin:$$PATH" sh scratch.sh
+	PATH="$(CURDIR)/.venv/bin:$$PATH" sh reproduce/scratch.sh
 
 .venv/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -26,15 +26,19 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy
 import torch
 
+LOG_EVERY_S = 30.0
 FORMAT = 1  # of the folder; a reader refuses others instead of guessing
 RUNS = Path("runs")
 FIELDS = set("id batch rule infix key seed status cached_from reward lr sweep curve error".split())
@@ -308,3 +312,84 @@ class Run:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+
+def reopen(folder: Path) -> Run:
+    """Reopen a run folder; warn if the scores to come may differ from those that are there.
+
+    Raises:
+        RunError: it is none, or another process writes to it.
+    """
+    run, before = Run.reopen(folder), read_meta(folder)
+    now = environment(torch.get_num_threads())
+    same = ("processor", "capability", "torch", "python")
+    if changed := [name for name in same if before.get(name) != now[name]]:
+        what = ", ".join(changed)
+        print(f"WARNING: another {what} than at the start: scores may differ", file=sys.stderr)
+    return run
+
+
+def interrupt_once(signum, frame):
+    """End cleanly on Ctrl-C; a second one must not break into that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+# --- what people see ------------------------------------------------------------------------------
+
+
+def number(value: float | None) -> str:
+    """Return four decimals, or a dash for what there is not."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def aligned(rows: Sequence[Sequence[str]], figures: bool = False) -> list[str]:
+    """Return a line a row, all columns to the left, or all but the first to the right for figures."""
+    left, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pad = str.rjust if figures else str.ljust
+    lines = ["  ".join([name.ljust(left), *map(pad, cells, others)]) for name, *cells in rows]
+    return [line.rstrip() for line in lines]
+
+
+class Progress:
+    """Show what is going on, on standard error and in a log file.
+
+    Args:
+        log: file that gets every line, or None.
+        stream: where people look, standard error if None; a terminal gets one line, rewritten.
+    """
+
+    def __init__(self, log: Path | None = None, stream: TextIO | None = None):
+        self.log, self.stream = log, stream or sys.stderr
+        self.terminal = self.stream.isatty()
+        self.last_s, self.width = time.monotonic(), 0
+
+    def update(self, line: str) -> None:
+        """Show the current state; a log gets it at most every 30 seconds."""
+        if self.terminal:
+            # Cut to the terminal's width: what wraps cannot be rewritten.
+            shown = line[: shutil.get_terminal_size().columns - 1]
+            self.stream.write("\r" + shown.ljust(self.width))
+            self.stream.flush()
+            self.width = len(shown)
+        if time.monotonic() - self.last_s > LOG_EVERY_S:
+            self.last_s = time.monotonic()
+            self._write(line, show=not self.terminal)
+
+    def say(self, text: str = "") -> None:
+        """Print lines that stay."""
+        if self.terminal and self.width:
+            self.stream.write("\r" + " " * self.width + "\r")
+            self.width = 0
+        self._write(text, show=True)
+
+    def _write(self, text: str, show: bool) -> None:
+        if show:
+            print(text.encode(errors="backslashreplace").decode(), file=self.stream, flush=True)
+        if self.log is not None:
+            # A full disk is for those to report whose lines cannot be done without.
+            with (
+                contextlib.suppress(OSError),
+                self.log.open("a", encoding="utf-8", errors="backslashreplace") as file,
+            ):
+                file.write(text + "\n")

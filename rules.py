@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import torch
 
-from advice import NO_SWEEP, Sweeps, example_lr
-from columns import aligned
 from config import Parser
 from dsl import BINARY, DECAYS, OPERANDS, UNARY, Rule, RuleError, RuleOptimizer
-from export import class_name, export
+from export.advice import NO_SWEEP, Sweeps, example_lr
+from export.code import class_name, export
+from results import aligned
 
 RUNS = Path(__file__).parent / "runs"  # wherever this is called
 
@@ -229,7 +229,7 @@ def show_rule(text: str, sweeps: Sweeps) -> str:
     optimizer.step()
 
   Elsewhere:   python rules.py export {quoted} -o FILE.py
-  Its tree:    python -m plots.tree {quoted}"""
+  Its tree:    python -m export.tree {quoted}"""
 
 
 def export_rule(text: str, name: str | None, sweeps: Sweeps) -> str:

@@ -7,8 +7,8 @@ an idea of a later optimizer search (arXiv 2209.13575).
 
 The two thresholds were chosen on some trained rules and proven on others (RESULTS.md):
 
-    python screen.py RUN ...                  # of the rules that these runs trained: which would go?
-    python screen.py RUN ... --unlike RUN ... # without rules that the thresholds were chosen on
+    python -m studies.screening RUN ...                  # of the rules that these runs trained: which would go?
+    python -m studies.screening RUN ... --unlike RUN ... # without rules that the thresholds were chosen on
 
 Read next: child.py, which asks before it trains.
 """

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 import results
-from advice import advise
 from dsl import Rule, RuleError
+from export.advice import advise
+from export.tree import layout
 from plots import style
 from plots.learning_curve import best_so_far, close_up, kind, moving_mean
 from plots.mathml import mathml
 from plots.runs import Group, Run, all_runs, command, humans, notes, plural, read_groups, title
 from plots.svg import Chart
 from plots.timeline import clock, duration, jobs, pauses
-from plots.tree import layout
 
 MOST = 20  # rules in the hall of fame
 TRAINED = "trained to the end"  # as results.funnel calls it

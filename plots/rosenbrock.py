@@ -18,7 +18,7 @@ from plots import style
 from plots.runs import command
 from plots.style import plt
 from results import RunError
-from trials import read_config, read_trials
+from studies.trials import read_config, read_trials
 
 NAMED = 6  # optimizers that are listed as diverged
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left

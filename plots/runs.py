@@ -17,13 +17,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import results
-from baselines import EvolutionConfig
 from child import ChildConfig
 from config import ConfigError, Parser, from_dict
 from controller import ControllerConfig
-from distinct import DistinctConfig
 from plots import style
-from proposer import ProposerConfig
+from rivals import EvolutionConfig
+from sameness import DistinctConfig
+from search import ProposerConfig
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
 NAMES = {"trpo": "TRPO", "ppo": "PPO", "reinforce": "REINFORCE"}

@@ -1,6 +1,6 @@
 """Text tables: columns start or end where they should."""
 
-from columns import aligned, number
+from results import aligned, number
 
 
 def test_columns_are_as_wide_as_their_widest_cell():

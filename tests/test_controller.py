@@ -20,25 +20,23 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from controller import (
+    HIDDEN,
+    INIT_RANGE,
+    Batch,
     Controller,
     ControllerConfig,
+    Policy,
     conjugate_gradient,
+    entropy,
+    expectation,
     fisher_product,
+    log_prob_of,
+    masked_log_softmax,
+    mean_kl,
     surrogate,
     trpo_step,
 )
 from dsl import CONSTRAINTS, SearchSpace
-from policy import (
-    HIDDEN,
-    INIT_RANGE,
-    Batch,
-    Policy,
-    entropy,
-    expectation,
-    log_prob_of,
-    masked_log_softmax,
-    mean_kl,
-)
 
 ALGORITHMS = ("trpo", "ppo", "reinforce")
 TOKENS = {"operands": ("g", "m", "1"), "unary": ("id", "neg"), "binary": ("add", "mul")}

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-import claims
-import reproduce
 import results
 import rules
 import search
-from advice import advise
 from config import Parser
+from export.advice import advise
+from reproduce import claims
+from reproduce import tables as reproduce
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
-    ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md", "data/nosbench/README.md")
+    ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md", "nosbench/data/README.md")
 ]
 README = (ROOT / "README.md").read_text("utf-8")
 

@@ -9,7 +9,7 @@ import termios
 
 import pytest
 
-from progress import LOG_EVERY_S, Progress
+from results import LOG_EVERY_S, Progress
 
 
 class Terminal(io.StringIO):

@@ -29,7 +29,7 @@ from rosenbrock import (
     thin,
 )
 from rules import NAMED_RULES
-from trials import read_trials
+from studies.trials import read_trials
 
 START = (-1.2, 1.0)
 SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8"]

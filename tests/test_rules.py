@@ -12,8 +12,8 @@ from torch import exp, sign
 
 import results
 import rules
-from advice import NO_SWEEP
 from dsl import EXTRAS, Rule, RuleError
+from export.advice import NO_SWEEP
 from rules import HUMAN, NAMED_RULES, RECALLED, find, make_optimizer
 
 STEPS, SIZE = 60, 500

@@ -18,14 +18,14 @@ import pytest
 import torch
 
 import data
-import proposer
 import results
 import search
+import search as proposer
 from child import start_worker
+from nosbench.table import Table
 from pool import WorkerPool
-from progress import Progress
+from results import Progress
 from rules import HUMAN, NAMED_RULES, find
-from table import Table
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -771,7 +771,7 @@ def test_a_search_of_the_table_trains_nothing_and_is_resumed_to_the_same_history
     flags += ["--elite-coeff", "0.3", "--elite-share", "0.2", "--entropy-growth", "0.5", "--lag", "3"]
     assert search.main([*flags, "--start-from", "adam", "--out", str(tmp_path / "whole")]) == 0
     said = capsys.readouterr()
-    assert "core-seconds" not in said.out and "python nosbench.py show" in said.out
+    assert "core-seconds" not in said.out and "python -m nosbench.show" in said.out
     assert "algorithm=" in said.err and "epoch_size" not in said.err  # no child, no such setting
     records = results.read_records(tmp_path / "whole")
     table = Table.load("micro")

@@ -1,0 +1,61 @@
+"""What a step of exported rules costs beside torch's optimizers: bench.py rule.
+
+Read next: claims.py.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from bench.timing import spread, table, take_turns
+from child import ChildConfig
+from export.code import export
+from rules import find
+
+SETTINGS = ("memory",)
+
+# A convolutional network's shapes: many small tensors, and a few that hold nearly all parameters.
+SMALL = [(64, 64, 3, 3), (128, 32, 3, 3), (96, 256)] + [(64,)] * 20
+LARGE = [(512, 512, 3, 3)] * 3 + [(256, 512, 3, 3), (256, 256, 3, 3), (1000, 1024)] + [(512,)] * 40
+
+
+def measure(config: ChildConfig) -> Iterator[dict]:
+    """Measure what a step of exported rules costs beside torch's optimizers."""
+    for shapes, rounds in ((SMALL, 500), (LARGE, 30)):
+        steps, generator = {}, torch.Generator().manual_seed(0)
+        weights = [torch.randn(shape, generator=generator) for shape in shapes]
+
+        def add(name: str, make: Callable, weights: list = weights, steps: dict = steps) -> None:
+            params = [w.clone().requires_grad_() for w in weights]
+            for p, w in zip(params, weights, strict=True):
+                p.grad = 0.1 * w
+            steps[name] = make(params).step
+
+        for name in ("adam", "rmsprop", "powersign"):
+            scope: dict = {"__name__": name}
+            exec(export(find(name), "Exported", []), scope)  # as importing the written file would
+            add(f"exported {name}", lambda params, cls=scope["Exported"]: cls(params, lr=1e-3))
+        for cls in (torch.optim.Adam, torch.optim.RMSprop):
+            for how in ("foreach", "fused"):
+                if how == "foreach" or cls is torch.optim.Adam:  # torch has no fused RMSprop
+                    add(f"torch {cls.__name__} {how}", lambda ps, c=cls, h=how: c(ps, 1e-3, **{h: True}))
+        # Adam without momentum is RMSProp as a rule has it, with bias correction.
+        no_momentum = {"betas": (0.0, 0.999), "foreach": True}
+        add("torch Adam foreach, beta1 0", lambda ps, kw=no_momentum: torch.optim.Adam(ps, 1e-3, **kw))
+
+        sizes = {"parameters": sum(w.numel() for w in weights), "tensors": len(weights)}
+        yield {"part": "rule", **sizes, "times": take_turns(steps, rounds)}
+
+
+def show(records: list[dict]) -> str:
+    """Return a table for each set of tensors: a step's time, and its ratio to foreach Adam's."""
+    tables = []
+    for record in records:
+        times = {name: np.array(values) for name, values in record["times"].items()}
+        base = times["torch Adam foreach"]
+        rows = [[name, spread(t, 1e3, 2), spread(t / base, 1, 2)] for name, t in times.items()]
+        text = f"{record['parameters'] / 1e6:.1f} million parameters, {record['tensors']} tensors; "
+        text += f"{len(base)} rounds\n\n"
+        tables.append(text + table(["", "ms a step", "of foreach Adam"], rows))
+    return "\n\n".join(tables)

@@ -1,1 +1,0 @@
-"""Benchmarks: a file each, of which bench.py runs `measure` and prints `show`; timing.py is theirs."""

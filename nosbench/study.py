@@ -1,0 +1,309 @@
+"""Study: search algorithms on NOS-Bench, many seeds of each, without training anything.
+
+    python -m nosbench.study random-new reinforce-new                 # 30 seeds each, 2,000 rules
+    python -m nosbench.study random-new --iterations 2 --seeds 8      # deeper, where there is no table: measured
+    python -m nosbench.study trpo-new --max-kl 0.3 --name farther --table-seeds 0      # try something
+    python -m nosbench.figures.study runs/study                         # the figure
+
+A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
+is the paper's, alone it takes larger steps, with "-wide" its entropy weighs more; with "-new" known
+rules are passed over and controllers have an elite; with "-long" the weight of their entropy grows as
+new rules become rare. A seed of the study is one search, whose rewards are a table seed's scores. Its
+line in runs/study/NAME.jsonl tells how it stood after 100, 200, 500, ... rules; lines that are there
+already are not computed again.
+
+Which of them is best must be chosen on other seeds than those it is reported on: the settings below
+were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
+seeds 100 and up). A table seed is one draw of the evaluation noise, and a search finds the rules that
+this noise flatters.
+Read next: oracle.py for the scores, plots/study.py for the figure.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter, deque
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from config import ConfigError, Parser, add_settings, resolve, setting
+from controller import ControllerConfig
+from nosbench.oracle import Lookup, Measured, make_oracle
+from nosbench.table import Table, check
+from pool import WorkerPool, usable_cores
+from results import Progress, RunError, interrupt_once, read_lines
+from rivals import EvolutionConfig
+from search import ProposerConfig, make_proposer, make_space
+
+CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
+PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
+
+SPACE = {
+    "iterations": 1,
+    "subset": "full",
+    "constraints": ("operands-differ", "no-final-addition"),
+    "samples": 2_000,
+    "lag": 0,
+}
+# All that is called new passes over known rules, with as many candidates; controllers have an elite,
+# and in those called long, tuned for 10,000 rules instead of 2,000, the entropy's weight grows.
+NEW = {"candidates": 16}
+ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3}
+LONG = ELITE | {"entropy_growth": 0.5}
+SETTINGS = {
+    "random": {"algorithm": "random"},
+    "random-new": {"algorithm": "random", **NEW},
+    "evolution": {"algorithm": "evolution"},
+    "evolution-new": {"algorithm": "evolution", **NEW},
+    "evolution-200": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 50},
+    "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
+    "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
+    "reinforce-paper": {"algorithm": "reinforce"},
+    "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
+    "reinforce-wide": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.1},
+    "reinforce-new": {"algorithm": "reinforce", "controller_lr": 4e-3, **ELITE, "entropy_coeff": 0.15},
+    "reinforce-long": {"algorithm": "reinforce", "controller_lr": 4e-3, **LONG},
+    "ppo-paper": {"algorithm": "ppo"},
+    "ppo": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.02},
+    "ppo-wide": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.1},
+    "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
+    "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG, "entropy_coeff": 0.07},
+    "trpo-paper": {"algorithm": "trpo"},
+    "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
+    "trpo-wide": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.1},
+    "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
+    "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG, "entropy_coeff": 0.07},
+}
+
+# What a flag cannot change without making it another setting.
+PARAMETERS = {field.name for config in (EvolutionConfig, ControllerConfig) for field in fields(config)}
+
+
+@dataclass(frozen=True)
+class Config(ProposerConfig):
+    """One setting of a search; its seeds are the study's."""
+
+    table_seed: int = setting(0, "whose scores are the rewards", low=0)
+
+
+# --- one search -----------------------------------------------------------------------------------
+
+
+def search(config: Config) -> dict:
+    """Search, asking an oracle for the rewards; return how the search stood at the checkpoints.
+
+    Returns:
+        Lists, an element a checkpoint. By number of sampled rules: mean reward of the latest fifth
+        (`latest`); the best reward so far (`best`), what that rule and the ten best distinct ones
+        score on the other seeds (`best_fresh`, `top10_fresh`); top rules seen, by the search's own
+        seed and by the others' mean (`found`, `found_fresh`); distinct rules seen (`distinct`), their
+        share in the last hundred (`distinct_100`); entropy in nats over distinct rules of what it
+        draws (`entropy`, saturates at 7). By number of distinct rules: `found_by_distinct`, None where
+        it has not seen so many.
+    """
+    oracle = make_oracle(config, config.table_seed)
+    proposer = make_proposer(config, make_space(config), identity=oracle.identity)
+    numbers: list[int] = []  # of the rules that were sampled
+    in_flight: deque[list] = deque()
+    line: dict[str, list] = {"checkpoints": []}
+    asked, marks = 0, {*CHECKPOINTS, config.samples}
+    while asked < config.samples or in_flight:
+        while asked < config.samples and len(in_flight) <= config.lag:
+            # A batch ends at a checkpoint, whatever its size.
+            size = min(config.rules_per_batch, min(mark for mark in marks if mark > asked) - asked)
+            in_flight.append(proposer.ask(size))
+            asked += size
+        rules = in_flight.popleft()
+        batch = [oracle.number(rule) for rule in rules]
+        proposer.tell(rules, oracle.rewards(batch).tolist())
+        numbers += batch
+        if len(numbers) in marks:
+            line["checkpoints"].append(len(numbers))
+            for name, value in standing(numbers, oracle).items():
+                line.setdefault(name, []).append(value)
+            line.setdefault("entropy", []).append(entropy(proposer, oracle))
+    distinct = list(dict.fromkeys(numbers))
+    line["found_by_distinct"] = [
+        oracle.found(distinct[:n])[0] if n <= len(distinct) else None for n in line["checkpoints"]
+    ]
+    return line
+
+
+def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:
+    """Return what a search has reached, `numbers` being the distinct rule of each sample so far."""
+    distinct = list(dict.fromkeys(numbers))
+    rewards, fresh = oracle.rewards(distinct), oracle.fresh(distinct)
+    best = np.argsort(-rewards, kind="stable")
+    found, found_fresh = oracle.found(distinct)
+    return {
+        "latest": float(oracle.rewards(numbers[-(len(numbers) // 5) :]).mean()),
+        "best": float(rewards[best[0]]),
+        "best_fresh": float(fresh[best[0]]),
+        "top10_fresh": float(fresh[best[:10]].mean()),
+        "found": found,
+        "found_fresh": found_fresh,
+        "distinct": len(distinct),
+        "distinct_100": len(set(numbers[-100:])) / 100,
+    }
+
+
+def entropy(proposer, oracle: Lookup | Measured) -> float:
+    """Return the entropy over distinct rules, in nats, of what a proposer would draw now.
+
+    Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955),
+    so never above ln(PROBES) + 1/2 = 7.4: uniform draws have 7.0 here, though their entropy is 9.5.
+    """
+    owner = getattr(oracle.identity, "__self__", oracle)  # the table, which need not be copied
+    probe = deepcopy(proposer, {id(owner): owner})  # whose draws leave no trace
+    probe.config = replace(probe.config, candidates=1)
+    counts = Counter(oracle.identity(rule) for rule in probe.ask(PROBES))
+    shares = np.array(list(counts.values())) / PROBES
+    return float(-(shares * np.log(shares)).sum() + (len(counts) - 1) / (2 * PROBES))
+
+
+# --- many searches --------------------------------------------------------------------------------
+
+
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def study(
+    name: str, config: Config, table_seeds: tuple[int, ...], seeds: range, file: Path, pool
+) -> None:
+    """Compute the lines of a setting that are not there yet.
+
+    Raises:
+        RunError: the file holds another setting or other seeds.
+    """
+    tasks = [(seed, table_seeds[seed % len(table_seeds)]) for seed in seeds]
+    done, ours = set(), json.loads(json.dumps(asdict(config)))
+    for line in read_lines(file):
+        apart = [
+            key
+            for key in ours
+            if key not in ("seed", "table_seed") and ours[key] != line["config"].get(key)
+        ]
+        done.add((line["seed"], line["table_seed"]))
+        if apart or line["table_seed"] != table_seeds[line["seed"] % len(table_seeds)]:
+            what = f"another {', '.join(apart)}" if apart else "other table seeds"
+            raise RunError(f"{file} holds {what}; give this one a --name of its own")
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # a torn last line
+    futures = {
+        task: pool.submit(search, replace(config, seed=task[0], table_seed=task[1]))
+        for task in tasks
+        if task not in done
+    }
+    progress = Progress()
+    for number, ((seed, table_seed), future) in enumerate(futures.items(), 1):
+        line = {"name": name, "seed": seed, "table_seed": table_seed, **future.result()}
+        line["config"] = asdict(replace(config, seed=seed, table_seed=table_seed))
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+        progress.update(f"{name}: {number} of {len(futures)} searches")
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="study.py", description=__doc__)
+    parser.add_argument(
+        "settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS)
+    )
+    parser.add_argument("--name", help="of a setting changed by flags (default: the setting's)")
+    parser.add_argument(
+        "--seeds", type=int, default=30, metavar="N", help="searches of a setting (default: 30)"
+    )
+    parser.add_argument(
+        "--first-seed",
+        type=int,
+        default=100,
+        metavar="S",
+        help="of the controllers (default: 100; lower ones are for choosing)",
+    )
+    parser.add_argument(
+        "--table-seeds",
+        default="1,2",
+        metavar="LIST",
+        help="taken in turn (default: 1,2; 0 is for choosing)",
+    )
+    parser.add_argument("--workers", type=int, default=usable_cores(), metavar="N", help="processes")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
+    )
+    add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
+    return parser
+
+
+class Plan(NamedTuple):
+    """All that determines the lines of a study."""
+
+    configs: dict[str, Config]  # by name
+    seeds: range  # of the controllers
+    table_seeds: tuple[int, ...]  # taken in turn
+
+
+def configure(args) -> Plan:
+    """Return the plan that the flags ask for.
+
+    Raises:
+        ValueError: what is wrong and what is allowed.
+    """
+    table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
+    last = Table.load("micro").num_seeds - 1
+    if not all(0 <= seed <= last for seed in table_seeds):
+        raise ConfigError(f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {last}")
+    if args.name and len(args.settings) > 1:
+        raise ConfigError("--name is for one setting")
+    if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
+        flag = f"--{changed[0].replace('_', '-')}"
+        raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
+    if args.seeds < 1 or args.first_seed < 0:
+        raise ConfigError("--seeds must be at least 1, --first-seed at least 0")
+    if args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    configs = {
+        args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
+    }
+    for config in configs.values():
+        if config.samples < CHECKPOINTS[0]:
+            raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
+        if config.iterations == 1:  # others are measured
+            check("micro", make_space(config), config.table_seed)
+    return Plan(configs, range(args.first_seed, args.first_seed + args.seeds), table_seeds)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    try:
+        plan = configure(args)
+        args.out.mkdir(parents=True, exist_ok=True)
+        pool = WorkerPool(args.workers, initializer=one_thread, preload=("study",))
+        try:
+            for name, config in plan.configs.items():
+                study(name, config, plan.table_seeds, plan.seeds, args.out / f"{name}.jsonl", pool)
+        finally:
+            pool.stop()  # on Ctrl-C too, without doing what is still queued
+        from plots import study as figure  # late: workers import this file too, and need no matplotlib
+
+        print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in plan.configs])))
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{error.filename or args.out}: {error.strerror}")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"{args.out} holds the searches. Next: python -m nosbench.figures.study {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""NOS-Bench: the score of every rule of depth 1, measured once, so that a search takes seconds.
+
+A tabular benchmark, as NAS-Bench-101 (Ying et al. 2019) is for architectures. A table holds all strings
+of the paper's language with one group of five tokens, merged into classes of rules that behave alike,
+and for each class what `measure` of its tier's child returned, once a seed:
+
+    table = Table.load("micro")
+    table.lookup("adam 1 id id mul").mean       # validation accuracy, mean over the seeds
+    table.mean, table.correct, table.sweep      # arrays of all classes, to study
+
+`evaluate_rule` answers from a table in the child's place. nosbench/data/README.md says how each was
+measured. Read next: micro.py, the child of the table that ships, then nosbench.py, which builds it.
+"""
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from child import ChildResult
+from dsl import GROUP, Rule, SearchSpace
+from rules import find
+from screen import screen
+
+FOLDER = Path(__file__).parent / "data"
+LEARNS = 0.8  # of SGD's mean: rules above it are said to learn
+TIERS = ("micro",)
+VERSION = 1  # of the format; a reader refuses others instead of guessing
+
+NONE = np.iinfo(np.uint16).max  # in the place of a count: diverged
+NO_RATE = np.iinfo(np.uint8).max  # in the place of a rate: diverged at all of them
+
+
+class TableError(ValueError):
+    """There is no such table, or it does not have this rule."""
+
+
+class Scores(NamedTuple):
+    """What one seed measured of R rules with L learning rates; NONE or NO_RATE where it diverged."""
+
+    correct: np.ndarray  # validation images after the long run, uint16 [R]
+    test: np.ndarray  # test images after it, uint16 [R]
+    rate: np.ndarray  # index of the best rate of the sweep, uint8 [R]
+    sweep: np.ndarray  # validation images after each rate's short run, uint16 [R, L]
+
+
+class Entry(NamedTuple):
+    """What a table says about a rule; None where a run diverged."""
+
+    number: int  # of its class
+    mean: float  # of the scores, a diverged one counting as 0
+    scores: tuple[float | None, ...]  # for each seed: accuracy on the validation images
+    test: tuple[float | None, ...]  # and on the test images, of the same weights
+    lr: tuple[float | None, ...]  # the best learning rate of the sweep
+    sweep: tuple[tuple[float | None, ...], ...]  # each rate's validation accuracy after the short run
+
+
+@dataclass(frozen=True)
+class Table:
+    """One tier: S seeds, L learning rates, C classes of rules, N strings.
+
+    The index of a string is the mixed radix number of its tokens' places in the header's lists, the
+    first token counting most. Classes are numbered by their first string.
+    """
+
+    header: dict  # tokens, protocol, seeds and how it was built
+    classes: np.ndarray  # the class of each string, int32 [N]
+    measured: np.ndarray  # the index of the string that was measured for a class, int32 [C]
+    correct: np.ndarray  # uint16 [C, S], as in Scores
+    test: np.ndarray  # uint16 [C, S]
+    rate: np.ndarray  # uint8 [C, S]
+    sweep: np.ndarray  # uint16 [C, S, L]
+
+    @staticmethod
+    def load(name: str) -> "Table":
+        """Read a table that ships with the project, by the name of its tier.
+
+        Raises:
+            TableError: it is missing, damaged or of another version.
+        """
+        return _load(FOLDER / f"{name}.npz")
+
+    def save(self, path: Path) -> None:
+        """Write the table in one step, so that a reader never sees half of it."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        arrays["header"] = np.array(json.dumps({"version": VERSION, **self.header}))
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **{name: arrays[name] for name in ARRAYS})
+        os.replace(partial, path)
+
+    @cached_property
+    def tokens(self) -> list[list[str]]:
+        """The tokens that each of the five positions chooses from."""
+        operands, unary, binary = (self.header["tokens"][k] for k in ("operands", "unary", "binary"))
+        return [operands, operands, unary, unary, binary]
+
+    @cached_property
+    def _places(self) -> list[dict[str, int]]:
+        return [{token: i for i, token in enumerate(tokens)} for tokens in self.tokens]
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Mean validation accuracy over the seeds, a diverged one counting as 0; float64 [C]."""
+        return self.accuracy.mean(1)
+
+    @cached_property
+    def accuracy(self) -> np.ndarray:
+        """Validation accuracy, 0 if diverged; float64 [C, S]."""
+        return np.where(self.correct == NONE, 0, self.correct) / self.header["protocol"]["validation"]
+
+    @cached_property
+    def learns(self) -> np.ndarray:
+        """Which classes learn, by their mean; bool [C]."""
+        return self.mean >= LEARNS * self.lookup("sgd").mean
+
+    @property
+    def num_seeds(self) -> int:
+        return self.correct.shape[1]
+
+    def index(self, rule: Rule | str) -> int:
+        """Return the place in `classes` of a rule, which may be given by a name or as text.
+
+        Raises:
+            RuleError: the text is neither.
+            TableError: it is not of depth 1, or has a token that the table lacks.
+        """
+        rule = find(rule) if isinstance(rule, str) else rule
+        if len(rule.tokens) != GROUP:
+            raise TableError(f"'{rule}' has {len(rule.groups)} groups; the table holds rules of one")
+        index = 0
+        for token, places in zip(rule.tokens, self._places, strict=True):
+            if token not in places:
+                raise TableError(f"'{rule}' has '{token}', which is none of the table's tokens")
+            index = index * len(places) + places[token]
+        return index
+
+    def number(self, rule: Rule | str) -> int:
+        """Return the number of a rule's class; raise as `index` does."""
+        return int(self.classes[self.index(rule)])
+
+    def rule(self, index: int) -> Rule:
+        """Return the string of that index."""
+        places = np.unravel_index(index, [len(tokens) for tokens in self.tokens])
+        return Rule(tuple(tokens[i] for tokens, i in zip(self.tokens, places, strict=True)))
+
+    def lookup(self, rule: Rule | str) -> Entry:
+        """Return what was measured of a rule's class.
+
+        Raises:
+            RuleError, TableError: as `index`.
+        """
+        number, protocol = self.number(rule), self.header["protocol"]
+        share = lambda counts, all: tuple(None if n == NONE else n / all for n in counts)  # noqa: E731
+        correct = self.correct[number].tolist()
+        return Entry(
+            number,
+            float(self.mean[number]),
+            share(correct, protocol["validation"]),
+            share(self.test[number].tolist(), protocol["test"]),
+            tuple(
+                None if n == NONE else protocol["rates"][rate]
+                for n, rate in zip(correct, self.rate[number].tolist(), strict=True)
+            ),
+            tuple(share(counts, protocol["validation"]) for counts in self.sweep[number].tolist()),
+        )
+
+    def rank(self, number: int) -> int:
+        """Return a class's place among all, 1 for the best; equal means share one."""
+        return 1 + int((self.mean > self.mean[number]).sum())
+
+
+ARRAYS = ("header", "classes", "measured", "correct", "test", "rate", "sweep")
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path) -> Table:
+    try:
+        with path.open("rb") as opened, np.load(opened) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+        header = json.loads(str(arrays.pop("header")))
+    except FileNotFoundError:
+        others = ", ".join(sorted(other.stem for other in path.parent.glob("*.npz")))
+        remedy = f"there is {others}" if others else "build it: python -m nosbench.build build"
+        raise TableError(f"{path} is missing; {remedy}") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).split("\n")[0]
+        raise TableError(f"{path} is damaged ({reason})") from None
+    if header.get("version") != VERSION:
+        raise TableError(f"{path} has version {header.get('version')}; this program reads {VERSION}")
+    return Table(header, **arrays)
+
+
+# --- in the child's place -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """What a score depends on beside the rule and the seed."""
+
+    tier: str  # of TIERS
+    screen: bool = False  # reject rules that cheap tests show to be hopeless
+
+
+def check(tier: str, space: SearchSpace, seed: int) -> None:
+    """Check that a table can answer for a search space and a seed.
+
+    Raises:
+        TableError: it cannot, or is missing.
+    """
+    table = Table.load(tier)
+    lacking = set()
+    for choices, tokens in zip(map(space.choices, range(GROUP)), table.tokens, strict=True):
+        lacking |= set(choices) - set(tokens)
+    if space.length != GROUP or lacking:
+        what = f"lacks {', '.join(sorted(lacking))}" if lacking else "has rules of --iterations 1 only"
+        raise TableError(f"the {tier} tier of NOS-Bench {what}")
+    if not 0 <= seed < table.num_seeds:
+        raise TableError(f"--child-seed is {seed}; the table has the seeds 0 to {table.num_seeds - 1}")
+
+
+def evaluate_rule(rule: str, config: TableConfig, seed: int) -> ChildResult:
+    """Look up a rule's score instead of training a child.
+
+    Args:
+        rule: its string, of depth 1.
+        seed: one of the table's, 0 and up.
+    """
+    table, start_s = Table.load(config.tier), time.time()
+    number, rates = table.number(rule), table.header["protocol"]["rates"]
+    failed_test = screen(Rule.parse(rule)) if config.screen else None
+    correct, rate = int(table.correct[number, seed]), int(table.rate[number, seed])
+    share = lambda n: None if n == NONE else n / table.header["protocol"]["validation"]  # noqa: E731
+    sweep = list(zip(rates, map(share, table.sweep[number, seed].tolist()), strict=True))
+    accuracy = None if failed_test else share(correct)
+    return ChildResult(
+        status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
+        error=failed_test,
+        accuracy=accuracy,
+        lr=None if accuracy is None else rates[rate],
+        sweep=[] if failed_test else sweep,
+        curve=[] if failed_test or rate == NO_RATE else [sweep[rate][1], accuracy],
+        start_s=start_s,
+        wall_s=time.time() - start_s,
+        cpu_s=0.0,
+        worker="table",
+    )
+
+
+class Here(Executor):
+    """The workers of a search that trains nothing: does at once, in this process, what is submitted."""
+
+    def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # it is for whoever asks for the result
+            future.set_exception(error)
+        return future
+
+    def stop(self) -> None:
+        """Nothing is under way."""

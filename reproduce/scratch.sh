@@ -1,0 +1,172 @@
+#!/bin/sh
+# Everything that RESULTS.md reports, from nothing: the runs whose records runs/published holds.
+#
+#     sh reproduce/scratch.sh [FOLDER]                 # FOLDER: runs/scratch; the same command goes on
+#
+# A day or two on a few cores; what is finished is passed over. Needs the virtual environment, CIFAR-10 and
+# Fashion-MNIST: `python data.py cifar10`, `python data.py fashion-mnist`. Afterwards the commands above
+# the tables of RESULTS.md draw its figures and tables, with FOLDER in place of runs/published.
+
+set -eu
+out=${1:-runs/scratch}
+
+# run NAME SCRIPT ...: make a run folder, or go on with it.
+run() {
+    folder=$out/$1 script=$2
+    shift 2
+    if [ -d "$folder" ]; then python "$script" --resume "$folder"; else python "$script" "$@" --out "$folder"; fi
+}
+
+# study NAME ...: add searches to a study of NOS-Bench.
+study() {
+    name=$1
+    shift
+    python -m nosbench.study "$@" --out "$out/$name"
+}
+
+# bench NAME WHAT ...: measure times; one that was interrupted is measured anew.
+bench() {
+    folder=$out/$1
+    shift
+    [ -f "$folder/summary.txt" ] || { rm -rf "$folder" && python bench.py "$@" --out "$folder"; }
+}
+
+# --- searches on CIFAR-10 ---
+
+plain="--candidates 1 --elite-coeff 0 --entropy-coeff 0.02 --entropy-growth 0 --max-kl 0.03"
+small="--preset laptop --dataset cifar10"
+protocol="$small --filters 32 --epoch-size 10000 --num-validation 5000"
+
+for seed in 0 1 2; do
+    for algorithm in trpo random; do
+        run laptop-cifar10-$algorithm-s$seed search.py $small $plain --no-screen --algorithm $algorithm --seed $seed
+    done
+    for algorithm in trpo evolution random; do
+        run tier-cifar10-$algorithm-s$seed search.py $small --samples 1000 --algorithm $algorithm --seed $seed
+    done
+    for algorithm in trpo evolution random; do
+        run protocol-strided-cifar10-$algorithm-s$seed search.py $protocol $plain --samples 1000 --algorithm $algorithm \
+            --seed $seed
+    done
+    run protocol-strided-cifar10-paper-trpo-s$seed search.py $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 \
+        --samples 1000 --seed $seed
+done
+run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 2000
+run tier-rescored rescore.py "$out"/tier-cifar10-*-s[012]
+run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
+    "$out"/protocol-strided-cifar10-evolution-s[012] "$out"/protocol-strided-cifar10-random-s[012]
+
+# The same random rules scored in full, and in cheaper ways.
+unscreened="$plain --algorithm random --no-screen"
+run laptop-cifar10-random-s10 search.py $small $unscreened --seed 10
+run laptop-cifar10-random-s10-race search.py $small $unscreened --seed 10 --race
+run laptop-cifar10-random-s10-give-up search.py $small $unscreened --seed 10 --give-up
+run laptop-cifar10-random-s10-child1 search.py $small $unscreened --seed 10 --child-seed 1
+run strided-cifar10-random-s100 search.py $protocol $unscreened --seed 100 --samples 400
+run strided-cifar10-random-s101 search.py $protocol $unscreened --seed 101 --samples 80
+run strided-cifar10-random-s100-race search.py $protocol $plain --algorithm random --seed 100 --samples 335 --race
+
+# --- what became of the best ---
+
+best="$out/protocol-strided-cifar10-trpo-s0 $out/protocol-strided-cifar10-trpo-s1"
+best="$best $out/protocol-strided-cifar10-trpo-s2 $out/protocol-strided-cifar10-random-s0"
+run compare-protocol-cifar10 compare.py $best --also powersign powersign-clip-g powersign-drop10 powersign-drop30 \
+    powersign-adam adam-exp-m m-exp-v clip-m-exp-v m-exp-g2 m-over-exp-g2 m-exp-g3 m-exp-w rmsprop-plus-m g-plus-m \
+    g-minus-clip-g2 exp-difference
+run compare-halfdecades-cifar10 compare.py $best --final-seeds 20 --rates half-decades \
+    --also powersign powersign-adam adam-exp-m clip-m-exp-v
+run compare-confirm-cifar10 compare.py $best --top 1 --finalists 1 --seeds 2 --final-seeds 20 --final-from 2020 \
+    --rates half-decades --also powersign-adam
+run longrun-strided-cifar10 longrun.py $best
+run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
+for task in text fashion wrn; do
+    if [ $task = wrn ]; then seeds=1; else seeds=3; fi
+    run transfer-$task transfer.py $task --seeds $seeds --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
+        "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
+done
+run rosenbrock-valley-s0 rosenbrock.py
+run rosenbrock-found-s0 rosenbrock.py $best --starts 10
+
+# --- the study of the controller on NOS-Bench ---
+
+python -m nosbench.cifar_tier build --limit 3100 --out "$out/nosbench-cifar"
+study study random random-new evolution evolution-new evolution-200 evolution-200-25 reinforce-paper reinforce \
+    reinforce-wide reinforce-new ppo-paper ppo ppo-wide ppo-new trpo-paper trpo trpo-wide trpo-new
+for lag in 1 20; do
+    study study-lag$lag random-new evolution-new evolution-200 reinforce-paper reinforce-new ppo-paper ppo-new trpo-paper \
+        trpo-new --lag $lag
+done
+study study-500 random-new evolution-new trpo --samples 500 --seeds 20
+study study-500 trpo-long --name laptop --samples 500 --seeds 20
+study study-10000 random random-new evolution-new evolution-200 evolution-long reinforce-paper reinforce-new \
+    reinforce-long ppo-paper ppo-long trpo-paper trpo-long --samples 10000
+study study-10000 ppo-new --samples 10000 --seeds 11
+study study-10000 reinforce-new --entropy-coeff 0.3 --name reinforce-0.3 --samples 10000 --seeds 6
+study study-depth2 random-new evolution-new evolution-200 reinforce-new reinforce-long --iterations 2 \
+    --constraints operands-differ,no-final-addition,reuse-computed --samples 1000 --seeds 6
+
+ablation() {
+    study study-ablations "$@" --seeds 10
+}
+ablation reinforce-new --elite-coeff 0 --name reinforce-no-elite
+ablation reinforce-new --candidates 1 --name reinforce-repeats
+for entropy in 0 0.0015 0.05 0.5; do
+    ablation reinforce-new --entropy-coeff $entropy --name reinforce-new-entropy-$entropy
+done
+for entropy in 0 0.0015 0.1 0.3; do
+    ablation reinforce --entropy-coeff $entropy --name reinforce-entropy-$entropy
+done
+for setting in random-new reinforce-new evolution-new; do
+    ablation $setting --constraints "" --name $setting-none
+    ablation $setting --constraints operands-differ --name $setting-differ
+    ablation $setting --constraints no-final-addition --name $setting-addition
+done
+
+# How its settings were chosen: on table seed 0, with other controller seeds than those that report.
+choose="--first-seed 0 --table-seeds 0"
+for population in 25 50 100 200; do
+    for tournament in 10 25; do
+        study study-tuning evolution-new --population $population --tournament $tournament \
+            --name evolution-$population-$tournament $choose --seeds 8
+    done
+done
+for entropy in 0.1 0.15; do
+    for lr in 2e-3 4e-3; do
+        for share in 0.05 0.1; do
+            study study-tuning reinforce-new --controller-lr $lr --elite-share $share --entropy-coeff $entropy \
+                --name reinforce-$lr-$share-$entropy $choose --seeds 8
+        done
+    done
+    for lr in 1e-3 2e-3 4e-3 8e-3; do
+        study study-tuning ppo-new --controller-lr $lr --entropy-coeff $entropy --name ppo-$lr-0.1-$entropy $choose --seeds 4
+    done
+    for kl in 0.01 0.03 0.06 0.1; do
+        study study-tuning trpo-new --max-kl $kl --entropy-coeff $entropy --name trpo-$kl-0.1-$entropy $choose --seeds 4
+    done
+done
+for algorithm in reinforce ppo trpo; do
+    for entropy in 0.02 0.05 0.1 0.2; do
+        study study-tuning $algorithm --entropy-coeff $entropy --name $algorithm-plain-$entropy $choose --seeds 4
+    done
+done
+for setting in 25-10 50-10 50-25 100-10 100-25 200-10 200-25 200-50 400-25 400-50 800-50 800-100 1600-50 1600-100; do
+    study study-tuning-10000 evolution-new --population ${setting%-*} --tournament ${setting#*-} \
+        --name evolution-$setting $choose --samples 10000 --seeds 4
+done
+long="$choose --samples 10000"
+study study-tuning-10000 reinforce-long --entropy-coeff 0.1 --name reinforce-0.1-0.5 $long --seeds 2
+study study-tuning-10000 reinforce-new --entropy-coeff 0.3 --name reinforce-0.3-0 $long --seeds 1
+study study-tuning-10000 ppo-long --name ppo-0.07-0.5 $long --seeds 1
+study study-tuning-10000 ppo-long --entropy-coeff 0.1 --name ppo-0.1-0.5 $long --seeds 2
+study study-tuning-10000 trpo-long --name trpo-0.07-0.5 $long --seeds 2
+study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long --seeds 2
+
+# --- timings, best on a machine that does nothing else ---
+
+tenth="--dataset cifar10 --epoch-size 1000 --num-validation 500"
+bench bench-child-pool child $tenth
+bench bench-child-stride child $tenth --downsample stride
+bench bench-controller controller
+bench bench-pool pool
+bench bench-rule rule
+bench bench-rule-returned rule --memory returned

@@ -1,0 +1,89 @@
+"""What the controller must beat: random search and regularized evolution, behind the same ask/tell.
+
+Random search draws uniformly from all legal strings. Regularized evolution (Real et al. 2019,
+algorithm 1) keeps the latest `population` rules, takes the best of a random `tournament` of them and
+changes one token. Read next: proposer.py, which makes them all.
+"""
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from config import setting
+from dsl import Rule, SearchSpace
+from sameness import Distinct, DistinctConfig
+
+
+@dataclass(frozen=True)
+class EvolutionConfig(DistinctConfig):
+    """How evolution selects."""
+
+    population: int = setting(50, "evolution: rules kept, the oldest leaves", low=1)
+    tournament: int = setting(10, "evolution: rules drawn, of which the best is the parent", low=1)
+
+
+class RandomSearch:
+    """Draw every rule uniformly from the space, whatever was found before."""
+
+    def __init__(self, space: SearchSpace, config: DistinctConfig, seed: int, identity=Rule.fingerprint):
+        self.space, self.config, self.rng = space, config, random.Random(seed)
+        self.distinct = Distinct(identity)
+
+    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+        """Note known rules, so that they are not drawn again."""
+        self.distinct.note(rules)
+
+    def ask(self, n: int) -> list[Rule]:
+        """Draw n rules."""
+        drawn = [self.space.sample(self.rng) for _ in range(n * self.config.candidates)]
+        return [drawn[place] for place in self.distinct.take(drawn, n)]
+
+    def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
+        """Learn nothing."""
+        return {}
+
+
+class Evolution:
+    """Mutate good rules; the oldest one dies, not the worst, so that a lucky score does not last."""
+
+    def __init__(
+        self, space: SearchSpace, config: EvolutionConfig, seed: int, identity=Rule.fingerprint
+    ):
+        self.space, self.config, self.rng = space, config, random.Random(seed)
+        self.distinct = Distinct(identity)
+        self.population: deque[tuple[Rule, float]] = deque(maxlen=config.population)
+        self.least = config.population  # members before breeding begins
+
+    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+        """Take known rules as the initial population, from which breeding begins at once."""
+        # Waiting for a full population would fill it with random rules, and the known ones, being the
+        # oldest, would be the first to leave.
+        self.distinct.note(rules)
+        self.population.extend(zip(rules, rewards, strict=True))
+        self.least = 1
+
+    def ask(self, n: int) -> list[Rule]:
+        """Breed n rules; random ones until the population is full, unless known rules began it."""
+        bred = [self._child() for _ in range(n * self.config.candidates)]
+        return [bred[place] for place in self.distinct.take(bred, n)]
+
+    def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
+        """Take the rules into the population."""
+        self.population.extend(zip(rules, rewards, strict=True))
+        return {"population_mean": sum(reward for _, reward in self.population) / len(self.population)}
+
+    def _child(self) -> Rule:
+        if len(self.population) < self.least:
+            return self.space.sample(self.rng)
+        drawn = [self.rng.choice(self.population) for _ in range(self.config.tournament)]
+        return self._mutate(max(drawn, key=lambda member: member[1])[0])
+
+    def _mutate(self, parent: Rule) -> Rule:
+        """Change one token to another one, such that the rule stays legal."""
+        while True:
+            tokens = list(parent.tokens)
+            position = self.rng.randrange(len(tokens))
+            tokens[position] = self.rng.choice(self.space.choices(position))
+            child = Rule(tuple(tokens))
+            if child != parent and self.space.contains(child):
+                return child

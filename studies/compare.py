@@ -1,0 +1,315 @@
+"""Does any found rule beat SGD, Momentum, RMSProp and Adam once the luck of being selected is gone?
+
+Neural Optimizer Search, Bello et al., ICML 2017, section 5: found rules on the search's ConvNet. A
+search's best rules are the maximum over hundreds of noisy scores, so part of their lead is luck.
+
+    python -m studies.compare RUN [RUN ...]                       # default settings
+    python -m studies.compare RUN --top 10 --seeds 3 --finalists 3 --rates half-decades --also powersign
+    python -m studies.compare --resume runs/...                   # go on after Ctrl-C or a crash
+    python -m studies.figures.compare runs/...                      # draw the figure again
+
+Stage "rerank" scores the best distinct rules of all runs (those that are a human optimizer left out)
+again, as the search did, on seeds that it never used; its mean alone chooses the finalists. Stage
+"final" scores these and the human optimizers on yet other seeds, and measures test accuracy once, at
+the end of each training; nothing selects by it. The reference is the human optimizer with the best
+mean there, which can only favour the human side. Seeds change weights, order of images and random
+operands, not the images: the validation images that chose the rules judge them too, the test images
+do so for the first time. A training that diverged counts as accuracy 0.
+
+Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read
+next: trials.py for the loop, significance.py for the statistics.
+"""
+
+import signal
+import sys
+import textwrap
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from child import ChildConfig, evaluate_and_test, evaluate_rule
+from config import ConfigError, resolve, setting
+from dsl import Rule
+from results import aligned, interrupt_once
+from rules import HUMAN, NAMED_RULES, named
+from studies.searches import PEOPLE, RUNS, best_found, fresh_seeds, read_searches
+from studies.searches import prepare as prepare  # trials.launch calls it
+from studies.significance import holm, mean_interval, sign_flip_p, smallest_p
+from studies.trials import Trials, launch
+
+FIRST_SEED = 1_000  # of the first stage, far from those that people give to searches
+SIGNIFICANT = 0.05
+ARGUMENT = RUNS
+FIGURE = "studies.figures.compare"
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(30, "best distinct rules that are scored again", low=1)
+    seeds: int = setting(5, "fresh seeds that they are scored with", low=2, high=1_000)
+    finalists: int = setting(5, "best of them that go on to the final stage", low=1)
+    # UNSPECIFIED: how many trainings stand behind each accuracy that the paper compares.
+    final_seeds: int = setting(10, "fresh seeds of the final stage", low=2, high=1_000)
+    final_from: int = setting(
+        2_000, "first of them; a higher one confirms what a comparison showed", low=2_000, high=10**9
+    )
+    rates: str = setting(
+        "decades",
+        "learning rates of the final stage: the search's, or those and half decades between",
+        choices=("decades", "half-decades"),
+    )
+    also: tuple[str, ...] = setting((), "more rules for the final stage, by name or string", words=True)
+
+
+class Contestant(NamedTuple):
+    kind: str  # found, named (by --also) or human
+    name: str
+    rule: str
+    reward: float | None  # the search's score, if it has one
+    source: str | None  # run folder and id
+
+
+class Plan(NamedTuple):
+    """All that determines a comparison; what was read from the runs is kept, since they may grow."""
+
+    config: Config
+    child: ChildConfig
+    used_seeds: list[int]  # the searches'
+    contestants: list[Contestant]
+
+    def of(self, *kinds: str) -> list[Contestant]:
+        return [contestant for contestant in self.contestants if contestant.kind in kinds]
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def configure(args) -> Plan:
+    return make_plan(resolve(Config, args), args.runs)
+
+
+def make_plan(config: Config, folders: list[Path]) -> Plan:
+    """Return who competes with whom.
+
+    Raises:
+        ValueError: the runs or the rules cannot be compared.
+    """
+    if config.finalists > config.top:
+        raise ConfigError(f"--finalists is {config.finalists}; it must be at most --top, {config.top}")
+    child, used_seeds, records, rewards = read_searches(folders)
+    humans = [Contestant("human", n, NAMED_RULES[n].rule, rewards.get(n), None) for n in HUMAN]
+    best = best_found(records, config.top)
+    found = [Contestant("found", r["infix"], r["rule"], r["reward"], r["source"]) for r in best]
+    also = {}
+    for name, rule in map(named, config.also):
+        if rule.key() not in PEOPLE:
+            also[rule.key()] = Contestant("named", name, str(rule), None, None)
+    return Plan(config, child, used_seeds, [*found, *also.values(), *humans])
+
+
+def seeds_of(plan: Plan) -> dict[str, list[int]]:
+    """Return the seeds of both stages; none is the searches' or comes twice."""
+    used, seeds = set(plan.used_seeds), {}
+    config = plan.config
+    stages = ("rerank", FIRST_SEED, config.seeds), ("final", config.final_from, config.final_seeds)
+    for stage, first, count in stages:
+        seeds[stage] = fresh_seeds(first, count, used)
+        used.update(seeds[stage])
+    return seeds
+
+
+def final_child(plan: Plan) -> ChildConfig:
+    """Return the final stage's child: the searches', perhaps with a finer sweep."""
+    if plan.config.rates == "decades":
+        return plan.child
+    exponents = plan.child.lr_exponents
+    halves = np.arange(min(exponents), max(exponents), 0.5).tolist()
+    return replace(plan.child, lr_exponents=tuple(sorted({*exponents, *halves})))
+
+
+def scores(records: list[dict], stage: str, rule: str, what: str = "accuracy") -> np.ndarray:
+    """Return a rule's accuracies in a stage, float [seeds]; 0 where it diverged."""
+    mine = (record for record in records if (record["stage"], record["rule"]) == (stage, rule))
+    return np.array([record[what] or 0.0 for record in mine])
+
+
+def choose_finalists(found: list[Contestant], records: list[dict], count: int) -> list[Contestant]:
+    """Return the best by the mean of their fresh scores in stage "rerank", and by nothing else."""
+    return sorted(found, key=lambda one: -scores(records, "rerank", one.rule).mean())[:count]
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def work(plan: Plan, trials: Trials) -> None:
+    """Train both stages."""
+    seeds, field = seeds_of(plan), plan.of("found", "human")
+    # Humans have no part in the choice; they show how much an unselected score moves.
+    train("rerank", field, seeds["rerank"], trials, evaluate_rule, plan.child, asdict)
+
+    def measured(outcome: tuple) -> dict:
+        result, test_accuracy = outcome
+        return {**asdict(result), "test_accuracy": test_accuracy}
+
+    field = finalists(plan, trials.records)
+    train("final", field, seeds["final"], trials, evaluate_and_test, final_child(plan), measured)
+
+
+def finalists(plan: Plan, records: list[dict]) -> list[Contestant]:
+    """Return who is in the final stage, by the records of the first one."""
+    chosen = choose_finalists(plan.of("found"), records, plan.config.finalists)
+    keys = {Rule.parse(one.rule).key() for one in chosen}
+    also = [one for one in plan.of("named") if Rule.parse(one.rule).key() not in keys]
+    return [*chosen, *also, *plan.of("human")]
+
+
+def train(stage, field: list[Contestant], seeds: list[int], trials: Trials, task, child, measured):
+    """Train everybody in the field with every seed."""
+    jobs = [
+        {"stage": stage, "kind": one.kind, "name": one.name, "rule": one.rule, "seed": seed}
+        for seed in seeds
+        for one in field
+    ]
+    trials.do(stage, jobs, task, lambda job: (job["rule"], child, job["seed"]), measured)
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+
+def interval(name: str, values: np.ndarray) -> dict[str, float]:
+    """Return a mean and the ends of its 95 % t-interval as columns of a table."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), mean_interval(values), strict=True))
+
+
+def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
+    """Return a row for everybody in the final stage, best mean validation accuracy first."""
+    accuracy, test = (
+        {one.rule: scores(records, "final", one.rule, what) for one in field}
+        for what in ("accuracy", "test_accuracy")
+    )
+    humans = [one for one in field if one.kind == "human"]
+    reference = max(humans, key=lambda one: accuracy[one.rule].mean())
+    others = [one for one in field if one.kind != "human"]
+    ahead = {one.rule: accuracy[one.rule] - accuracy[reference.rule] for one in others}  # same seeds
+    p_values = [sign_flip_p(differences) for differences in ahead.values()]
+    corrected = dict(zip(ahead, zip(p_values, holm(p_values), strict=True), strict=True))
+    rows = []
+    for one in field:
+        mine = [record for record in records if (record["stage"], record["rule"]) == ("final", one.rule)]
+        rates = Counter(record["lr"] for record in mine if record["lr"] is not None)
+        row = {"kind": one.kind, "name": one.name, "infix": Rule.parse(one.rule).infix()}
+        row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward, "n": len(mine)}
+        row["diverged"] = sum(record["accuracy"] is None for record in mine)
+        row["lr"] = " ".join(f"{lr:.2g}x{times}" for lr, times in rates.most_common())
+        row |= interval("validation", accuracy[one.rule])
+        row["deviation"] = float(accuracy[one.rule].std(ddof=1))  # of one training
+        row |= interval("test", test[one.rule])
+        row["against"] = reference.name
+        if one.rule in ahead:
+            row |= interval("ahead", ahead[one.rule])
+            row["p"], row["p_holm"] = corrected[one.rule]
+            row |= interval("test_ahead", test[one.rule] - test[reference.rule])
+        rows.append(row)
+    rows.sort(key=lambda row: -row["validation"])
+    columns = dict.fromkeys(name for row in rows for name in row)  # humans have no difference
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+
+    def shown(row: dict, name: str, sign: str = "") -> str:
+        if row[name] is None:
+            return "-"
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        return f"{row[name]:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+
+    against = rows[0]["against"].upper()
+    lines = [["validation", "sd", "test", f"minus {against}", "p, Holm", "kind", "rates", "update"]]
+    for row in rows:
+        cells = [shown(row, "validation"), f"{row['deviation']:.4f}", f"{row['test']:.4f}"]
+        cells += [shown(row, "ahead", "+"), "-" if row["p"] is None else f"{row['p_holm']:.3f}"]
+        name = row["name"].upper() if row["kind"] == "human" else row["name"]
+        lost = f" ({row['diverged']} of {row['n']} diverged)" if row["diverged"] else ""
+        lines.append([*cells, row["kind"], row["lr"], name + lost])
+    return "\n".join(aligned(lines))
+
+
+def selection_effect(plan: Plan, records: list[dict]) -> str:
+    """Say how much of the searches' rewards was luck: the winner's curse."""
+
+    def moved(contestants: list[Contestant]) -> tuple[float, float]:
+        means = [scores(records, "rerank", one.rule).mean() for one in contestants]
+        return float(np.mean([one.reward for one in contestants])), float(np.mean(means))
+
+    found = plan.of("found")
+    before, after = moved(found)
+    best = f"the best {len(found)} rules" if len(found) > 1 else "the best rule"
+    text = (
+        f"Selection effect: {best} scored {before:.4f} in the search and {after:.4f} on "
+        f"{plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}"
+    )
+    if humans := [one for one in plan.of("human") if one.reward is not None]:
+        before, after = moved(humans)
+        text += f"; for the human optimizers, which nobody selected, it is {before - after:+.4f}"
+    return text + "."
+
+
+def conclusion(rows: list[dict]) -> str:
+    """Return in one sentence whether a rule beats the best human optimizer."""
+    others = [row for row in rows if row["kind"] != "human"]
+    winners = [row["name"] for row in others if row["ahead"] > 0 and row["p_holm"] < SIGNIFICANT]
+    who = "found rule" if all(row["kind"] == "found" for row in others) else "rule"
+    beats = f"{'; '.join(winners)} beat{'s' * (len(winners) == 1)}" if winners else f"No {who} beats"
+    best = others[0]
+    validation, test = (
+        f"{best[name]:+.4f} [{best[f'{name}_low']:+.4f}, {best[f'{name}_high']:+.4f}]"
+        for name in ("ahead", "test_ahead")
+    )
+    text = (
+        f"{beats} {best['against'].upper()}, the best human optimizer, beyond noise: the best {who}, "
+        f"{best['name']}, differs by {validation} in validation accuracy (p = {best['p_holm']:.3f}, "
+        f"Holm-corrected for {len(others)}) and by {test} in test accuracy"
+    )
+    least = min(1.0, smallest_p(best["n"]) * len(others))
+    if least >= SIGNIFICANT:
+        text += f"; with {best['n']} seeds p cannot be below {least:.3f}, whatever the difference"
+    return text + "."
+
+
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    """Return the rows, and the table with its legend, what selection did, and the conclusion."""
+    rows = summarize(finalists(plan, records), records)
+    exponents, seeds = final_child(plan).lr_exponents, seeds_of(plan)["final"]
+    legend = (
+        f"Final stage: {len(seeds)} seeds from {seeds[0]}, {len(exponents)} rates from "
+        f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets 95 % t-intervals over seeds; "
+        "sd is that of one training; differences are paired by seed; p is of a two-sided sign-flip "
+        "test, Holm-corrected; rates are those that the sweeps chose, and how often."
+    )
+    parts = [legend, selection_effect(plan, records), conclusion(rows)]
+    return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def label(plan: Plan) -> tuple[str, int]:
+    return f"top{plan.config.top}-{plan.config.rates}", FIRST_SEED
+
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    best = next(row for row in rows if row["kind"] == "found")
+    return f"python rules.py show '{best['rule']}' explains the best found rule"
+
+
+def main(argv: list[str] | None = None) -> int:
+    return launch(sys.modules[__name__], argv)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Figure: the long-run filter. Every rule's validation accuracy, as far as it was allowed to go.
+
+    python -m studies.figures.longrun RUN [-o FILE]          # RUN is a folder of longrun.py, finished or not
+
+Found rules are solid and get brighter the longer they lasted, human optimizers dashed. Vertical lines
+are the stages' ends, where the worse half of the found rules was stopped. What to look for: lines that
+cross, which are rules whose early lead says nothing; one seed each, so a small difference is none.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from plots import style
+from plots.runs import command
+from plots.style import plt
+from results import RunError
+from studies.trials import read_config, read_trials
+
+
+def picture(saved: dict, records: list[dict]) -> Figure:
+    """Draw the figure."""
+    longest = {}
+    for record in records:
+        longest[record["rule"]] = record
+    ends = sorted({record["epochs"] for record in records})
+    figure, axes = plt.subplots(figsize=(7.6, 5.0))
+    labels, lasting, finals = [], iter(style.FOUND * len(longest)), []
+    for record in sorted(longest.values(), key=lambda record: -record["epochs"]):
+        human, to_end = record["kind"] == "human", record["epochs"] == ends[-1]
+        color = style.HUMAN[record["name"]] if human else next(lasting) if to_end else "#B0B0B0"
+        curve = np.array(record["curve"], dtype=float)
+        look = {"ls": style.DASHED if human else "-", "lw": 1.6 if to_end else 0.9}
+        axes.plot(np.arange(1, len(curve) + 1), curve, color=color, gid=record["name"], **look)
+        if to_end:
+            name = style.HUMAN_NAMES[record["name"]] if human else record["name"]
+            labels.append((curve[-1], f"{name[:40]} {curve[-1]:.3f}", color))
+            finals.append(curve)
+    for end in ends[:-1]:
+        axes.axvline(end, color=style.FAINT, lw=0.8, ls=":")
+    good = np.concatenate(finals)
+    if np.isfinite(good).any():
+        axes.set_ylim(np.nanquantile(good, 0.02) - 0.03, np.nanmax(good) + 0.01)
+    axes.set(xscale="log", xlabel="epochs", ylabel="validation accuracy")
+    axes.set_xticks(ends, map(str, ends))
+    axes.minorticks_off()
+    text = f"An epoch has {saved['child']['epoch_size']:,} images. Rates are those of the searches' "
+    text += f"sweeps. One seed, {saved['seed']}. Grey: stopped at a dotted line."
+    found = sum(record["kind"] == "found" for record in longest.values())
+    title = f"{found} found rules and the human ones, at most {saved['config']['epochs']} epochs"
+    style.frame(figure, title, text)
+    style.label_right(axes, labels, 8)
+    return figure
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Draw the figure; return the files written.
+
+    Raises:
+        RunError: the folder is none of longrun.py, or has no records yet.
+    """
+    folder = folders[0]
+    saved, records = read_config(folder, "longrun.py"), read_trials(folder)
+    if not records:
+        raise RunError(f"{folder} has no records yet")
+    return style.save(picture(saved, records), output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command("longrun", __doc__, draw, argv, what="a run folder of longrun.py", nargs=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Figure: which search finds more? Figure 4 of the paper with what that figure does not tell.
+
+    python -m studies.figures.searches RUN [RUN ...] [RESCORED] [-o FILE]
+
+RUN are folders of search.py, RESCORED one of rescore.py on them. Runs that differ in their seeds alone
+become one line with a band. The mean reward also rises when a controller writes one good rule again and
+again, so beside it stand the different good rules, by sampled and by trained rules, and the entropy
+over keys. Good is a reward of at least the median of SGD, Momentum, RMSProp and Adam; good rules whose
+fingerprints are the same, which behave alike, count once.
+
+It prints the table too. What to look for: a lead in good rules by trained rules, which cost the time,
+and in what the ten best score on fresh seeds.
+"""
+
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import results
+from dsl import Rule
+from plots import style
+from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, setting_of, title
+from plots.style import plt
+
+WINDOW = 100  # rules in the moving mean and in the entropy
+LEARNS = 0.15  # a reward above it: guessing is 0.1
+
+
+def moving_mean(run: Run) -> np.ndarray:
+    """Return the mean reward of the last WINDOW rules, from rule WINDOW on."""
+    total = np.cumsum([0.0, *(record["reward"] for record in run.records)])
+    return (total[WINDOW:] - total[:-WINDOW]) / WINDOW
+
+
+def good_rules(run: Run, bar: float) -> np.ndarray:
+    """Return how many different rules had reached the bar by each sampled one, int [sampled]."""
+    known, counts = set(), []
+    for record in run.records:
+        if record["cached_from"] is None and record["reward"] >= bar:  # a repeat adds none: saves time
+            known.add(Rule.parse(record["rule"]).fingerprint())
+        counts.append(len(known))
+    return np.array(counts)
+
+
+def good_by_trained(run: Run, bar: float) -> np.ndarray:
+    """Return the same by each rule that was trained to the end, int [trained]."""
+    trained = [r["cached_from"] is None and r["status"] == "ok" for r in run.records]
+    return good_rules(run, bar)[np.flatnonzero(trained)]
+
+
+def entropy(run: Run) -> np.ndarray:
+    """Return the entropy in nats over the keys of the last WINDOW rules, from rule WINDOW on.
+
+    With the correction of Miller and Madow (1955); WINDOW different ones have ln(WINDOW) + 1/2 = 5.1.
+    """
+    keys = [record["key"] for record in run.records]
+    values = []
+    for end in range(WINDOW, len(keys) + 1):
+        shares = np.array([*Counter(keys[end - WINDOW : end]).values()]) / WINDOW
+        values.append(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * WINDOW))
+    return np.array(values)
+
+
+def fresh_scores(folders: list[Path]) -> dict[str, float]:
+    """Return what rescore.py measured: the mean of each rule's scores by its key."""
+    scores: dict[str, list[float]] = {}
+    for record in (r for folder in folders for r in results.read_lines(folder / "records.jsonl")):
+        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
+    return {key: float(np.mean(values)) for key, values in scores.items()}
+
+
+def ten_best(run: Run, fresh: dict[str, float]) -> tuple[float, float]:
+    """Return the mean of a run's ten best distinct rules: by its rewards, and rescored or NaN."""
+    best = results.best_distinct(run.records, 10)
+    again = [fresh.get(Rule.parse(record["rule"]).key(), np.nan) for record in best]
+    return float(np.mean([record["reward"] for record in best])), float(np.mean(again))
+
+
+def standing(run: Run, bar: float, fresh: dict[str, float]) -> dict[str, float]:
+    """Return the numbers of a run that the table has, by the head of their column."""
+    rewards = np.array([record["reward"] for record in run.records])
+    new = [record for record in run.records if record["cached_from"] is None]
+    late = [record for record in new if record["id"] >= len(rewards) // 2]
+    best, again = ten_best(run, fresh)
+    return {
+        "sampled": len(rewards),
+        "distinct": len(new),
+        "trained": sum(record["status"] == "ok" for record in new),
+        "latest fifth": rewards[-max(1, len(rewards) // 5) :].mean(),
+        "learn": (rewards > LEARNS).mean(),
+        "good": good_rules(run, bar)[-1],
+        "best": rewards.max(),
+        "ten best": best,
+        "fresh": again,
+        "entropy": entropy(run)[-1] if len(rewards) >= WINDOW else np.nan,
+        "core-minutes": sum(record["cpu_s"] or 0.0 for record in new) / 60,
+        "core-seconds, new": float(np.mean([record["cpu_s"] or 0.0 for record in late or new])),
+    }
+
+
+COUNTS = ("sampled", "distinct", "trained", "good", "core-minutes")
+FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
+
+
+def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
+    """Return the standing at the end, mean [lowest, highest] over a group's runs, as Markdown."""
+    rows = []
+    for group in groups:
+        runs = [standing(run, bar, fresh) for run in group.runs]
+        row = [group.label, str(len(runs))]
+        for name in runs[0]:
+            values, form = [run[name] for run in runs], FORMS.get(name, ".3f")
+            spread = f" [{min(values):{form}}, {max(values):{form}}]" if len(runs) > 1 else ""
+            row.append("-" if np.isnan(values).any() else f"{np.mean(values):{form}}{spread}")
+        rows.append(row)
+    head = ["search", "runs", *runs[0]]
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    note = "In brackets the lowest and the highest. Distinct: by key; good: different by fingerprint, "
+    note += f"with a reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
+    note += "- if not all ten were; core-seconds, new: of a new rule in the second half. Rewards of the "
+    scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
+    note += f"human optimizers: {', '.join(scored)}."
+    return "\n".join([*lines, "", note])
+
+
+def picture(groups: list[Group], bar: float) -> Figure:
+    """Draw the figure."""
+    figure, axes = plt.subplots(2, 2, figsize=(9.6, 7.2))
+    panels = {
+        "Mean reward": (moving_mean, WINDOW, f"of the last {WINDOW} rules", ".2f"),
+        "Good rules found": (partial(good_rules, bar=bar), 1, "different rules", ".0f"),
+        "The same, by cost": (partial(good_by_trained, bar=bar), 1, "different rules", ".0f"),
+        "Entropy": (entropy, WINDOW, f"nats, keys of the last {WINDOW} rules", ".1f"),
+    }
+    labels = {}
+    for panel, (name, (series, first, unit, form)) in zip(axes.flat, panels.items(), strict=True):
+        by_cost = name == "The same, by cost"
+        labels[panel] = []
+        for group in groups:
+            _, end = group.draw(panel, series, name, first=first)
+            labels[panel].append((end, f"{group.label} {end:{form}}", group.color))
+        panel.set(title=name, ylabel=unit, xlabel=f"rules {'trained' if by_cost else 'sampled'}")
+        panel.set_ylim(0, None)
+        if all(np.isnan(y) for y, _, _ in labels[panel]):
+            panel.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=panel.transAxes)
+    text = f"Good: a reward of at least {bar:.3f}, the median of the human optimizers. "
+    text += "Lines are means over seeds, bands go from the lowest to the highest; by cost they end with "
+    text += "the seed that trained fewest. "
+    style.frame(figure, title(all_runs(groups)), text + notes(groups))
+    style.label_all(labels, 8)
+    return figure
+
+
+def draw(folders: list[Path], output: Path) -> list[Path]:
+    """Draw the figure and print the table; return the files written.
+
+    Raises:
+        RunError: a folder is no run, is empty, or cannot be compared with the others.
+    """
+    rescored = [f for f in folders if results.read_config(f).get("script") == "rescore.py"]
+    searched = [folder for folder in folders if folder not in rescored]
+    if not searched:
+        raise results.RunError(f"{folders[0]} is of rescore.py; name the searches too")
+    groups = read_groups(searched)
+    for folder in rescored:
+        child, run = results.read_config(folder)["child"], all_runs(groups)[0]
+        for name in child.keys() - {"data", "screen"}:
+            if child[name] != setting_of(run, name):
+                what = f"{folder} and {run.folder} differ in {name}, so their scores do not compare"
+                raise results.RunError(what)
+    fresh = fresh_scores(rescored)
+    people = [line["reward"] for line in humans(groups)]
+    if not people:
+        raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")
+    bar = float(np.median(people))
+    print(table(groups, bar, fresh) + "\n")
+    return style.save(picture(groups, bar), output)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command("searches", __doc__, draw, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

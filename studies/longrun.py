@@ -1,0 +1,164 @@
+"""Which of the rules that look best after 5 epochs last for 300? The paper's filter, section 5.
+
+    python -m studies.longrun RUN [RUN ...]                     # the 24 best distinct rules of these searches
+    python -m studies.longrun RUN --top 12 --epochs 100
+    python -m studies.longrun --resume runs/...                 # go on after Ctrl-C or a crash
+    python -m studies.figures.longrun runs/...                    # draw the figure again
+
+All rules train for a thirtieth of the epochs, the better half of them for a tenth, half of those for a
+third, and half of those to the end: successive halving (Jamieson and Talwalkar 2016). SGD, Momentum,
+RMSProp and Adam are never stopped. A rule's rate is the one that its search's sweep chose, people's
+likewise; the seed is one that no search used. Validation accuracy alone decides; what diverged is the
+worst. A training begins anew at each stage, with the same numbers, so a killed run loses little.
+Writes a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
+"""
+
+import math
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import results
+from child import ChildConfig, train_curve
+from config import resolve, setting
+from results import aligned, interrupt_once, number
+from rules import HUMAN, NAMED_RULES
+from studies.searches import RUNS, best_found, fresh_seeds, read_searches
+from studies.searches import prepare as prepare  # trials.launch calls it
+from studies.trials import Trials, launch
+
+FIRST_SEED = 4_000  # far from those that searches and the other scripts use
+# UNSPECIFIED: when and how aggressively the paper stops rules that show less promise.
+STAGES = (30, 10, 3, 1)  # each stage's share of the epochs is one over this; half go on to the next
+ARGUMENT = RUNS
+FIGURE = "studies.figures.longrun"
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(24, "best distinct rules to begin with", low=1)
+    epochs: int = setting(300, "epochs of the last stage", low=1)
+
+
+class Runner(NamedTuple):
+    """A rule in the race."""
+
+    kind: str  # found or human
+    name: str
+    rule: str
+    lr: float
+
+
+class Plan(NamedTuple):
+    """All that determines the trainings."""
+
+    config: Config
+    child: ChildConfig  # whose epochs are the last stage's: the horizon of a rule's decays
+    seed: int
+    runners: list[Runner]
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no runs, or some that do not compare.
+    """
+    config = resolve(Config, args)
+    child, used, records, _ = read_searches(args.runs)
+    found = [
+        Runner("found", record["infix"], record["rule"], record["lr"])
+        for record in best_found(records, config.top)
+    ]
+    rates: dict[str, float | None] = {}
+    for folder in args.runs:  # should sweeps with other seeds differ, the first run's count
+        for line in results.read_lines(folder / "baselines.jsonl"):
+            rates.setdefault(line["name"], line["lr"])
+    if any(rates.get(name) is None for name in HUMAN):
+        raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")
+    humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
+    [seed] = fresh_seeds(FIRST_SEED, 1, used)
+    return Plan(config, replace(child, epochs=config.epochs), seed, found + humans)
+
+
+def label(plan: Plan) -> tuple[str, int]:
+    return f"{plan.config.epochs}-epochs", plan.seed
+
+
+def stage_epochs(epochs: int) -> list[int]:
+    """Return how many epochs each stage has, ascending, none twice: 10, 30, 100, 300 of 300."""
+    return sorted({max(1, epochs // share) for share in STAGES})
+
+
+def final_score(record: dict) -> float:
+    """Return the validation accuracy after a record's last epoch; -1 if it diverged."""
+    return -1.0 if record["curve"][-1] is None else record["curve"][-1]
+
+
+def work(plan: Plan, trials: Trials) -> None:
+    """Train stage by stage, each time the better half of the found rules and all human ones."""
+    found = [runner for runner in plan.runners if runner.kind == "found"]
+    humans = [runner for runner in plan.runners if runner.kind == "human"]
+    for epochs in stage_epochs(plan.config.epochs):
+        jobs = [
+            {"epochs": epochs, **runner._asdict(), "seed": plan.seed} for runner in [*found, *humans]
+        ]
+        records = trials.do(
+            f"{epochs} epochs",
+            jobs,
+            train_curve,
+            lambda job: (job["rule"], job["lr"], plan.child, job["seed"], job["epochs"]),
+            lambda outcome: {"curve": outcome[0], "cpu_s": outcome[1]},
+        )
+        order = sorted(range(len(found)), key=lambda i: -final_score(records[i]))
+        found = [found[i] for i in order[: math.ceil(len(found) / 2)]]
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row for each rule, longest training first, then best final validation accuracy."""
+    longest: dict[str, dict] = {}
+    for record in records:  # later stages come later
+        longest[record["rule"]] = record
+    first = stage_epochs(plan.config.epochs)[0]
+    rows = []
+    for record in longest.values():
+        scores = [score for score in record["curve"] if score is not None]
+        row = {"kind": record["kind"], "name": record["name"], "rule": record["rule"]}
+        row |= {"lr": record["lr"], "epochs": record["epochs"], "final": record["curve"][-1]}
+        row["best"] = max(scores, default=None)
+        early = record["curve"][first - 1] if len(record["curve"]) >= first else None
+        rows.append({**row, f"after_{first}": early})
+    return sorted(rows, key=lambda row: (-row["epochs"], -(row["final"] or -1.0)))
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    early = next(name for name in rows[0] if name.startswith("after_"))
+    epochs = early.removeprefix("after_")
+    lines = [["epochs", "final", "best", f"at {epochs}", "rate", "update"]]
+    for row in rows:
+        numbers = [number(row[name]) for name in ("final", "best", early)]
+        name = row["name"].upper() if row["kind"] == "human" else row["name"]
+        lines.append([str(row["epochs"]), *numbers, f"{row['lr']:g}", name])
+    return "\n".join(aligned(lines)) + "\n"
+
+
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(rows)
+
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    best = next(row for row in rows if row["kind"] == "found")
+    return f"python -m studies.transfer wrn --rules '{best['rule']}' tries the best on another network"
+
+
+def main(argv: list[str] | None = None) -> int:
+    return launch(sys.modules[__name__], argv)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

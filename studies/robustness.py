@@ -1,0 +1,158 @@
+"""Do found rules survive a change of the hyperparameters that they were searched with? Section 4.3.
+
+    python -m studies.robustness RUN [RUN ...]              # the three best distinct rules of these searches
+    python -m studies.robustness RUN --rules powersign      # and others
+    python -m studies.robustness --resume runs/...          # go on after Ctrl-C or a crash
+    python -m studies.figures.robustness runs/...             # draw the figure again
+
+The horizon of the moving averages, 1 / (1 - beta), delta and the batch size are changed, one at a time,
+by factors of 2 and 10 up and down. Each time the rule is scored as the search did, the sweep of the
+learning rate included, on seeds that no search used, and so are SGD, Momentum, RMSProp and Adam. An
+epoch keeps its images, so larger batches mean fewer steps. Writes a run folder: records.jsonl,
+summary.csv, summary.txt and the figure. Read next: trials.py.
+"""
+
+import signal
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from child import ChildConfig, evaluate_rule
+from config import ConfigError, resolve, setting
+from dsl import Rule
+from results import interrupt_once
+from rules import HUMAN, named
+from studies.searches import RUNS, best_found, fresh_seeds, read_searches, with_people
+from studies.searches import prepare as prepare  # trials.launch calls it
+from studies.trials import Trials, launch
+
+FIRST_SEED = 5_000  # far from those that searches and the other scripts use
+FACTORS = (0.1, 0.5, 2, 10)
+CHANGED = ("beta_horizon", "eps", "batch_size")
+ARGUMENT = RUNS
+FIGURE = "studies.figures.robustness"
+
+
+@dataclass(frozen=True)
+class Config:
+    top: int = setting(3, "best distinct rules of the searches", low=1)
+    seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
+    rules: tuple[str, ...] = setting((), "more rules, by name or string", words=True)
+
+
+class Plan(NamedTuple):
+    """All that determines the trainings."""
+
+    config: Config
+    child: ChildConfig
+    seeds: list[int]
+    field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no runs, some that do not compare, something that is no rule.
+    """
+    config = resolve(Config, args)
+    child, used, records, _ = read_searches(args.runs)
+    if not 10 <= child.batch_size <= child.epoch_size // 10:
+        raise ConfigError(
+            f"{args.runs[0]} has batches of {child.batch_size}, which no factor of 10 fits"
+        )
+    if (child.beta_horizon, child.eps) != (1.0, 1e-8):
+        raise ConfigError(f"{args.runs[0]} was searched with a changed --beta-horizon or --eps")
+    best = [(r["infix"], Rule.parse(r["rule"])) for r in best_found(records, config.top)]
+    field = with_people([*best, *map(named, config.rules)])
+    seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
+    return Plan(config, child, seeds, field)
+
+
+def label(plan: Plan) -> tuple[str, int]:
+    return f"top{plan.config.top}", plan.seeds[0]
+
+
+def changed(child: ChildConfig, what: str | None, factor: float) -> ChildConfig:
+    """Return a child of which one setting is multiplied by a factor; as it is if `what` is None."""
+    if what is None:
+        return child
+    value = getattr(child, what) * factor
+    return replace(child, **{what: round(value) if what == "batch_size" else value})
+
+
+def work(plan: Plan, trials: Trials) -> None:
+    """Score everybody, first unchanged, then with each change."""
+    variants = [(None, 1.0), *((what, factor) for what in CHANGED for factor in FACTORS)]
+    jobs = [
+        {"what": what, "factor": factor, "name": name, "rule": rule, "seed": seed}
+        for what, factor in variants
+        for name, rule in plan.field
+        for seed in plan.seeds
+    ]
+    trials.do(
+        "changes",
+        jobs,
+        evaluate_rule,
+        lambda job: (job["rule"], changed(plan.child, job["what"], job["factor"]), job["seed"]),
+        asdict,
+    )
+
+
+def by_change(records: list[dict]) -> dict[tuple, dict[int, float]]:
+    """Return accuracies by seed, 0 if diverged, of each (rule, what is changed, factor)."""
+    scores: dict[tuple, dict[int, float]] = {}
+    for record in records:
+        key = record["rule"], record["what"], record["factor"]
+        scores.setdefault(key, {})[record["seed"]] = record["accuracy"] or 0.0
+    return scores
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row a rule: its mean unchanged, and each change's difference, by seed, from that."""
+    scores, rows = by_change(records), []
+    for name, rule in plan.field:
+        before = scores[rule, None, 1.0]
+        row = {"name": name, "rule": rule, "human": name in HUMAN, "n": len(before)}
+        row["unchanged"] = float(np.mean(list(before.values())))
+        for what in CHANGED:
+            for factor in FACTORS:
+                after = scores[rule, what, factor]
+                row[f"{what} x {factor:g}"] = float(np.mean([after[s] - before[s] for s in before]))
+        rows.append(row)
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    columns = [f"{what} x {factor:g}" for what in CHANGED for factor in FACTORS]
+    lines = [" " * 9 + "".join(f"{what:^32}" for what in CHANGED)]
+    lines.append(f"{'as it is':>9}" + "".join(f"{f'x {f:g}':>8}" for _ in CHANGED for f in FACTORS))
+    for row in rows:
+        name = row["name"].upper() if row["human"] else row["name"]
+        numbers = "".join(f"{row[column]:>+8.3f}" for column in columns)
+        lines.append(f"{row['unchanged']:>9.4f}{numbers}  {name}")
+    return (
+        "\n".join([*lines, f"Mean over {rows[0]['n']} seeds; changes are differences, by seed."]) + "\n"
+    )
+
+
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(rows)
+
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    return f"python rules.py show '{rows[0]['rule']}' explains the first rule"
+
+
+def main(argv: list[str] | None = None) -> int:
+    return launch(sys.modules[__name__], argv)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

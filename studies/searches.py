@@ -1,0 +1,111 @@
+"""What finished searches hold, for scripts that train their best rules again.
+
+Nothing to run here. Read next: compare.py, rescore.py, longrun.py and robustness.py.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+
+import data
+import results
+from child import ChildConfig, open_pictures
+from config import ConfigError, from_dict
+from dsl import Rule
+from rules import HUMAN, NAMED_RULES
+from studies.trials import Argument
+
+RUNS = Argument(
+    "runs", {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of search.py"}
+)
+PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
+
+
+def read_search(folder: Path) -> dict:
+    """Return the config.json of a search.
+
+    Raises:
+        RunError: the folder is no run of search.py.
+    """
+    saved = results.read_config(folder)
+    if not {"algorithm", "dataset", "child_seed"} <= saved.keys():
+        raise results.RunError(f"{folder} is a run of another script than search.py")
+    return saved
+
+
+def read_child(folder: Path) -> tuple[ChildConfig, int]:
+    """Return the child that a search scored its rules with, and its seed.
+
+    Raises:
+        RunError: the folder is no run of search.py, or of one that trained nothing.
+    """
+    saved = read_search(folder)
+    if saved.get("table", "none") != "none":
+        raise results.RunError(f"{folder} searched a table, so there is no network to train")
+    names = {field.name for field in fields(ChildConfig)} & saved.keys()
+    try:
+        child = from_dict(ChildConfig, {name: saved[name] for name in names})
+    except ConfigError as error:
+        raise results.RunError(f"{folder}: config.json: {error}") from None
+    return replace(child, screen=False), saved["child_seed"]  # these rules passed, or need not
+
+
+def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dict], dict[str, float]]:
+    """Return what runs share and hold: child, seeds, records, and mean rewards of human optimizers.
+
+    Raises:
+        RunError: a folder is no search; their children differ, so that rewards do not compare.
+    """
+    folders = list({folder.resolve(): folder for folder in folders}.values())
+    children = [read_child(folder) for folder in folders]
+    first = children[0][0]
+    for folder, (child, _) in zip(folders, children, strict=True):
+        for name, value in asdict(replace(child, data=first.data)).items():
+            if value != getattr(first, name):
+                what = f"differ in {name}, so their scores do not compare"
+                raise results.RunError(f"{folders[0]} and {folder} {what}")
+    records, rewards = [], {}
+    for folder in folders:
+        for record in results.read_records(folder):
+            records.append({**record, "source": f"{folder}#{record['id']}"})
+        for line in results.read_lines(folder / "baselines.jsonl"):
+            rewards.setdefault(line["name"], []).append(line["reward"])
+    seeds = sorted({seed for _, seed in children})
+    return first, seeds, records, {name: float(np.mean(many)) for name, many in rewards.items()}
+
+
+def best_found(records: list[dict], most: int) -> list[dict]:
+    """Return the best distinct records of rules that are no human optimizers.
+
+    Raises:
+        RunError: there is none that has trained to the end.
+    """
+    best = results.best_distinct(records)
+    best = [record for record in best if Rule.parse(record["rule"]).key() not in PEOPLE][:most]
+    if not best:
+        raise results.RunError("no rule has trained to the end in these runs, so there is none")
+    return best
+
+
+def fresh_seeds(first: int, number: int, used: list[int] | set[int]) -> list[int]:
+    """Return seeds from `first` on that no search has used."""
+    return list(islice((seed for seed in count(first) if seed not in used), number))
+
+
+def with_people(rules: Iterable[tuple[str, Rule]]) -> list[tuple[str, str]]:
+    """Return (name, rule) of rules, one a key, and of the human optimizers behind them."""
+    field = {rule.key(): (name, str(rule)) for name, rule in rules if rule.key() not in PEOPLE}
+    return [*field.values(), *((name, NAMED_RULES[name].rule) for name in HUMAN)]
+
+
+def prepare(plan) -> None:
+    """Make sure that the pictures of a plan's child are there, and enough of them.
+
+    Raises:
+        DataError: they are not.
+    """
+    data.prepare(plan.child.dataset, Path(plan.child.data))
+    open_pictures(plan.child)

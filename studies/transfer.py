@@ -1,0 +1,211 @@
+"""Do found rules work on other networks and tasks? The controller is not trained again, section 5.
+
+    python -m studies.transfer wrn --rules "m 1 clip1e-3 id left" powersign       # a Wide ResNet on CIFAR-10
+    python -m studies.transfer text --rules powersign --seeds 3                   # a language model
+    python -m studies.transfer --resume runs/...                                  # go on after Ctrl-C
+    python -m studies.figures.transfer runs/...                                     # draw the figure again
+
+tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike:
+seven learning rates train for one epoch, short where there is much data, then the best one and its
+neighbours, a decade up and down, for all epochs. Validation scores choose the rate, and for "best" the
+epoch; test scores are noted beside them and choose nothing. A training that diverged is the worst there
+can be. Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure.
+Read next: trials.py.
+"""
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import data
+import results
+from child import resolve_precision
+from config import resolve, setting
+from results import aligned, interrupt_once, number
+from rules import HUMAN, named
+from studies import tasks
+from studies.searches import with_people
+from studies.trials import Argument, Trials, launch
+
+ARGUMENT = Argument(
+    "task", {"nargs": "?", "choices": tasks.METRICS, "metavar": "TASK", "help": ", ".join(tasks.METRICS)}
+)
+FIGURE = "studies.figures.transfer"
+EXPONENTS = range(-5, 2)  # of the sweep's learning rates
+
+
+@dataclass(frozen=True)
+class Config:
+    rules: tuple[str, ...] = setting((), "rules to try, by name or string", words=True)
+    # DEVIATION: the paper (recalled) trains its Wide ResNet for 300 epochs.
+    epochs: int = setting(10, "epochs of a training", low=1)
+    sweep_examples: int = setting(
+        10_000, "images, or sequences, in the sweep's one epoch; all if there are fewer", low=100
+    )
+    seeds: int = setting(1, "seeds of the trainings; the sweep has the first", low=1)
+    first_seed: int = setting(0, "the first of them", low=0, high=10**9)
+    data: str = setting("data", "folder that holds the data sets")
+
+
+class Plan(NamedTuple):
+    """All that determines the trainings."""
+
+    task: str
+    config: Config
+    precision: str
+    field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+    text: str | None = None  # a hash of what the language model reads; it changes with Python
+
+
+def configure(args) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: no task, or something that is no rule.
+    """
+    config = resolve(Config, args)
+    text = tasks.text_hash() if args.task == "text" else None
+    field = with_people(map(named, config.rules))
+    return Plan(args.task, config, resolve_precision("auto"), field, text)
+
+
+def label(plan: Plan) -> tuple[str, int]:
+    return plan.task, plan.config.first_seed
+
+
+def prepare(plan: Plan) -> None:
+    """Make sure that the task's data is there, and is what the plan was made for.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if plan.text not in (None, tasks.text_hash()):
+        raise results.RunError("this Python's reference is another text; go on with the one that began")
+    if dataset := tasks.DATASETS[plan.task]:
+        data.prepare(dataset, Path(plan.config.data))
+    tasks.make_task(plan.task, plan.config.data, plan.precision)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def rank(plan: Plan, score: float | None) -> float:
+    """Return a score such that higher is better, minus infinity if there is none."""
+    higher = tasks.BEST[tasks.METRICS[plan.task]] is max
+    return -np.inf if score is None else score if higher else -score
+
+
+def rates_to_train(plan: Plan, sweep: list[dict]) -> list[float]:
+    """Return the best rate of a rule's sweep and its neighbours, a decade below and above.
+
+    Of equally good rates the smaller counts; they are powers of ten, some perhaps beyond the sweep's.
+    """
+    best = max(sweep, key=lambda record: (rank(plan, record["curve"][0]), -record["lr"]))
+    exponent = round(np.log10(best["lr"]))
+    return [10.0 ** (exponent + step) for step in (-1, 0, 1)]
+
+
+def work(plan: Plan, trials: Trials) -> None:
+    """Sweep the rates of all rules, then train them with the best ones."""
+    config = plan.config
+
+    def jobs(stage: str, rule: tuple[str, str], rates: list[float], seeds: range) -> list[dict]:
+        name, text = rule
+        job = {"stage": stage, "name": name, "rule": text}
+        return [{**job, "lr": lr, "seed": seed} for seed in seeds for lr in rates]
+
+    def do(stage: str, wanted: list[dict], epochs: int, examples: int) -> list[dict]:
+        def arguments(job: dict) -> tuple:
+            fixed = (plan.task, config.data, plan.precision)
+            horizon = config.epochs  # in the sweep too
+            return (*fixed, job["rule"], job["lr"], job["seed"], epochs, examples, horizon)
+
+        return trials.do(stage, wanted, tasks.train, arguments, tasks.Outcome._asdict)
+
+    first = range(config.first_seed, config.first_seed + 1)
+    rates = [10.0**exponent for exponent in EXPONENTS]
+    wanted = [job for rule in plan.field for job in jobs("sweep", rule, rates, first)]
+    sweep = do("sweep", wanted, 1, config.sweep_examples)
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    wanted = []
+    for rule in plan.field:
+        chosen = rates_to_train(plan, [record for record in sweep if record["rule"] == rule[1]])
+        wanted += jobs("train", rule, chosen, seeds)
+    do("train", wanted, config.epochs, 10**9)
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+
+def place_of_best(plan: Plan, curve: list[float | None]) -> int:
+    """Return the epoch, from 0, with the best validation score, of equals the first."""
+    return int(np.argmax([rank(plan, score) for score in curve]))
+
+
+def summarize(plan: Plan, records: list[dict]) -> list[dict]:
+    """Return a row a rule, best final validation score first, like the paper's table (recalled).
+
+    Final: the rate whose mean validation score after the last epoch is best. Best: the rate whose mean
+    over seeds of the best epoch's is; test scores are those of the same weights.
+    """
+    rows = []
+    for name, rule in plan.field:
+        mine: dict[float, list[dict]] = {}
+        for record in records:
+            if (record["stage"], record["rule"]) == ("train", rule):
+                mine.setdefault(record["lr"], []).append(record)
+        row = {"name": name, "rule": rule, "human": name in HUMAN, "n": plan.config.seeds}
+        for column, epoch in (("final", lambda _: -1), ("best", lambda c: place_of_best(plan, c))):
+            looked = {
+                lr: [(r["curve"][epoch(r["curve"])], r["test"][epoch(r["curve"])]) for r in some]
+                for lr, some in mine.items()
+            }
+            mean = {lr: np.mean([rank(plan, v) for v, _ in some]) for lr, some in looked.items()}
+            lr = max(mean, key=lambda lr: (mean[lr], -lr))
+            survived = np.isfinite(mean[lr])
+            validation, test = np.array(looked[lr], dtype=float).T  # NaN where it diverged
+            row[f"{column}_lr"] = lr
+            row[f"{column}_validation"] = float(validation.mean()) if survived else None
+            row[f"{column}_test"] = float(test.mean()) if survived else None
+            spread = survived and len(test) > 1
+            row[f"{column}_test_sd"] = float(test.std(ddof=1)) if spread else None
+        rows.append(row)
+    return sorted(rows, key=lambda row: -rank(plan, row["final_validation"]))
+
+
+def table(plan: Plan, rows: list[dict]) -> str:
+    """Return the rows as aligned text."""
+    lines = [["final val.", "test", "sd", "rate", "best val.", "test", "sd", "rate", "update"]]
+    for row in rows:
+        cells = []
+        for column in ("final", "best"):
+            cells += [number(row[f"{column}_{name}"]) for name in ("validation", "test", "test_sd")]
+            cells.append(f"{row[f'{column}_lr']:g}")
+        lines.append([*cells, row["name"].upper() if row["human"] else row["name"]])
+    config, metric = plan.config, tasks.METRICS[plan.task]
+    better = "higher" if tasks.BEST[metric] is max else "lower"
+    note = f"{plan.task}: {metric}, {better} is better; epochs: {config.epochs}, seeds: {config.seeds}; "
+    return "\n".join([*aligned(lines), "", f"{note}- is diverged, or no spread of one seed."]) + "\n"
+
+
+def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
+    rows = summarize(plan, records)
+    return rows, table(plan, rows)
+
+
+def then(plan: Plan, rows: list[dict], folder: Path) -> str:
+    best = next((row for row in rows if not row["human"]), rows[0])
+    return f"python rules.py show '{best['rule']}' explains the best of --rules"
+
+
+def main(argv: list[str] | None = None) -> int:
+    return launch(sys.modules[__name__], argv)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""Trainings on a run folder, and the command line around them: what the scripts after a search share.
+
+A job is plain data, such as which rule with which seed. Its record is the job and what was measured,
+written as soon as it is there. Jobs whose records are there already are not done again, so a script
+that was interrupted or killed goes on to the same result, having lost only what was in flight.
+
+A script is a module with the names of `Script`: its settings, the plan that it makes of them, the jobs,
+a report of the records. The plan is kept in config.json and is all that --resume needs. Nothing to run
+here. Read next: searches.py, then compare.py.
+"""
+
+import contextlib
+import importlib
+import shlex
+import sys
+import time
+import typing
+from argparse import Namespace
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from dataclasses import asdict, is_dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+import results
+from child import start_worker
+from config import ConfigError, Parser, add_settings, from_dict
+from pool import TaskError, WorkerDied, WorkerPool, usable_cores
+from results import Progress, reopen
+
+
+class Trials:
+    """The records of a run folder, and the workers that make more of them."""
+
+    def __init__(self, executor: Executor, run: results.Run, progress: Progress):
+        self.executor, self.run, self.progress = executor, run, progress
+        self.recorded = {record["id"]: record for record in read_trials(run.folder)}
+        self.records: list[dict] = []
+
+    def do(
+        self, what: str, jobs: list[dict], task: Callable[..., Any], arguments: Callable[[dict], tuple],
+        measured: Callable[[Any], dict],
+    ) -> list[dict]:  # fmt: skip
+        """Do jobs, several at once; return their records, in this order.
+
+        Args:
+            what: names the jobs in the progress line.
+            jobs: each with at least `rule` and `seed`.
+            task: what a worker calls, with the `arguments` of a job.
+            measured: makes what it returns part of a record.
+        Raises:
+            RunError: the records are of other jobs, or a worker failed.
+        """
+        first, futures, done = len(self.records), {}, {}
+        for id, job in enumerate(jobs, first):
+            if (record := self.recorded.get(id)) is None:
+                futures[self.executor.submit(task, *arguments(job))] = id, job
+                continue
+            if any(record.get(name) != value for name, value in job.items()):
+                other = f"record {id} is not '{job['rule']}' with seed {job['seed']}"
+                raise results.RunError(f"{self.run.folder}: {other}; this run cannot go on")
+            done[id] = record
+        start_s, known, waiting = time.monotonic(), len(done), set(futures)
+        while waiting:
+            new, count = len(done) - known, len(jobs)
+            left = (time.monotonic() - start_s) / new * (count - len(done)) if new else None
+            ahead = "" if left is None else f"  {timedelta(seconds=round(left))} left"
+            self.progress.update(f"{what}: {len(done)}/{count} trainings{ahead}")
+            finished, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in sorted(finished, key=lambda one: one.exception() is not None):
+                id, job = futures[future]
+                try:  # failures come last: what ended beside one is kept
+                    outcome = measured(future.result())
+                except (TaskError, WorkerDied) as error:
+                    reason = str(error).strip().splitlines()[-1]
+                    failed = f"'{job['rule']}' with seed {job['seed']} failed: {reason}"
+                    raise results.RunError(failed) from None
+                done[id] = {"id": id, **job, **outcome}
+                self.run.append("records.jsonl", done[id])
+        self.records += [done[id] for id in sorted(done)]
+        return self.records[first:]
+
+
+def read_trials(folder: Path) -> list[dict]:
+    """Return the records of a run folder in the order of their ids, not that of their ends."""
+    return sorted(results.read_lines(folder / "records.jsonl"), key=lambda record: record["id"])
+
+
+# --- the command line of such a script ------------------------------------------------------------
+
+
+class Argument(NamedTuple):
+    """What a script works on: its positional argument, as argparse has it."""
+
+    name: str
+    how: dict
+    required: bool = True
+
+
+class Script(Protocol):
+    """What a script of this kind is: a module with these names. P is its Plan."""
+
+    __file__: str
+    __doc__: str
+    ARGUMENT: Argument
+    FIGURE: str | None  # a module of plots, which draws the run folder
+    Config: type  # a dataclass of settings, each a flag
+    Plan: type  # a NamedTuple of dataclasses, NamedTuples and plain data
+
+    def configure(self, args: Namespace) -> Any: ...  # -> P; raises ValueError before anything is made
+    def label(self, plan: Any) -> tuple[str, int]: ...  # name and seed of the default run folder
+    def prepare(self, plan: Any) -> None: ...  # makes sure that the plan's data is there
+    def work(self, plan: Any, trials: Trials) -> None: ...  # does all jobs
+    def report(self, plan: Any, records: list[dict]) -> tuple[list[dict], str]: ...  # rows, text
+    def then(self, plan: Any, rows: list[dict], folder: Path) -> str: ...  # what to do next
+
+
+def file_name(script: Script) -> str:
+    return Path(script.__file__).name
+
+
+def to_dict(script: Script, plan: Any) -> dict:
+    """Return a plan as config.json has it, with the script's name."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(one) for one in value]
+        return asdict(value) if is_dataclass(value) else getattr(value, "_asdict", lambda: value)()
+
+    values = {name: plain(value) for name, value in plan._asdict().items()}
+    return {"script": file_name(script), **values}
+
+
+def from_folder(script: Script, folder: Path) -> Any:
+    """Return the plan of a run folder.
+
+    Raises:
+        RunError: it is none, or of another script.
+    """
+    saved = read_config(folder, file_name(script))
+
+    def back(hint: Any, value: Any) -> Any:
+        if is_dataclass(hint):
+            return from_dict(hint, value)
+        [one] = typing.get_args(hint) if typing.get_origin(hint) is list else (None,)
+        return [one(**element) for element in value] if hasattr(one, "_fields") else value
+
+    hints = typing.get_type_hints(script.Plan)
+    if lacking := hints.keys() - saved.keys():
+        raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
+    return script.Plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
+
+
+def read_config(folder: Path, script: str) -> dict:
+    """Return the config.json of a script's run folder.
+
+    Raises:
+        RunError: it is none, or of another script.
+    """
+    saved = results.read_config(folder)
+    if saved.get("script") != script:
+        raise results.RunError(f"{folder} is a run of another script than {script}")
+    return saved
+
+
+def plan_of(script: Script, args: Namespace) -> Any:
+    """Return the plan that the flags ask for, or that of --resume.
+
+    Raises:
+        ValueError: what is wrong and what is allowed.
+    """
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
+    given = {name for name, value in vars(args).items() if value not in (None, [])}
+    if args.resume is not None:
+        if given - {"resume", "workers"}:
+            raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
+        return from_folder(script, args.resume)
+    name, how, required = script.ARGUMENT
+    if required and name not in given:
+        raise ConfigError(f"no {how['metavar']} given ({how['help']}); or --resume a run folder")
+    if args.out is not None:
+        results.check_new(args.out)
+    return script.configure(args)
+
+
+def open_run(script: Script, args: Namespace, plan: Any) -> results.Run:
+    if args.resume is not None:
+        return reopen(args.resume)
+    folder = args.out or results.default_folder(Path(script.__file__).stem, *script.label(plan))
+    environment = results.environment(torch.get_num_threads())
+    return results.Run.create(folder, to_dict(script, plan), environment)
+
+
+def make_parser(script: Script) -> Parser:
+    parser = Parser(prog=file_name(script), description=script.__doc__)
+    parser.add_argument(script.ARGUMENT.name, **script.ARGUMENT.how)
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
+    parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with a run folder; takes only --workers"
+    )
+    add_settings(parser, script.Config)
+    return parser
+
+
+def launch(script: Script, argv: list[str] | None) -> int:
+    """Run a script and return its exit code; a finished run is reported again, from its records."""
+    parser = make_parser(script)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    with contextlib.ExitStack() as stack:
+        try:
+            plan = plan_of(script, args)
+            if args.resume is not None and results.read_meta(args.resume).get("end") is not None:
+                _, text = script.report(plan, read_trials(args.resume))
+                print(f"{args.resume} is already complete:\n\n{text}")
+                return 0
+            script.prepare(plan)
+            # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
+            preload = ("child", "torch._dynamo")
+            executor = WorkerPool(
+                args.workers or usable_cores(), initializer=start_worker, preload=preload
+            )
+            stack.callback(executor.stop)
+            run = stack.enter_context(open_run(script, args, plan))
+        except (ValueError, OSError) as error:
+            parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
+        except KeyboardInterrupt:
+            print("interrupted before anything was made", file=sys.stderr)
+            return 130
+        return _to_end(plan, Trials(executor, run, Progress(run.folder / "log.txt")), script)
+
+
+def _to_end(plan: Any, trials: Trials, script: Script) -> int:
+    run = trials.run
+    resume = shlex.join(["python", file_name(script), "--resume", str(run.folder)])
+    try:
+        script.work(plan, trials)
+        rows, text = script.report(plan, trials.records)
+        run.write_table("summary.csv", rows)
+        run.replace("summary.txt", text)
+        drawn = ""
+        if script.FIGURE is not None:  # imported late: workers import the script too
+            figure = importlib.import_module(script.FIGURE)
+            drawn = (
+                f"; its figure is {figure.draw([run.folder], run.folder / f'{script.FIGURE}.png')[0]}"
+            )
+        run.finish()
+    except KeyboardInterrupt:
+        trials.progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
+        return 130
+    except (results.RunError, OSError) as error:
+        kept = "What was finished is kept"
+        kept += "" if "this run cannot go on" in str(error) else f"; go on with: {resume}"
+        trials.progress.say(f"{file_name(script)}: error: {error}. {kept}")
+        return 1
+    print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt{drawn}")
+    print(f"Next: {script.then(plan, rows, run.folder)}")
+    return 0

@@ -1,0 +1,230 @@
+"""Learning-rate advice, against sweeps whose answer is plain to see."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import results
+from dsl import Rule
+from export import advice
+from export.advice import Advice, Sweeps, advise
+
+RATES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+ADAM = {"name": "adam", "rule": "adam 1 id id mul", "status": "ok", "lr": 1e-3}
+ADAM["sweep"] = [[rate, y] for rate, y in zip(RATES, (0.5, 0.4, 0.1, 0.1, None), strict=True)]
+
+
+def record(scores: list[float | None], lr: float, rule="m 1 id id mul", **more) -> dict:
+    line = {"rule": rule, "key": Rule.parse(rule).key(), "status": "ok", "lr": lr}
+    return line | {"sweep": [[r, y] for r, y in zip(RATES, scores, strict=True)]} | more
+
+
+@pytest.mark.parametrize(
+    ("scores", "lr", "low", "high"),
+    [
+        ((0.1, 0.2, 0.5, 0.3, None), 0.1, 0.1, 0.1),
+        ((0.1, 0.49, 0.5, 0.485, None), 0.1, 0.01, 1.0),
+        ((0.1, 0.2, 0.2575, 0.2375, 0.2), 0.1, 0.1, 1.0),  # two points exactly: 0.2575 - 0.2375
+        ((0.5, 0.3, 0.5, 0.5, None), 1e-3, 1e-3, 1e-3),  # good ones beyond a bad one do not count
+        ((0.1, 0.1, 0.49, None, 0.5), 10.0, 10.0, 10.0),  # nor beyond one that diverged
+        ((0.5, 0.5, 0.5, 0.5, None), 1e-3, 1e-3, 1.0),  # diverging at one rate is what sets it apart
+    ],
+)
+def test_range_is_the_rates_around_the_best_within_two_points(scores, lr, low, high):
+    found = advise(record(list(scores), lr), [ADAM])
+    assert found == Advice(lr, low, high, (1e-3, 10.0), adam_lr=1e-3)
+    assert found.to_adam == pytest.approx(lr / 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "lr"),
+    [
+        ((0.5, 0.5, 0.5, 0.5, 0.5), 1e-3),  # all alike
+        ((0.5, 0.505, 0.51, 0.519, 0.515), 1.0),
+        ((0.1, 0.09, None, 0.119, 0.06), 1.0),  # hardly above chance
+        ((None, None, 0.1, None, None), 0.1),
+    ],
+)
+def test_a_flat_sweep_tells_no_rate(scores, lr):
+    found = advise(record(list(scores), lr), [ADAM])
+    assert found == Advice(None, None, None, (1e-3, 10.0), adam_lr=1e-3)
+    assert str(found) == advice.NO_RATE and found.rates() == ("none", "-")
+    assert found.to_adam is None and found.open == ""
+
+
+def test_adam_that_did_not_learn_is_nothing_to_compare_with():
+    flat = ADAM | {"sweep": [[rate, 0.1] for rate in RATES]}
+    assert advise(record([0.1, 0.2, 0.5, 0.3, None], 0.1), [flat]).adam_lr is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "lr", "text", "cells", "side"),
+    [
+        (
+            (0.1, 0.2, 0.3, 0.49, 0.5),
+            10.0,
+            "lr 10 or more (the largest tried), good from 1 to 10 or more, 1 decade; "
+            "Adam's best is 0.1, so this is 100 or more times Adam's",
+            (">=10 (1..>=10)", ">=100x"),
+            "above",
+        ),
+        (
+            (0.5, 0.2, 0.3, 0.2, 0.1),
+            1e-3,
+            "lr 0.001 or less (the smallest tried), no other rate as good; "
+            "Adam's best is 0.1, so this is 0.01 or less times Adam's",
+            ("<=0.001 (<=0.001..<=0.001)", "<=0.01x"),
+            "below",
+        ),
+        (
+            (0.1, 0.2, 0.5, 0.49, 0.49),
+            0.1,
+            "lr 0.1, good from 0.1 to 10 or more, 2 decades; Adam's best is 0.1, the same",
+            ("0.1 (0.1..>=10)", "1x"),
+            "above",
+        ),
+        (
+            (0.481, 0.49, 0.505, 0.49, 0.49),
+            0.1,
+            "lr 0.1, good from 0.01 to 10 or more, 3 decades; Adam's best is 0.1, the same",
+            ("0.1 (0.01..>=10)", "1x"),
+            "above",
+        ),
+        (
+            (0.1, 0.2, 0.5, 0.3, None),
+            0.1,
+            "lr 0.1, no other rate as good; Adam's best is 0.1, the same",
+            ("0.1 (0.1..0.1)", "1x"),
+            "",
+        ),
+    ],
+)
+def test_a_rate_at_an_edge_of_the_sweep_is_marked(scores, lr, text, cells, side):
+    adam = ADAM | {"lr": 0.1}
+    found = advise(record(list(scores), lr), [adam])
+    assert (str(found), found.rates(), found.open) == (text, cells, side)
+
+
+def test_order_of_the_sweep_does_not_matter():
+    line = record([0.1, 0.49, 0.5, 0.3, None], 0.1)
+    assert advise(line | {"sweep": line["sweep"][::-1]}, []) == advise(line, [])
+
+
+def test_without_adam_there_is_no_ratio_and_it_says_so():
+    for humans in ([], [ADAM | {"status": "diverged", "lr": None}], [ADAM | {"name": "sgd"}]):
+        found = advise(record([0.1, 0.2, 0.5, 0.3, None], 0.1), humans)
+        assert found.to_adam is None and "Adam's best is not known" in str(found)
+
+
+def test_a_rule_that_failed_has_no_advice():
+    assert advise(record([None] * 5, None) | {"status": "diverged"}, [ADAM]) is None
+
+
+CHILD = {"dataset": "cifar10", "downsample": "stride", "filters": 16, "epoch_size": 1000}
+CHILD |= {"batch_size": 100, "num_validation": 2000, "precision": "float32", "child_seed": 0}
+SGD = Rule.parse("g 1 id id mul")
+
+
+def make_run(folder, records, humans=(ADAM,), **settings):
+    with results.Run.create(folder, {"algorithm": "trpo", **CHILD, **settings}, {}) as run:
+        for line in humans:
+            run.append("baselines.jsonl", line)
+        for line in records:
+            run.append("records.jsonl", line)
+
+
+def test_equal_rules_are_found_however_they_are_spelled(tmp_path):
+    make_run(tmp_path / "a", [record([0.1, 0.49, 0.5, 0.3, None], 0.1)])
+    make_run(tmp_path / "b", [record([None] * 5, None, status="diverged")])
+    results.Run.create(tmp_path / "script", {"rules": []}, {}).close()
+    (tmp_path / "script" / "records.jsonl").write_text('{"of": "another script"}\n')
+    sweeps = Sweeps([tmp_path, tmp_path / "a", tmp_path / "missing"])
+    [found] = sweeps.of(Rule.parse("m g id neg left"))
+    assert (found.advice.lr, found.where) == (0.1, "cifar10, strided, 1,000 images an epoch")
+    assert sweeps.of(SGD) == [] and sweeps.skipped == []
+
+
+def test_one_measurement_counts_once_in_however_many_runs_it_stands(tmp_path):
+    same = record([0.1, 0.49, 0.5, 0.3, None], 0.1)
+    for k, child_seed in enumerate((0, 0, 0, 7)):
+        make_run(tmp_path / str(k), [same] * 2, child_seed=child_seed, seed=k, algorithm="random")
+    [found] = Sweeps([tmp_path]).of(Rule.parse("m 1 id id mul"))
+    assert found.seeds == 2 and str(found).endswith("an epoch; 2 seeds]")
+
+
+def test_different_children_are_told_apart_and_the_longest_epoch_comes_first(tmp_path):
+    smoke, real = record([0.1, 0.49, 0.5, 0.3, None], 0.1), record([0.1, 0.2, 0.3, 0.5, None], 1.0)
+    for seed in range(3):
+        make_run(tmp_path / f"smoke{seed}", [smoke], child_seed=seed)
+    make_run(tmp_path / "wide", [smoke], filters=32)
+    make_run(tmp_path / "real", [real], epoch_size=10_000, downsample="pool")
+    found = Sweeps([tmp_path]).of(Rule.parse("m 1 id id mul"))
+    assert [(one.advice.lr, one.epoch_size, one.seeds) for one in found] == [
+        (1.0, 10_000, 1),
+        (0.1, 1000, 3),
+        (0.1, 1000, 1),
+    ]
+    assert "[cifar10, pooled, 10,000 images an epoch; 1 seed]" in str(found[0])
+    assert advice.example_lr(found) == (1.0, "")
+
+
+def test_raced_sweeps_changed_averages_and_tables_advise_nobody(tmp_path):
+    make_run(tmp_path / "raced", [record([0.1, 0.49, 0.5, 0.3, None], 0.1)], race=True)
+    for name, changed in (("averages", {"beta_horizon": 2.0}), ("delta", {"eps": 1e-4})):
+        make_run(tmp_path / name, [record([0.1, 0.49, 0.5, 0.3, None], 0.1)], **changed)
+    make_run(tmp_path / "table", [record([0.1, 0.49, 0.5, 0.3, None], 0.1)], table="micro")
+    assert Sweeps([tmp_path]).of(Rule.parse("m 1 id id mul")) == []
+
+
+def test_an_example_without_a_measured_rate_says_so(tmp_path):
+    make_run(tmp_path / "flat", [record([0.1] * 5, 1e-3, "g 1 id id mul")])
+    found = Sweeps([tmp_path]).of(SGD)
+    assert advice.example_lr([]) == (1e-3, f"# {advice.NO_SWEEP}")
+    assert advice.example_lr(found) == (1e-3, f"# {advice.NO_RATE}")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "meta.json").unlink(),
+        lambda run: (run / "config.json").write_text("{"),
+        lambda run: (run / "config.json").write_text('{"algorithm": "trpo"}'),
+        lambda run: (run / "config.json").write_text(
+            json.dumps({**CHILD, "algorithm": 1, "filters": []})
+        ),
+        lambda run: (run / "config.json").write_text(
+            json.dumps({**CHILD, "algorithm": 1, "epoch_size": "many"})
+        ),
+        lambda run: (run / "records.jsonl").write_bytes(b"\xff\n{}\n"),
+        lambda run: (run / "records.jsonl").write_text("{}\n"),
+        lambda run: (run / "records.jsonl").write_text('{"key": "g", "status": "ok", "sweep": 1}\n'),
+        lambda run: (run / "baselines.jsonl").write_text('{"rule": "not a rule"}\n'),
+        lambda run: (run / "baselines.jsonl").write_text('{"rule": 5}\n'),
+    ],
+)
+def test_a_damaged_or_foreign_folder_is_skipped_and_named_in_one_line(damage, tmp_path):
+    for name in ("bad", "good"):
+        make_run(tmp_path / name, [record([0.1, 0.49, 0.5, 0.3, None], 0.1)])
+    damage(tmp_path / "bad")
+    sweeps = Sweeps([tmp_path])
+    [found] = sweeps.of(Rule.parse("m 1 id id mul"))
+    assert found.seeds == 1
+    [reason] = sweeps.skipped
+    assert reason.startswith(f"{tmp_path / 'bad'} is skipped: ") and "\n" not in reason
+
+
+def test_published_runs_say_what_their_lines_say():
+    """Against the text of the records, read with nothing of this project."""
+    folder = Path(__file__).parent.parent.parent / "runs" / "published"
+    raced = lambda path: json.loads((path.parent / "config.json").read_text()).get("race")  # noqa: E731
+    paths = [path for path in folder.rglob("baselines.jsonl") if not raced(path)]
+    lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    for line in (line for line in lines if line["name"] == "sgd"):
+        best = max(y for _, y in line["sweep"] if y is not None)
+        good = [rate for rate, y in line["sweep"] if y is not None and round(best - y, 9) <= 0.02]
+        found = Sweeps([folder]).of(Rule.parse(line["rule"]))
+        assert any(
+            (f.advice.lr, f.advice.low, f.advice.high) == (line["lr"], min(good), max(good))
+            for f in found
+        )

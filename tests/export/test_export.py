@@ -1,0 +1,430 @@
+"""Exported optimizers, imported where this project is not, against RuleOptimizer, step by step."""
+
+import inspect
+import random
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import torch
+
+import rules
+from dsl import SUBSETS, Rule, RuleOptimizer, SearchSpace
+from export import code as export
+from export import foreach
+from export.advice import NO_RATE, NO_SWEEP
+
+TOTAL, STEPS, LR = 4, 6, 0.05  # steps of a decay, and two beyond it
+SHAPES = [(3, 5), (), (2, 4, 3, 3)]
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+# What a process does that knows torch and the exported files alone. Each step starts from given weights
+# and ends in weights that it saves; half-way a new optimizer goes on from a saved state.
+FOLLOW = """
+import importlib, inspect, io, sys
+import torch
+
+torch.set_num_threads(1)
+
+
+def follow(module, job):
+    cls = importlib.import_module(module).Found
+    known = inspect.signature(cls).parameters
+    settings = {key: value for key, value in job["settings"].items() if key in known}
+    params = [w.clone(memory_format=torch.preserve_format).requires_grad_() for w in job["path"][0]]
+    groups = [{"params": params[1:]}, {"params": params[:1], "lr": job["other_lr"]}]
+    optimizer, path = cls(groups, **settings), []
+    for t, grads in enumerate(job["grads"]):
+        for p, w in zip(params, job["path"][t]):
+            p.data.copy_(w)
+        if t == len(job["grads"]) // 2:
+            file = io.BytesIO()
+            torch.save(optimizer.state_dict(), file)
+            optimizer = cls(groups, **settings | {"lr": 123.0})
+            optimizer.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+        for p, g in zip(params, grads):
+            p.grad = None if g is None else g.clone(memory_format=torch.preserve_format)
+        optimizer.step()
+        for p, g in zip(params, grads):
+            assert g is None or torch.allclose(p.grad, g, 0, 0, equal_nan=True), "p.grad was changed"
+        path.append([p.detach().clone() for p in params])
+    return path, [dict(optimizer.state[p]) for p in params]
+
+
+jobs, paths = torch.load("jobs.pt", weights_only=False), {}
+for module, job in jobs.items():
+    paths[module] = follow(module, job)
+own = {"dsl", "rules", "export", "foreach", "config", "results"}
+assert not own & set(sys.modules), "an exported file needs this project"
+torch.save(paths, "paths.pt")
+"""
+
+
+def make_job(seed: int, shapes=SHAPES, dtypes=DTYPES, scale=1.0, **settings) -> dict:
+    """Return weights of several dtypes and their gradients, some missing, some without values."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(shape, dtype):
+        x = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+    kinds = [(shape, dtype) for dtype in dtypes for shape in shapes]
+    grads = [[scale * draw(*kind) for kind in kinds] for _ in range(STEPS)]
+    grads[1][1] = grads[4][-3] = None  # these parameters fall a step behind
+    return {
+        "weights": [draw(*kind) for kind in kinds],
+        "grads": grads,
+        "settings": {"lr": LR, "total_steps": TOTAL, "seed": seed, **settings},
+        "other_lr": 0.3,
+    }
+
+
+def follow(rule: Rule, job: dict) -> tuple[list[list[torch.Tensor]], list[dict]]:
+    """Return the weights before each step of RuleOptimizer and after the last, and its state."""
+    params = [w.clone(memory_format=torch.preserve_format).requires_grad_() for w in job["weights"]]
+    groups = [{"params": params[1:]}, {"params": params[:1], "lr": job["other_lr"]}]
+    settings = dict(job["settings"])
+    betas = tuple(settings.pop(f"beta{k}", b) for k, b in ((1, 0.9), (2, 0.999), (3, 0.999)))
+    optimizer, path = RuleOptimizer(groups, rule, betas=betas, **settings), [job["weights"]]
+    for grads in job["grads"]:
+        for p, g in zip(params, grads, strict=True):
+            p.grad = None if g is None else g.clone(memory_format=torch.preserve_format)
+        optimizer.step()
+        path.append([p.detach().clone() for p in params])
+    return path, [dict(optimizer.state[p]) for p in params]
+
+
+def run_exported(folder: Path, jobs: dict[str, tuple[Rule, dict]]) -> dict:
+    """Export the rules as modules, follow each in one new process; return paths by module."""
+    for module, (rule, job) in jobs.items():
+        (folder / f"{module}.py").write_text(export.export(rule, "Found", []), "utf-8")
+        job["path"], job["state"] = follow(rule, job)
+    torch.save({module: job for module, (_, job) in jobs.items()}, folder / "jobs.pt")
+    done = subprocess.run(
+        # Neither PYTHONPATH nor the user's packages: torch and this folder's files alone.
+        [sys.executable, "-E", "-s", "-c", FOLLOW],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return torch.load(folder / "paths.pt", weights_only=False)
+
+
+def some_rules(number: int, seed: int = 0) -> list[Rule]:
+    """Return random rules of depth 1 to 3 over every token, the random ones and the decays included."""
+    rng = random.Random(seed)
+    spaces = [SearchSpace(depth, **SUBSETS["arxiv"]) for depth in (1, 2, 3)]
+    return [spaces[k % 3].sample(rng) for k in range(number)]
+
+
+def computes_a_number(rule: Rule) -> bool:
+    """Whether numbers such as exp(2) or a power of 2 occur, which C and torch may round apart."""
+
+    def within(x) -> bool:
+        if isinstance(x, str):
+            return False
+        arguments = [a for a in x[1:] if isinstance(a, str) or isinstance(a[0], str)]
+        numbers = [
+            a in ("1", "2") or (not isinstance(a, str) and foreach.constant(a) is not None)
+            for a in arguments
+        ]
+        return (any(numbers) if x[0] == "pow" else all(numbers)) or any(map(within, arguments))
+
+    return within(rule.expression)
+
+
+def random_jobs(number: int, seed: int) -> dict:
+    scales = (1.0, 1e-3, 1e-6)
+    rules_ = enumerate(some_rules(number, seed))
+    return {f"random{k}": (rule, make_job(k, scale=scales[k % 7 % 3])) for k, rule in rules_}
+
+
+def check(jobs: dict, paths: dict) -> None:
+    for module, (rule, job) in jobs.items():
+        path, states = paths[module]
+        # RuleOptimizer rounds lr * update before it subtracts, so half a unit of the larger of the two
+        # weights, at every step anew; a computed number adds another rounding of the update.
+        units = 3 if computes_a_number(rule) else 1
+        for step, after in enumerate(path):
+            for w, wanted, got in zip(*job["path"][step : step + 2], after, strict=True):
+                assert wanted.dtype == got.dtype and wanted.shape == got.shape
+                if torch.equal(wanted, got):
+                    continue  # the usual case, and quick
+                exact = [x.double().nan_to_num(0, 1e300, -1e300) for x in (w, wanted, got)]
+                larger = torch.maximum(exact[0].abs(), exact[1].abs())
+                room = units * (step + 1) * torch.finfo(w.dtype).eps * larger
+                assert torch.equal(wanted.isnan(), got.isnan()), f"{rule}, step {step}"
+                assert ((exact[1] - exact[2]).abs() <= room).all(), f"{rule}, step {step}"
+        kept = {foreach.AVERAGES[token]: token for token in rules.averages(rule)}
+        for state, wanted in zip(states, job["state"], strict=True):
+            assert state.keys() - {"step"} == kept.keys(), "only what the rule reads is kept"
+            for name, token in kept.items():
+                same = {"rtol": 0, "atol": 0, "equal_nan": True}
+                torch.testing.assert_close(state[name], wanted[token], **same)  # dtype included
+
+
+def special_jobs() -> dict:
+    """Return jobs in which something is unusual: settings, non-finite gradients, large tensors."""
+    wild = make_job(5)
+    for bad, grads in zip((float("nan"), float("inf"), -float("inf"), 0.0), wild["grads"], strict=False):
+        for g in grads:
+            if g is not None and g.dim():
+                g[0] = bad
+    # Blocks have 2**17 elements: one tensor of a block and a bit, many small ones, one that cannot be
+    # cut since its memory is not in order.
+    shapes = [(2**17 + 21,), *[(7,)] * 9, (2, 75, 30, 30)]
+    large = make_job(6, shapes, dtypes=(torch.float32,))
+    settings = {"beta1": 0.5, "beta2": 0.9, "beta3": 0.7, "eps": 1e-3}
+    jobs = {"wild": wild, "large": large, "settings": make_job(7, **settings)}
+    texts = {
+        "powersign": "sign_g sign_m id id mul | r1 g exp id mul",
+        "signs": "sign_g sign_m id id add",  # no gradient beside it that would be NaN as well
+        "clips": "gamma rmsprop clip1e-4 clip1e-3 sub | r1 adam sign id add",
+        "draws": "noise m drop0.3 drop0.5 add | r1 g id drop0.1 sub",
+        # Constants that are not finite, or are in float64 alone, which has the larger range.
+        "log0": "1 1 log id left | r1 g log id mul",
+        "log_difference": "1 1 id id sub | r1 g log id mul",
+        "exp803": "1 2 exp exp mul | r1 2 id id mul | r2 r1 id id mul | r3 g exp id mul",
+        "exp100": "1 2 exp exp mul | r1 2 id exp mul | r2 g exp id mul",
+        "log_exp100": "1 2 exp exp mul | r1 2 id exp mul | r2 1 exp id left | r3 g log id mul",
+        "power_inf": "1 1 id id sub | 2 r1 id log pow | r2 g id id add",
+        "inf_power": "1 1 id id sub | r1 g log id pow | r2 g id id sub",
+        "nan": "1 1 id id sub | r1 r1 log log sub | g r2 id id add",
+        "clip_inf": "1 1 id id sub | r1 1 log id left | r2 g clip1e-3 id mul",
+    }
+    return {
+        f"{what}_{which}": (Rule.parse(text), dict(job))
+        for which, text in texts.items()
+        for what, job in jobs.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict:
+    named = {f"named_{n.replace('-', '_')}": (rules.find(n), make_job(3)) for n in rules.NAMED_RULES}
+    return random_jobs(200, seed=0) | special_jobs() | named
+
+
+@pytest.fixture(scope="module")
+def paths(jobs, tmp_path_factory) -> dict:
+    return run_exported(tmp_path_factory.mktemp("exported"), jobs)
+
+
+@pytest.mark.parametrize("kind", ["random", "wild", "large", "settings", "named"])
+def test_exported_file_follows_rule_optimizer(kind, jobs, paths):
+    some = {module: job for module, job in jobs.items() if module.startswith(kind)}
+    check(some, paths)
+    assert len(some) >= {"random": 200, "named": len(rules.NAMED_RULES)}.get(kind, 3)
+
+
+@pytest.mark.slow
+def test_exported_files_follow_rule_optimizer_on_a_thousand_more(tmp_path):
+    jobs = random_jobs(1000, seed=1)
+    check(jobs, run_exported(tmp_path, jobs))
+
+
+def load(rule: str, name: str = "Found", advice: tuple[str, ...] = ()) -> type:
+    names: dict = {"__name__": "exported"}
+    exec(export.export(rules.find(rule), name, list(advice)), names)
+    return names[name]
+
+
+@pytest.mark.parametrize(
+    ("rule", "reference"),
+    [
+        ("sgd", lambda w: torch.optim.SGD(w, 0.1)),
+        ("adam", lambda w: torch.optim.Adam(w, 0.1)),
+        ("rmsprop", lambda w: torch.optim.Adam(w, 0.1, betas=(0.0, 0.999))),
+    ],
+)
+def test_exported_rule_equals_torch_over_many_steps(rule, reference):
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = (torch.ones(30, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    optimizers = load(rule)([ours], lr=0.1), reference([theirs])
+    for _ in range(200):
+        ours.grad = torch.randn(30, generator=generator, dtype=torch.float64)
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_loading_leaves_the_saved_state_alone_and_keeps_float32():
+    w = torch.ones(5, dtype=torch.bfloat16, requires_grad=True)
+    w.grad = torch.full_like(w, 0.3)
+    first = load("adam")([w], lr=0.1)
+    first.step()
+    saved = first.state_dict()
+    before = saved["state"][0]["exp_avg"].clone()
+    second = load("adam")([w], lr=0.1)
+    second.load_state_dict(saved)
+    assert second.state[w]["exp_avg"].dtype == torch.float32
+    second.step()
+    assert torch.equal(saved["state"][0]["exp_avg"], before)
+
+
+def test_scheduler_and_closure_act_as_on_torch():
+    w = torch.ones(3, requires_grad=True)
+    optimizer = load("sgd")([w], lr=1.0)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = w.sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 3.0
+    schedule.step()
+    optimizer.step(closure)
+    assert w.tolist() == [-0.5] * 3  # 1 - 1 - 0.5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lr": -1.0}, {"lr": float("inf")}, {"beta1": 1.0}, {"eps": -1.0}, {"total_steps": 0}]
+)
+def test_wrong_setting_is_a_value_error_that_names_it(wrong):
+    fine = {"lr": 0.1, "total_steps": 10}
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        load("adam ld id id mul")([torch.ones(1)], **fine | wrong)
+    optimizer = load("adam ld id id mul")([torch.ones(1)], **fine)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        optimizer.add_param_group({"params": [torch.ones(1)], **wrong})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_sparse_gradient_is_refused():
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3).to_sparse()
+    with pytest.raises(RuntimeError, match="sparse gradients"):
+        load("adam")([w], lr=0.1).step()
+
+
+@pytest.mark.parametrize(
+    ("rule", "lacks"),
+    [
+        ("sgd", ["state", "_sign", "_drop", "beta", "eps", "seed", "step)", "load_state_dict"]),
+        ("powersign", ["eps", "beta2", "exp_avg_sq", "seed", "**step", "_drop("]),
+        ("adam", ["beta3", "seed", "_sign(", "total_steps"]),
+    ],
+)
+def test_file_holds_only_what_the_rule_needs(rule, lacks):
+    text = export.export(rules.find(rule), "Found", [])
+    code = text.split('"""', 2)[2]  # without the docstring
+    assert [word for word in lacks if word in code] == []
+
+
+def test_files_are_formatted_and_clean(tmp_path):
+    for k, rule in enumerate([*map(rules.find, rules.NAMED_RULES), *some_rules(60, seed=3)]):
+        advice = ["lr 0.1, good from 0.01 to 0.1, 1 decade; Adam's best is 0.001 [cifar10, 6 seeds]"]
+        about = "larger steps where gradient and average agree; reported, from memory, not checked"
+        text = export.export(rule, "FoundOptimizer", advice, remark=f"# {NO_RATE}", about=about)
+        (tmp_path / f"rule{k}.py").write_text(text, "utf-8")
+    ruff = [sys.executable, "-m", "ruff"]
+    select = ["--select", "E,F,W,I,UP,C4,RET", "--target-version", "py310"]
+    for command in (["check", *select], ["format", "--check", "--diff"]):
+        done = subprocess.run(
+            [*ruff, *command, "--isolated", "."], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_docstring_has_formula_rates_and_an_example_that_trains():
+    text = export.export(rules.find("powersign-ld"), "PowerSign", ["lr 0.5, good"], 0.5, "")
+    doc = text.split('"""')[1]
+    assert "update = exp(ld * sign(g) * sign(m)) * g" in doc and "lr 0.5, good" in doc
+    names: dict = {}
+    exec(text, names)
+    names["model"] = torch.nn.Linear(2, 1)
+    names["loss"] = names["model"](torch.ones(2)).square().sum()
+    assert "#" not in doc  # nothing to remark on a rate that was measured
+    example = [line.strip() for line in doc.splitlines() if "optimizer" in line or "backward" in line]
+    exec("\n".join(example[-4:]), names)
+    assert names["optimizer"].param_groups[0]["lr"] == 0.5
+    assert names["optimizer"].state[names["model"].weight]["exp_avg"].abs().sum() > 0
+
+
+def test_a_rate_that_was_not_measured_is_not_passed_off_as_one():
+    doc = export.export(rules.find("sgd"), "Found", []).split('"""')[1]
+    assert f"    # {NO_SWEEP}\n    optimizer = Found(model.parameters(), lr=0.001)" in doc
+
+
+def test_names_of_data_sets_cannot_leave_the_docstring():
+    evil = 'x"""\nraise SystemExit\n\\'
+    assert load("sgd", advice=(evil,)).__name__ == "Found"
+
+
+def test_a_name_is_not_mistaken_for_a_place_to_fill_in():
+    assert load("powersign", name="NAMED").__name__ == "NAMED"
+    assert load("powersign", name="HELP").__name__ == "HELP"
+
+
+def test_two_equal_parts_are_computed_once():
+    lines = foreach.Code(Rule.parse("g2 m exp id mul | r1 r1 log id add")).lines
+    assert lines == [
+        "lerp_(exp_avg, g, 1 - beta1)",
+        "m = div(exp_avg, 1 - beta1**step)  # bias-corrected",
+        "x1 = mul(exp(mul(g, g)), m)",
+        "update = add(log(absolute(x1)), x1)",
+        "add_(params, update, alpha=-lr)",
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "1st", "class", "My-Rule", "a b"])
+def test_a_name_that_no_class_can_have_is_refused(name):
+    with pytest.raises(ValueError, match="identifier"):
+        export.export(rules.find("sgd"), name, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["math", "torch", "Tensor", "Tensors", "div", "super", "_update", "group", "self", "int"]
+)
+def test_a_name_that_hides_another_is_refused(name):
+    with pytest.raises(ValueError, match=f"'{name}' means something else"):
+        export.export(rules.find("adam"), name, [])
+
+
+@pytest.mark.parametrize("rule", ["sgd", "powersign", "noise m drop0.3 drop0.5 add", "1 2 exp id mul"])
+def test_values_are_of_the_annotated_types(rule):
+    """Every call of a function with `Tensors` in its signature gets and returns just those."""
+    names: dict = {"__name__": "exported"}
+    exec(export.export(rules.find(rule), "Found", []), names)
+    calls = []
+
+    kinds = tuple(map(typing.get_origin, typing.get_args(names["Tensors"])))
+
+    def is_tensors(xs) -> bool:
+        return isinstance(xs, kinds) and all(isinstance(x, torch.Tensor) for x in xs)
+
+    def checked(function):
+        hints = inspect.get_annotations(function)
+
+        def call(*args, **kw):
+            values = inspect.signature(function).bind(*args, **kw).arguments
+            result = function(*args, **kw)
+            for name, value in (values | {"return": result}).items():
+                fits = is_tensors if hints[name] == names["Tensors"] else lambda _: True
+                assert fits(value), f"{function.__name__}: {name} is {type(value)}"
+            calls.append(function.__name__)
+            return result
+
+        return call
+
+    for name in {"_update", "_sign", "_drop"} & names.keys():
+        names[name] = checked(names[name])
+    for block in names["_blocks"]([(torch.ones(2), torch.ones(2))] * 3):
+        assert isinstance(block, list) and all(isinstance(column, tuple) for column in block)
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    names["Found"]([w], lr=0.1).step()
+    assert "_update" in calls
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("powersign-ld", "PowerSignLd"), ("sgd", "SGD"), ("m-exp-v", "MExpV")]
+)
+def test_class_is_called_after_the_rule(name, wanted):
+    assert export.class_name(name) == wanted

@@ -1,0 +1,112 @@
+"""The second tier: an order of which every beginning is useful, and records that grow the same way."""
+
+from collections import Counter
+from concurrent.futures import Future
+from itertools import islice
+
+import pytest
+
+import data
+import results
+import search
+from dsl import Rule
+from nosbench import cifar_tier
+from nosbench.table import Table
+from pool import TaskError
+from rules import HUMAN, find
+from screen import screen
+
+TIMES = {"start_s", "wall_s", "cpu_s", "worker"}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return Table.load("micro")
+
+
+def test_order_holds_every_distinct_rule_once_in_three_parts(table):
+    ordered = cifar_tier.order(table)
+    assert sorted(number for number, _, _ in ordered) == list(range(len(table.mean)))
+    assert all(table.number(rule) == number for number, rule, _ in ordered[:3_000])
+    parts = [part for _, _, part in ordered]
+    assert parts == sorted(parts, key=["named", "sample", "passing"].index)
+    named = {number for number, _, part in ordered if part == "named"}
+    assert {table.number(find(name)) for name in HUMAN} <= named
+    sample = [rule for _, rule, part in ordered if part == "sample"]
+    counts = Counter(rule.tokens[4] for rule in sample)
+    assert len(sample) == cifar_tier.SAMPLE and set(counts) == set(table.tokens[4])
+    # Every beginning is stratified too.
+    counts = Counter(rule.tokens[4] for rule in sample[:50])
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_the_last_part_holds_only_what_passes(table):
+    first = len([part for *_, part in cifar_tier.order(table) if part != "passing"])
+    for _, rule, part in islice(cifar_tier.candidates(table), first, first + 10):
+        assert part == "passing" and screen(rule) is None
+    some = islice(cifar_tier.candidates(table), first - 200, first)
+    assert any(screen(rule) for _, rule, _ in some)  # the sample is trained whatever they say
+
+
+def test_a_build_that_was_stopped_goes_on_to_the_same_records(tmp_path, monkeypatch):
+    child = {"dataset": data.SAMPLE, "filters": 2, "epoch_size": 200, "num_validation": 200}
+    monkeypatch.setattr(cifar_tier, "CHILD", cifar_tier.CHILD | child)
+    data.prepare(data.SAMPLE, data.HERE)
+    histories = []
+    for limits in ((2, 5), (5,)):
+        folder = tmp_path / str(len(limits))
+        for limit in limits:
+            cifar_tier.build(folder, 1, limit)
+            assert len(results.read_lines(folder / "records.jsonl")) == limit
+        records = results.read_lines(folder / "records.jsonl")
+        histories.append([{k: v for k, v in r.items() if k not in TIMES} for r in records])
+    assert histories[0] == histories[1]
+    assert [record["id"] for record in histories[0]] == list(range(5))
+    assert all(Rule.parse(record["rule"]).key() == record["key"] for record in histories[0])
+
+
+def test_report_counts_what_is_there_and_sees_agreement(tmp_path, table):
+    run = results.Run.create(tmp_path / "run", {"screen": False}, {})
+    chosen = cifar_tier.order(table)[:417]
+    for id, (number, rule, part) in enumerate(chosen):
+        record = {
+            "id": id,
+            "class": number,
+            "part": part,
+            "rule": str(rule),
+            "reward": table.mean[number],
+        }
+        run.append("records.jsonl", record)
+    run.close()
+    text = cifar_tier.report(tmp_path / "run")
+    assert f"417 of {len(table.mean):,} distinct rules" in text
+    learns = [table.mean[n] >= cifar_tier.LEARNS for n, _, part in chosen if part == "sample"]
+    assert f"{sum(learns):,} rules of the sample that learn: 1.000 [1.000, 1.000]" in text
+    assert "of the best 4 of the sample in both tiers, 4 are the same" in text
+    # Weighted by binary function, the sample estimates the share in the whole space, 0.226; without
+    # weights it would say 0.258.
+    share = float(text.split("about ")[1].split("%")[0]) / 100
+    assert abs(share - (table.mean >= cifar_tier.LEARNS).mean()) < 0.02
+
+
+def test_the_child_is_that_of_the_laptop_preset():
+    laptop = {name: value for name, value in search.LAPTOP.items() if name in cifar_tier.CHILD}
+    assert laptop | {"dataset": "cifar10", "screen": False} == cifar_tier.CHILD
+
+
+def test_a_rule_that_fails_scores_nothing_and_stops_nothing(tmp_path):
+    with results.Run.create(tmp_path / "run", {"screen": False}, {}) as run:
+        failed = Future()
+        failed.set_exception(TaskError("Traceback\nOSError: no more pictures"))
+        cifar_tier.note(run, 0, 7, find("adam"), "named", failed)
+    [record] = results.read_lines(tmp_path / "run" / "records.jsonl")
+    assert (record["status"], record["reward"]) == ("error", 0.0)
+    assert record["error"] == "OSError: no more pictures"
+
+
+def test_wrong_flags_are_one_line(capsys, tmp_path):
+    for flags in (["report", "--out", str(tmp_path / "none")], ["build", "--workers", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            cifar_tier.main(flags)
+        assert stop.value.code == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1

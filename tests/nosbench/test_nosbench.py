@@ -1,0 +1,207 @@
+"""Tests of nosbench.py: a small space built for real, and the published table measured again."""
+
+import dataclasses
+import json
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dsl import Rule, SearchSpace
+from nosbench import build as nosbench
+from nosbench import micro
+from nosbench import show as datacard
+from nosbench.build import build, main, merge, verify
+from nosbench.show import card, show
+from nosbench.table import FOLDER, NONE, Scores, Table, TableError
+from results import read_lines
+from rules import find
+
+SMALL = SearchSpace(1, ("g", "m", "1", "adam", "rmsprop"), ("id", "neg"), ("add", "mul", "left"))
+
+
+def test_merging_is_by_key_and_then_by_fingerprint():
+    rules = list(SMALL)
+    merging = merge(rules)
+    assert merging.keys == len({rule.key() for rule in rules})
+    firsts: dict[str, int] = {}
+    expected = [firsts.setdefault(rule.fingerprint(), len(firsts)) for rule in rules]
+    assert merging.classes.tolist() == expected
+    for number, members in enumerate(merging.members):
+        keys = [rules[i].key() for i in members]
+        assert len(set(keys)) == len(keys)
+        assert len(keys[0]) == min(map(len, keys))
+        assert set(keys) == {r.key() for r, c in zip(rules, expected, strict=True) if c == number}
+
+
+def test_a_build_holds_what_the_child_measures(tmp_path):
+    """Through worker processes, in blocks, merged, saved and loaded."""
+    table = build("micro", 2, 1, tmp_path, SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["micro.md", "micro.npz"]
+    assert (tmp_path / "micro.md").read_text("utf-8") == card(table)
+    texts = ["1 adam neg id mul", "m g id id add"]
+    for seed in range(2):
+        scores = micro.measure(texts, seed)
+        for i, text in enumerate(texts):
+            entry = table.lookup(text)
+            assert entry.scores[seed] == scores.correct[i] / 2000
+            assert entry.test[seed] == scores.test[i] / 2000
+            assert entry.lr[seed] == micro.RATES[scores.rate[i]]
+    with pytest.raises(TableError, match="there already"):
+        build("micro", 2, 1, tmp_path, SMALL)
+
+
+class Interrupted(BaseException):
+    """Stands for a kill."""
+
+
+def arithmetic(rules: list[str], seed: int) -> Scores:
+    """A child without networks: a score from the fingerprint, so that merged rules have one."""
+    n = np.array([int(Rule.parse(rule).fingerprint()[:4], 16) % 2001 for rule in rules], np.uint16)
+    return Scores(n, n, (n % 7).astype(np.uint8), np.repeat(n[:, None], 7, 1) + np.uint16(seed))
+
+
+@pytest.fixture
+def instant(monkeypatch) -> SimpleNamespace:
+    """The builder with that child, one thread in the workers' place, and small blocks."""
+    child = SimpleNamespace(PROTOCOL=micro.PROTOCOL, measure=arithmetic)
+
+    class Threads(ThreadPoolExecutor):
+        def __init__(self, *_, **__):
+            super().__init__(1)
+
+        def stop(self):
+            self.shutdown(cancel_futures=True)
+
+    monkeypatch.setattr(nosbench, "TIERS", {"micro": child})
+    monkeypatch.setattr(nosbench, "WorkerPool", Threads)
+    monkeypatch.setattr(nosbench, "BLOCK", 8)
+    monkeypatch.setattr(nosbench, "SAVE_EVERY_S", 0.0)
+    return child
+
+
+def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
+    whole = build("micro", 2, 1, tmp_path / "whole", SMALL)
+    calls = []
+
+    def dies(rules, seed):
+        calls.append(len(rules))
+        if len(calls) == 5:
+            raise Interrupted
+        return arithmetic(rules, seed)
+
+    instant.measure = dies
+    with pytest.raises(Interrupted):
+        build("micro", 2, 1, tmp_path / "broken", SMALL)
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["micro.partial.npz"]
+
+    measured = []
+    instant.measure = lambda rules, seed: measured.append(len(rules)) or arithmetic(rules, seed)
+    resumed = build("micro", 2, 1, tmp_path / "broken", SMALL)
+    num_pairs = sum(len(members) > 1 for members in merge(list(SMALL)).members)
+    assert 2 * len(whole.mean) + 2 * num_pairs - sum(measured) == 4 * 8  # four blocks were kept
+    for name in ("classes", "measured", "correct", "test", "rate", "sweep"):
+        assert np.array_equal(getattr(whole, name), getattr(resumed, name))
+    assert resumed.header["merging"]["all"]["equal"] == 1.0
+
+
+def test_partial_result_of_other_settings_is_refused(instant, tmp_path):
+    def dies(rules, seed):
+        raise Interrupted
+
+    instant.measure = dies
+    with pytest.raises(Interrupted):
+        build("micro", 2, 1, tmp_path, SMALL)
+    instant.measure = arithmetic
+    with pytest.raises(TableError, match="other settings"):
+        build("micro", 3, 1, tmp_path, SMALL)
+
+
+# --- the published table --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table.load("micro")
+
+
+def test_published_table_is_measured_again_the_same(table, capsys):
+    text, agrees = verify(table, "micro", 5, 1)
+    assert agrees, text
+
+
+def swapped(table):
+    """Each learner has the scores of another one: the same distribution, wrong rules."""
+    correct, learn = table.correct.copy(), np.flatnonzero(table.mean > table.mean.max() / 2)
+    correct[learn] = correct[np.roll(learn, 1)]
+    return correct
+
+
+@pytest.mark.parametrize("spoil", [lambda table: np.roll(table.correct, 1000, 0), swapped])
+def test_verify_sees_a_table_that_is_not_true(table, spoil):
+    text, agrees = verify(dataclasses.replace(table, correct=spoil(table)), "micro", 8, 0)
+    assert not agrees
+    assert "NOT" in text
+
+
+def test_published_numbers_are_those_of_the_table(table):
+    assert (FOLDER / "micro.md").read_text("utf-8") == card(table)
+    assert table.header["protocol"] == json.loads(json.dumps(micro.PROTOCOL))
+
+
+def test_show_says_what_the_table_holds(table):
+    text = show(table, find("sign_m 1 id id mul"))
+    entry = table.lookup(find("signum"))
+    assert "also named signum" in text
+    assert f"mean {entry.mean:.4f}, rank {table.rank(entry.number):,} of 61,979" in text
+    rows = [line.split() for line in text.splitlines() if line.strip()[:2] in ("0 ", "1 ", "2 ")]
+    assert len(rows) == 3
+    for seed, row in enumerate(rows):
+        values = [entry.scores[seed], entry.test[seed]]
+        assert row[:3] == [str(seed), *(f"{x:.4f}" for x in values)]
+        assert row[4:] == ["-" if x is None else f"{x:.4f}" for x in entry.sweep[seed]]
+
+
+def test_show_writes_a_dash_where_a_run_diverged(table):
+    number = int(np.argwhere((table.correct == NONE).all(1))[0, 0])
+    text = show(table, table.rule(table.measured[number]))
+    assert "mean 0.0000" in text
+    assert f"{0:>4}{'-':>8}{'-':>8}{'-':>8}" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["show", "powersign"], "has 2 groups"),
+        (["show", "adamm"], "adam"),
+        (["verify", "--sample", "0"], "--sample is 0"),
+        (["build", "--seeds", "1"], "--seeds is 1"),
+        (["build", "--workers", "0"], "--workers is 0"),
+        (["build"], "is there already"),
+        (["build", "--nonsense"], "--nonsense"),
+        ([], "{build,show,verify}"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_change_nothing(arguments, message, capsys, monkeypatch, tmp_path):
+    (tmp_path / "micro.npz").touch()  # what `build` must not replace
+    monkeypatch.setattr(nosbench, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("micro.npz", 0)]
+
+
+def test_command_line_shows(capsys):
+    assert main(["show", "adam"]) == 0
+    assert capsys.readouterr().out.startswith("adam 1 id id mul")
+
+
+def test_show_tells_the_score_of_the_cifar_tier_where_there_is_one():
+    """A record of cifar_tier.py is of a class, whichever string names it."""
+    table, [record, *_] = Table.load("micro"), read_lines(datacard.CIFAR / "records.jsonl")
+    assert f"CIFAR tier, one seed: {record['reward']:.4f}" in show(table, Rule.parse(record["rule"]))
+    known = {one["class"] for one in read_lines(datacard.CIFAR / "records.jsonl")}
+    other = next(number for number in range(len(table.mean)) if number not in known)
+    assert "CIFAR" not in show(table, table.rule(table.measured[other]))

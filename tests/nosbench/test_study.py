@@ -1,0 +1,289 @@
+"""The study: its standing against brute force, its searches against search.py's, its files resumed."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import results
+import search
+from dsl import Rule
+from nosbench import study
+from nosbench.figures import study as figure
+from nosbench.oracle import make_oracle, top_rules
+from nosbench.table import Table
+from search import ProposerConfig
+from studies import significance
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def config(name="random", **settings) -> study.Config:
+    settings = study.SPACE | study.SETTINGS[name] | {"samples": 200} | settings
+    return study.Config(**settings)
+
+
+def test_standing_is_what_counting_says():
+    rng = random.Random(0)
+    rewards = np.array([rng.choice([0.1, 0.2, 0.6, 0.7]) + k / 1e4 for k in range(40)])
+    fresh = np.array([rng.random() for _ in rewards])
+    numbers = [rng.randrange(40) for _ in range(100)]
+
+    class Known:
+        def rewards(self, some):
+            return rewards[some]
+
+        def fresh(self, some):
+            return fresh[some]
+
+        def found(self, some):
+            assert sorted(some) == sorted(set(numbers))
+            return 7, 8
+
+    said = study.standing(numbers, Known())
+    ranked = sorted(set(numbers), key=lambda n: -rewards[n])
+    assert said["latest"] == pytest.approx(sum(rewards[n] for n in numbers[80:]) / 20)
+    assert said["best"] == max(rewards[n] for n in numbers)
+    assert said["best_fresh"] == fresh[ranked[0]]
+    assert said["top10_fresh"] == pytest.approx(sum(fresh[n] for n in ranked[:10]) / 10)
+    assert (said["found"], said["found_fresh"]) == (7, 8)
+    assert said["distinct"] == len(set(numbers))
+    assert said["distinct_100"] == len(set(numbers)) / 100
+
+
+@pytest.mark.parametrize("k", [1, 7, 300])
+def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
+    different = {Table.load("micro").number(rule): rule for rule in study.make_space(config())}
+
+    class Uniform:
+        def __init__(self):
+            self.config, self.rules = config(), [*different.values()][:k]
+
+        def ask(self, n):
+            assert self.config.candidates == 1
+            rng = random.Random(0)
+            return [rng.choice(self.rules) for _ in range(n)]
+
+    assert study.entropy(Uniform(), make_oracle(config(), 0)) == pytest.approx(math.log(k), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "name, lag", [("random-new", 0), ("evolution-new", 3), ("reinforce-new", 3), ("trpo", 0)]
+)
+def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
+    """Same rules, same rewards, through several checkpoints: only the run folder is left out."""
+    ours = config(name, samples=200, lag=lag, seed=5, table_seed=2)
+    flags = ["--preset", "table", "--child-seed", "2", "--out", str(tmp_path / "run")]
+    for field in fields(ProposerConfig):
+        if field.name != "constraints":
+            flags.append(f"--{field.name.replace('_', '-')}={getattr(ours, field.name)}")
+    assert search.main(flags) == 0
+    records = results.read_records(tmp_path / "run")
+    table = Table.load("micro")
+    numbers = [table.number(Rule.parse(record["rule"])) for record in records]
+    rewards = np.array([record["reward"] for record in records])
+    line = study.search(ours)
+    assert line["checkpoints"] == [100, 200]
+    for place, n in enumerate(line["checkpoints"]):
+        assert line["latest"][place] == pytest.approx(rewards[n - n // 5 : n].mean())
+        assert line["best"][place] == pytest.approx(rewards[:n].max())
+        assert line["distinct"][place] == len(set(numbers[:n]))
+        for name, scores in (
+            ("found", table.accuracy[:, 2]),
+            ("found_fresh", table.accuracy[:, :2].mean(1)),
+        ):
+            top = set(top_rules(ours, scores).tolist())
+            assert line[name][place] == len(top & set(numbers[:n]))
+    distinct, top = list(dict.fromkeys(numbers)), set(top_rules(ours, table.accuracy[:, 2]).tolist())
+    for found, n in zip(line["found_by_distinct"], line["checkpoints"], strict=True):
+        assert found == (len(top & set(distinct[:n])) if n <= len(distinct) else None)
+
+
+def test_a_deeper_search_is_scored_by_the_micro_child():
+    line = study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
+    assert line["checkpoints"] == [100] and line["distinct"] == [100]
+    assert 0 < line["latest"][0] <= line["best"][0] <= 1 and 0 < line["best_fresh"][0] <= 1
+    assert line == study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
+
+
+def test_looking_at_the_entropy_leaves_no_trace():
+    ours = config("random-new", iterations=2)
+    oracle = make_oracle(ours, 0)
+    proposer = study.make_proposer(ours, study.make_space(ours), oracle.identity)
+    first = proposer.ask(5)
+    numbers = [oracle.number(rule) for rule in first]
+    before = oracle.__dict__["_rules"].copy()
+    study.entropy(proposer, oracle)
+    assert oracle.__dict__["_rules"] == before and len(before) == len(numbers)
+    twin = study.make_proposer(ours, study.make_space(ours), oracle.identity)
+    assert twin.ask(5) == first and twin.ask(5) == proposer.ask(5)
+
+
+def test_batches_of_any_size_end_at_the_checkpoints():
+    assert study.search(config(samples=250, rules_per_batch=7))["checkpoints"] == [100, 200, 250]
+
+
+def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):
+    flags = ["random", "--samples", "100", "--workers", "1", "--out", str(tmp_path)]
+    assert study.main([*flags, "--seeds", "2"]) == 0
+    first = (tmp_path / "random.jsonl").read_text()
+    assert study.main([*flags, "--seeds", "3"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "random.jsonl").read_text().splitlines()]
+    assert (tmp_path / "random.jsonl").read_text().startswith(first)
+    assert [(line["seed"], line["table_seed"]) for line in lines] == [(100, 1), (101, 2), (102, 1)]
+    assert lines[0]["latest"] != lines[2]["latest"]
+
+    with pytest.raises(SystemExit) as stop:
+        study.main([*flags, "--seeds", "3", "--lag", "2"])
+    assert stop.value.code == 2
+    assert "another lag" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        study.main([*flags, "--seeds", "3", "--candidates", "2"])
+    assert stop.value.code == 2
+    assert "--candidates makes another setting of random; give it a --name" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:  # or what settings are chosen on would be reported
+        study.main([*flags, "--seeds", "3", "--table-seeds", "0"])
+    assert stop.value.code == 2
+    assert "other table seeds" in capsys.readouterr().err
+
+    with (tmp_path / "random.jsonl").open("a") as file:
+        file.write('{"seed": 10')  # a line that was being written
+    assert study.main([*flags, "--seeds", "4"]) == 0
+    assert len(results.read_lines(tmp_path / "random.jsonl")) == 4
+
+    pictures = figure.draw([tmp_path], tmp_path / "study.png")
+    assert len(pictures) == 4 and all(path.exists() for path in pictures)
+    settings = figure.read([tmp_path])
+    for by, rules in (
+        ("sampled", settings[0].rules),
+        ("distinct", settings[0].values["distinct"].mean(0)),
+    ):
+        drawn = figure.picture(settings, by).axes[0].lines[0]
+        np.testing.assert_allclose(drawn.get_xdata(), rules)
+        np.testing.assert_allclose(drawn.get_ydata(), settings[0].values["found_fresh"].mean(0))
+    assert settings[0].seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
+    np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
+
+
+def test_help_shows_the_studys_own_defaults(capsys):
+    with pytest.raises(SystemExit):
+        study.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "rules to sample (default: 2000)" in text
+        and "groups of five tokens in a rule (default: 1)" in text
+    )
+
+
+def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
+    flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path / "study")]
+    group = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "start_new_session": True,
+    }
+    # Shells start background jobs with SIGINT ignored, which children inherit.
+    default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    process = subprocess.Popen(
+        [sys.executable, "study.py", *flags], cwd=ROOT, preexec_fn=default, **group
+    )
+    file, deadline = tmp_path / "study" / "random-new.jsonl", time.monotonic() + 90
+    while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert 0 < len(results.read_lines(file)) < 200
+
+
+def test_ratio_of_means_is_paired():
+    rng = np.random.default_rng(0)
+    theirs = rng.uniform(50, 150, size=30)
+    middle, low, high = significance.ratio_interval(2 * theirs, theirs)
+    assert middle == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
+    shuffled = rng.permutation(2 * theirs)
+    middle, low, high = significance.ratio_interval(shuffled, theirs)
+    assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
+
+
+def rows_of(text: str, setting: str) -> list[list[str]]:
+    rows = [row.strip("| ").split(" | ") for row in text.splitlines()]
+    return [row for row in rows if row[0] == setting]
+
+
+def test_table_says_what_the_lines_say(tmp_path):
+    # The ten best of 200 rules against random search's of 1,000, and the top rules of each search.
+    made = (("random", [0.1, 0.3], [10, 20]), ("reinforce", [0.35, 0.45], [40, 20]))
+    for name, best, found in made:
+        for seed in (0, 1):
+            line = {column: [0.2, 0.25, 0.5] for column in figure.COLUMNS} | {"name": name}
+            line |= {"checkpoints": [200, 500, 1000], "seed": seed, "table_seed": seed + 1}
+            line |= {"found": [0, 1, found[seed]], "distinct": [100, 400, 500 * (seed + 1)]}
+            line |= {"top10_fresh": [best[seed], 0.0, best[seed]]}
+            line |= {"found_by_distinct": [1, 5 if seed else None, None]}
+            line["config"] = {"algorithm": name, "candidates": 1}
+            with (tmp_path / f"{name}.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    text = figure.table(figure.read([tmp_path]))
+    assert text.startswith("After 1,000 sampled rules, ")
+    standing, course, early, ratios, _ = rows_of(text, "reinforce")
+    assert standing[1:3] == ["2", "0.500 ± 0.000"]
+    assert standing[6] == "30 ± 14" and standing[8] == "750 ± 354" and standing[-1] == "-"
+    assert course[1:] == ["1 / 0", "30 / 0"]
+    assert early[1].startswith("+0.2000 [")
+    assert ratios[1].startswith("2.00 [1.00, 4.00] (4.00, 1.00)")
+
+
+def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
+    for name, candidates in (("random", 1), ("random-new", 16), ("ppo-paper", 1), ("trpo", 1),
+                             ("trpo-new", 16), ("trpo-long", 16)):  # fmt: skip
+        line = {column: [0.5] for column in (*figure.COLUMNS, "found_by_distinct")} | {"name": name}
+        line |= {"checkpoints": [100], "seed": 0, "table_seed": 1}
+        line["config"] = {"algorithm": name.split("-")[0], "candidates": candidates}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    settings = figure.read([tmp_path])
+    names = {k: [s.name for s in group] for k, group in figure.by_kind(settings).items()}
+    assert names == {
+        "paper": ["ppo-paper", "random"],
+        "plain": ["trpo", "random"],
+        "new": ["trpo-new", "random-new"],
+        "long": ["trpo-long", "random-new"],
+    }
+    alone = figure.by_kind([s for s in settings if s.name == "random"])
+    assert [[s.name for s in group] for group in alone.values()] == [["random"]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--table-seeds", "3"],
+        ["--table-seeds", "a"],
+        ["--samples", "50"],
+        ["--seeds", "0"],
+        ["--seed", "3"],
+    ],
+)
+def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        study.main(["random", *wrong, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_laptop_preset_is_the_setting_for_long_searches_of_trpo():
+    ours = study.SETTINGS["trpo-long"]
+    assert {name: search.LAPTOP[name] for name in ours.keys() - {"algorithm"}} == {
+        name: value for name, value in ours.items() if name != "algorithm"
+    }

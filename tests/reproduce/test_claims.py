@@ -1,0 +1,428 @@
+"""Tests of claims.py: verdicts follow the records, and what has none is not run."""
+
+import csv
+import itertools
+import json
+import re
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+import results
+from nosbench.figures.study import COLUMNS, PANELS
+from reproduce import claims
+from reproduce.tables import convnet, elsewhere, reading, searching
+from rules import HUMAN, NAMED_RULES
+from search import Config
+from studies.robustness import CHANGED, FACTORS
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "PUBLISHED", tmp_path)
+    return tmp_path
+
+
+def write(folder, rows, name="summary.csv"):
+    folder.mkdir(exist_ok=True)
+    columns = dict.fromkeys(key for row in rows for key in row)
+    with (folder / name).open("w", newline="") as file:
+        lines = csv.DictWriter(file, columns)
+        lines.writeheader()
+        lines.writerows(rows)
+
+
+def searched(folder, rewards, rules=("g m id id mul",)):
+    folder.mkdir(exist_ok=True)
+    config = asdict(Config(dataset="cifar10", seed=int(folder.name[-1])))
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "meta.json").write_text(json.dumps({"format": results.FORMAT}))
+    whole = dict.fromkeys(results.FIELDS) | {"rule": rules[0], "key": "a key", "status": "ok"}
+    lines = [
+        json.dumps(whole | {"id": i, "reward": reward, "rule": rules[i % len(rules)]})
+        for i, reward in enumerate(rewards)
+    ]
+    (folder / "records.jsonl").write_text("\n".join(lines) + "\n")
+    scored = zip(HUMAN, (0.1, 0.2, 0.4, 0.9), strict=True)  # the median is 0.3
+    people = [json.dumps(whole | {"name": name, "reward": reward}) for name, reward in scored]
+    (folder / "baselines.jsonl").write_text("\n".join(people) + "\n")
+
+
+def studied(folder, name, found, latest=0.2):
+    """A setting of a study with these numbers of top rules, one search each."""
+    folder.mkdir(exist_ok=True)
+    names = {*COLUMNS, *PANELS, "found_by_distinct"}
+    lines = [
+        {"name": name, "seed": seed, "table_seed": 1, "config": {}, "checkpoints": [2_000]}
+        | dict.fromkeys(names, [0.0])
+        | {"found_fresh": [float(value)], "latest": [latest + 0.001 * seed]}
+        for seed, value in enumerate(found)
+    ]
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def rule_of(name):
+    return NAMED_RULES[name].rule if name in NAMED_RULES else name
+
+
+def compared(folder, field, first=0):
+    """A comparison: of each (kind, name) its score in the first stage and those of the final one."""
+    rows, lines = [], []
+    for (kind, name), (early, finals) in field.items():
+        rule = rule_of(name)
+        rows.append({"kind": kind, "name": name, "rule": rule, "n": len(finals), "deviation": 0.01})
+        rows[-1]["validation"] = np.mean(finals)
+        scores = [("rerank", 99, early), *(("final", first + i, x) for i, x in enumerate(finals))]
+        for stage, seed, score in scores:
+            lines.append({"stage": stage, "rule": rule, "seed": seed, "accuracy": score})
+    write(folder, sorted(rows, key=lambda row: -row["validation"]))
+    recorded(folder, lines)
+
+
+def recorded(folder, lines):
+    text = "".join(json.dumps({"id": i, **line}) + "\n" for i, line in enumerate(lines))
+    (folder / "records.jsonl").write_text(text)
+
+
+def test_every_claim_is_judged_on_what_is_published():
+    rows = claims.claims()
+    assert len({row.claim for row in rows}) == len(rows) == 15
+    assert not any({"", "-"} & set(row[:2]) or "|" in "".join(row) for row in rows)
+    words = (*reading.PAPERS, *reading.OURS, "not decided")
+    assert all(row.verdict.startswith(words) for row in rows)
+
+
+def test_what_has_no_records_is_not_run(published):
+    assert {row.verdict for row in claims.claims()} == {"not run"}
+
+
+@pytest.mark.parametrize(
+    "ours, verdict",
+    [
+        ([[0.1] * 50 + [0.5] * 50] * 2, "reproduced, at depth 1"),
+        ([[0.1] * 50 + [0.5] * 50, [0.5] * 50 + [0.1] * 50], "partly, at depth 1"),
+        ([[0.5] * 50 + [0.3] * 50], "not reproduced, at depth 1"),
+        (
+            [[0.05] * 50 + [0.15] * 50],
+            "not reproduced, at depth 1",
+        ),  # it rises, but random search is better
+    ],
+)
+def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(published, ours, verdict):
+    for seed, rewards in enumerate(ours):
+        searched(published / f"protocol-strided-cifar10-trpo-s{seed}", rewards)
+    searched(published / "protocol-strided-cifar10-random-s0", [0.01] * 100)
+    searched(published / "protocol-strided-cifar10-random-s1", [0.2] * 100)
+    assert searching.samples_improve().verdict == verdict
+
+
+def test_many_rules_must_do_well_and_the_best_come_late(published):
+    early, late = [0.2] * 90 + [0.6] * 10, [0.6] * 100
+    searched(published / "protocol-strided-cifar10-random-s0", late)
+    assert searching.many_do_well().verdict == "not run"
+    verdicts = []
+    for seed, rewards in enumerate((early, late)):
+        different = [
+            f"m {op} {u} id mul" for op in ("g", "g2", "g3", "v", "gamma") for u in ("id", "exp")
+        ]
+        folder = published / f"protocol-strided-cifar10-trpo-s{seed}"
+        searched(folder, rewards, rules=["g m id id left"] * 90 + different)
+        verdicts.append(searching.many_do_well().verdict)
+    assert verdicts == ["reproduced, at depth 1", "partly, at depth 1"]
+    searched(folder, early, rules=["g m id id left"] * 90 + different[1:] + different[1:2])  # nine
+    assert searching.many_do_well().verdict == "partly, at depth 1"
+    searched(folder, early, rules=["g m id id left"] * 90 + different)
+    assert searching.many_do_well().verdict == "reproduced, at depth 1"
+
+
+@pytest.mark.parametrize(
+    "found, verdict",
+    [((40, 40, 40), "holds"), ((40, 10, 10), "holds in part"), ((10.4, 9, 8), "does not hold")],
+)
+def test_more_top_rules_must_be_beyond_the_interval(published, found, verdict):
+    noise = np.random.default_rng(0).integers(-3, 4, size=30)
+    for name, middle in zip(("reinforce", "ppo", "trpo"), found, strict=True):
+        studied(published / "study", f"{name}-wide", middle + noise)
+    studied(published / "study", "random", 10 + noise[::-1])
+    row = searching.beats_random_search()
+    ratio = float(re.search(r"REINFORCE (\S+)", row.here)[1])
+    assert row.verdict == verdict and ratio == pytest.approx(found[0] / 10, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "extra, found, mean, rules",
+    [
+        (0.13, 9, "reproduced", "holds"),
+        (0.2, 5, "reproduced", "does not hold"),  # it writes one good rule again and again
+        (0.05, 5, "not reproduced", "does not hold"),  # a rise that nobody would see
+    ],
+)
+def test_the_papers_setting_may_raise_the_mean_and_find_no_more(published, extra, found, mean, rules):
+    studied(published / "study-10000", "random", [5] * 6)
+    for name in ("reinforce", "ppo", "trpo"):
+        studied(published / "study-10000", f"{name}-paper", [found] * 6, latest=0.2 + extra)
+    assert searching.paper_setting_learns().verdict == mean
+    row = searching.paper_setting_finds()
+    assert row.verdict == rules and "CIFAR" not in row.here
+    searched(published / "protocol-strided-cifar10-paper-trpo-s0", [0.1] * 50 + [0.5] * 50)
+    searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
+    row = searching.paper_setting_finds()
+    assert row.verdict == rules and "0.500 and " in row.here and "random search 0.200 and" in row.here
+
+
+def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(published):
+    noise = np.random.default_rng(0).integers(-3, 4, size=30)
+    for folder, tuned, ours in (("study", "new", 50), ("study-10000", "long", 20)):
+        studied(published / folder, f"reinforce-{tuned}", ours + noise)
+        studied(published / folder, f"evolution-{tuned}", 30 + noise[::-1])
+        studied(published / folder, "random-new", 10 + noise[::-1])
+    assert searching.beats_careful_search().verdict == "not run"  # depth 2 has not been
+    studied(published / "study-depth2", "reinforce-new", 50 + noise[:6])
+    for rival in ("evolution-new", "random-new"):
+        studied(published / "study-depth2", rival, 10 + noise[:6])
+    assert searching.beats_careful_search().verdict == "holds in part"
+    studied(published / "study-10000", "reinforce-long", 50 + noise)
+    assert searching.beats_careful_search().verdict == "holds"
+    studied(published / "study-depth2", "evolution-new", 49 + noise[-6:])  # a lead within the noise
+    assert searching.beats_careful_search().verdict == "holds in part"
+
+
+def test_all_three_controllers_are_read_after_the_same_number_of_rules(published):
+    for folder, learns in (("study", 0.2), ("study-10000", 0.0)):
+        studied(published / folder, "random", [5] * 6)
+        studied(published / folder, "reinforce-paper", [5] * 6, latest=0.2 + learns)
+    assert searching.paper_setting_learns().verdict == "not run"  # PPO and TRPO are nowhere
+    for name in ("ppo", "trpo"):
+        studied(published / "study", f"{name}-paper", [5] * 6, latest=0.4)
+    assert searching.paper_setting_learns().verdict == "reproduced"  # of the shorter study, all of them
+    for name in ("ppo", "trpo"):
+        studied(published / "study-10000", f"{name}-paper", [5] * 6, latest=0.2)
+    assert searching.paper_setting_learns().verdict == "not reproduced"
+
+
+def test_searches_that_have_hardly_begun_are_not_run(published):
+    folder = published / "study"
+    for name in ("reinforce", "ppo", "trpo", "reinforce-paper", "ppo-paper", "trpo-paper"):
+        studied(folder, name, [5])
+    studied(folder, "random", [5] * 3)  # one seed in common
+    (folder / "reinforce-new.jsonl").write_text("")  # killed before its first search
+    late = (
+        searching.paper_setting_learns,
+        searching.beats_random_search,
+        searching.beats_careful_search,
+    )
+    assert {claim().verdict for claim in late} == {"not run"}
+    compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
+    for kind in ("human", "found"):
+        write(
+            published / "longrun-strided-cifar10",
+            [{"kind": kind, "name": "a", "epochs": 9, "final": 0.5}],
+        )
+        assert convnet.last_for_long().verdict == "not run"  # nobody to compare with
+
+
+REPORTED = ("powersign", "g-plus-m", "m-exp-w")
+NOISE = 0.01 * np.sin(np.arange(10))
+
+
+def people(lead, over_adam, noise=NOISE):
+    """People's scores, so much below 0.6."""
+    leads = {name: over_adam if name == "adam" else lead for name in HUMAN}
+    return {("human", name): (0.5, list(0.6 - value + noise[::-1])) for name, value in leads.items()}
+
+
+@pytest.mark.parametrize(
+    "lead, over_adam, verdict",
+    [
+        (0.1, 0.1, "reproduced"),
+        (0.1, 0.001, "partly"),  # within the noise
+        (0.003, 0.003, "not reproduced"),  # beyond it, but for Holm
+        (0.1, -0.1, "partly"),
+        (-0.1, -0.1, "not reproduced"),
+    ],
+)
+def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, lead, over_adam, verdict):
+    field = {("found", "chosen"): (0.6, list(0.6 + NOISE)), ("found", "lucky"): (0.5, [0.9] * 10)}
+    compared(published / "compare-protocol-cifar10", field | people(lead, over_adam))
+    row = convnet.found_beat_human()
+    assert row.verdict == verdict and "chosen minus SGD" in row.here and row.n == "10 fresh seeds"
+    compared(published / "compare-halfdecades-cifar10", field | people(-0.1, -0.1))
+    assert convnet.found_beat_human().verdict == ("partly" if lead == 0.1 else "not reproduced")
+
+
+def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
+    rules = {("named", name): (None, list(0.6 + NOISE - 0.1 * i)) for i, name in enumerate(REPORTED)}
+    rules |= {("named", "lion"): (None, [0.9] * 10)}  # not of the paper
+    best = {("named", REPORTED[0]): (None, list(0.6 + NOISE))}
+    compared(published / "compare-protocol-cifar10", rules | people(0.05, 0.05))
+    assert convnet.reported_beat_human().verdict == "not run"  # nothing to judge it on
+    lucky = {("named", REPORTED[1]): (None, [0.9] * 10)}
+    compared(published / "compare-halfdecades-cifar10", best | lucky | people(0.1, 0.1))
+    assert convnet.reported_beat_human().verdict == "not run"  # all of it on seeds that chose
+    compared(published / "compare-confirm-cifar10", best | people(-0.1, -0.1), first=10)
+    row = convnet.reported_beat_human()
+    assert row.verdict == "not reproduced" and row.n.startswith("10 fresh seeds")
+    assert "MOMENTUM 1, RMSPROP 1, ADAM 1" in row.here and f"of 3, the best {REPORTED[0]}" in row.here
+    compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=10)
+    assert convnet.reported_beat_human().verdict == "reproduced"
+    more = {("named", REPORTED[0]): (None, [*best["named", REPORTED[0]][1], *[0.1] * 10])}
+    theirs = {who: (early, [*scores, *[0.5] * 10]) for who, (early, scores) in people(0.1, 0.1).items()}
+    compared(published / "compare-halfdecades-cifar10", more | theirs)
+    compared(published / "compare-confirm-cifar10", best | people(0.1, 0.1), first=20)
+    row = convnet.reported_beat_human()  # half of its seeds lost it all
+    assert row.verdict == "not reproduced" and row.n.startswith("20 fresh seeds")
+
+
+def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(published):
+    rows = [{"kind": "found", "name": "a", "epochs": 300, "final": final} for final in (0.6, 0.495, "")]
+    rows += [{"kind": "found", "name": "b", "epochs": 10, "final": 0.9}]  # stopped early: no proof
+    rows += [{"kind": "human", "name": "sgd", "epochs": 300, "final": 0.5}]
+    rows += [{"kind": "human", "name": name, "epochs": 300, "final": 0.4} for name in HUMAN[1:]]
+    write(published / "longrun-strided-cifar10", rows)
+    assert convnet.last_for_long().verdict == "not run"  # how large is the noise?
+    compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
+    row = convnet.last_for_long()
+    assert row.here.startswith("of 4 rules 2 trained to the end: above SGD (0.5000) 1, less than")
+    assert "below 1; the best 0.6000" in row.here and row.verdict == "not decided, on one seed"
+
+
+def transferred(folder, tests):
+    """A transfer: of each name, best validation first, its test scores by seed at the rate 0.1."""
+    rows, lines = [], []
+    for place, (name, scores) in enumerate(tests.items()):
+        row = {"name": name, "rule": f"rule {name}", "final_lr": 0.1, "final_validation": -place}
+        rows.append(row | {"final_test": "" if None in scores else np.mean(scores)})
+        for lr, off in ((0.1, 0.0), (1.0, 5.0 * place)):  # another rate is nobody's business
+            for seed, score in enumerate(scores):
+                test = [0.0, None if score is None else score + off]
+                lines.append(
+                    {"stage": "train", "rule": row["rule"], "lr": lr, "seed": seed, "test": test}
+                )
+    write(folder, rows)
+    recorded(folder, lines)
+
+
+@pytest.mark.parametrize("task, sign", [("wrn", 1), ("text", -1)])
+def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(published, task, sign):
+    def verdict(**tests):
+        transferred(published / f"transfer-{task}", {"1": [0.5], "adam": [0.5]} | tests)
+        return elsewhere.transfers(task, "it transfers", "yes").verdict
+
+    luck = np.array([0.0, 0.3, -0.2])  # of the seeds, the same for all
+    adam = list(5 + luck)
+    better, worse = (list(5 + luck + sign * x + [0.01, 0.0, 0.0]) for x in (0.1, -0.1))
+    assert verdict(**{"1": better, "adam": adam}) == "reproduced"  # a rule may be called "1"
+    assert verdict(**{"powersign": worse, "1": better, "2": worse, "adam": adam}) == "reproduced"
+    assert verdict(**{"powersign": better, "1": worse, "2": better, "adam": adam}) == "not reproduced"
+    assert verdict(**{"1": worse, "adam": adam}) == "not reproduced"
+    assert verdict(**{"1": better, "adam": adam, "sgd": better, "2": [None] * 3}) == "reproduced"
+    assert verdict(**{"1": list(5 - luck), "adam": adam}) == "not decided, on 3 seeds"
+    assert verdict(**{"1": better[:1], "adam": adam[:1]}) == "not decided, on one seed"
+    assert verdict(**{"1": [None]}) == "not run"
+    pair = [0.1, 0.2]  # t of one degree of freedom is 12.7
+    assert verdict(**{"1": list(5 + sign * np.array(pair)), "adam": [5, 5]}) == "not decided, on 2 seeds"
+    transferred(published / "transfer-text", {"1": [0.9], "powersign": [0.8], "adam": [0.7]})
+    assert "found rule is 1" in elsewhere.transfers("text", "", "").here
+    assert "of reported ones powersign, 0.8" in elsewhere.transfers("text", "", "").here
+
+
+@pytest.mark.parametrize(
+    "finals, order",  # by hand: 1 - 6 sum of d^2 / (n^3 - n); the last has a mean rank of 2.5 four times
+    [
+        ((1, 2, 3, 4, 5), "+1.00"),
+        ((1, 2, 3, 5, 4), "+0.90"),
+        ((5, 4, 3, 2, 1), "-1.00"),
+        ((1, 1, 1, 1, 5), "+0.71"),
+        ((1, 2, 3, 4, None), "+1.00"),  # the worst diverged
+    ],
+)
+def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(published, finals, order):
+    names, finals = (*REPORTED, "sgd", "adam", "a found rule"), (*finals, 0)
+    transferred(published / "transfer-wrn", {name: [0.5] for name in names})
+    rows = zip(names, range(6), finals, strict=True)
+    convnet = [{"name": name, "kind": "", "validation": -place} for name, place, _ in rows]
+    write(published / "compare-halfdecades-cifar10", convnet)
+    with (published / "transfer-wrn" / "summary.csv").open() as file:
+        there = list(csv.DictReader(file))
+    scores = ["" if value is None else -value for value in finals]
+    there = [line | {"final_validation": x} for line, x in zip(there, scores, strict=True)]
+    write(published / "transfer-wrn", there)
+    row = elsewhere.reported_transfer()
+    assert row.here.endswith(f"all 5 as on the search ConvNet with a rank correlation of {order}")
+    assert row.verdict == "not decided, on one seed"
+
+
+@pytest.mark.parametrize(
+    "losses, verdict",
+    [
+        (((0.001, 0.002, 0.003), (0.0, 0.0, 0.0)), "reproduced"),
+        (((0.001, 0.002, 0.003), (0.19, 0.2, 0.21)), "partly"),
+        (((0.19, 0.2, 0.21), (0.19, 0.2, 0.21)), "not reproduced"),
+        (((0.0, 0.0, 0.027), (0.0, 0.0, 0.0)), "not decided, on 3 seeds"),
+        (((0.0, 0.0, 0.027), (0.002, 0.002, 0.002)), "not decided, on 3 seeds"),
+        (((0.2,), (0.2,)), "not decided, on 1 seed"),
+    ],
+)
+def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses, verdict):
+    names = [f"rule {i}" for i in range(len(losses))]
+    write(
+        published / "robustness-strided-cifar10",
+        [{"name": name, "rule": rule_of(name)} for name in (*names, *HUMAN)],
+    )
+
+    def lost(what, factor, loss):
+        if factor in (0.1, 10):
+            return 0.4
+        if what != "batch_size":
+            return 0.0
+        return loss if factor == 2 else -loss  # which excuses no loss
+
+    lines = [
+        {"rule": rule_of(name), "what": what, "factor": factor, "seed": seed}
+        | {"accuracy": 0.5 + 0.1 * seed - lost(what, factor, loss)}
+        for name, some in zip((*names, *HUMAN), (*losses, *[(0.0,) * len(losses[0])] * 4), strict=True)
+        for seed, loss in enumerate(some)
+        for what, factor in [(None, 1.0), *itertools.product(CHANGED, FACTORS)]
+    ]
+    recorded(published / "robustness-strided-cifar10", lines)
+    assert convnet.survives_changes().verdict == "not run"  # how large is the noise?
+    compared(published / "compare-protocol-cifar10", {("human", "adam"): (0.5, [0.5, 0.5])})
+    assert convnet.survives_changes().verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "finals, other, verdict",
+    [
+        ([1.0, 1.0, 1.0, 1.0], [9.0] * 4, "reproduced"),
+        ([1.0, 9.0, 9.0, 1.0], [9.0] * 4, "partly"),
+        ([1.0, 1.0, 9.0, 9.0], [9.0, 1.0, 1.0, 1.0], "not reproduced"),  # lucky where it was chosen
+        ([9.0, 1.0, 1.0, 1.0], [9.0] * 4, "reproduced"),
+        ([None, 9.0, None, 9.0], [1.0] * 4, "reproduced"),  # the other one is chosen
+        ([None, 9.0, None, 9.0], [9.0] * 4, "not reproduced"),
+        ([3.5] * 4, [9.0] * 4, "not reproduced"),  # below SGD alone
+    ],
+)
+def test_on_the_valley_a_rule_is_chosen_on_half_of_the_starts(published, finals, other, verdict):
+    folder = published / "rosenbrock-found-s0"
+    everyone = {"Adam - g": finals, "m - g": other}
+    everyone |= {"RMSProp": [3.0] * 4, "SGD": [4.0] * 4, "Adam": [2.0] * 4}
+    everyone["Momentum"] = [0.0] * 4  # is no rival
+    write(folder, [{"name": name} for name in everyone])
+    lines = [
+        {"name": name, "lr": 0.1}
+        | {"starts": [{"status": "diverged" if v is None else "ok", "final_value": v} for v in values]}
+        for name, values in everyone.items()
+    ]
+    recorded(folder, lines)
+    rules = [["Adam - g", "adam g id id sub"], ["m - g", "m g id id sub"]]
+    config = {"rules": rules, "config": {"starts": 4, "rates": [0.1]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "meta.json").write_text(json.dumps({"format": results.FORMAT}))
+    assert elsewhere.rosenbrock_valley().verdict == verdict
+
+
+def test_it_prints_a_table_in_markdown(capsys):
+    assert claims.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.count(" | ") for line in lines} == {5} and len(lines) == 17

@@ -1,0 +1,121 @@
+"""scratch.sh redoes what is published: its commands are expanded, read as the scripts read them, and
+compared with the settings that the published records were made with."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import results
+import search
+from bench import run as bench
+from config import resolve
+from nosbench import study
+from plots.runs import relevant
+from studies import trials
+
+ROOT = Path(__file__).parent.parent.parent
+PUBLISHED = ROOT / "runs" / "published"
+# In python's place: notes its arguments and makes the folder, so that the next command finds it.
+STAND_IN = f"""#!{sys.executable}
+import json, os, sys
+with open(os.environ["NOTES"], "a") as notes:
+    print(json.dumps(sys.argv[1:]), file=notes)
+os.makedirs(sys.argv[sys.argv.index("--out") + 1], exist_ok=True)
+"""
+FREE = {"data", "precision"}  # where the pictures are, and what this processor has
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory) -> list[tuple[str, str, list[str]]]:
+    """Return (folder's name, script, arguments) of all commands."""
+    folder = tmp_path_factory.mktemp("scratch")
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    notes = folder / "notes"
+    path = f"{python.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", ROOT / "scratch.sh", folder / "out"],
+        env=os.environ | {"PATH": path, "NOTES": str(notes)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    return [(Path(line[line.index("--out") + 1]).name, line[0], line[1:]) for line in lines]
+
+
+def plain(config):
+    """Return settings as JSON has them, without what is free, however deep."""
+    if isinstance(config, dict):
+        return {name: plain(value) for name, value in config.items() if name not in FREE}
+    return [plain(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def test_every_published_folder_has_its_commands_and_no_other(commands):
+    folders = {path.parent.name for path in PUBLISHED.glob("*/*.json*")}
+    assert {name for name, _, _ in commands} == folders
+    once = [name for name, script, _ in commands if script != "study.py"]
+    assert len(once) == len(set(once))
+
+
+def test_searches_are_those_that_were_published(commands):
+    searches = [(name, arguments) for name, script, arguments in commands if script == "search.py"]
+    assert len(searches) > 20
+    for name, arguments in searches:
+        args = search.make_parser().parse_args(arguments)
+        ours = vars(resolve(search.Config, args, search.PRESETS[args.preset]))
+        theirs = results.read_config(PUBLISHED / name)
+        # Seeds and lengths, which `relevant` leaves out, and what the algorithm uses.
+        for part in (relevant, lambda c: {k: c[k] for k in ("seed", "child_seed", "samples")}):
+            assert plain(part(ours)) == plain(part(theirs)), name
+
+
+def test_studies_are_those_that_were_published(commands):
+    lines = set()
+    for folder, script, arguments in commands:
+        if script != "study.py":
+            continue
+        plan = study.configure(study.make_parser().parse_args(arguments))
+        for name, config in plan.configs.items():
+            published = results.read_lines(PUBLISHED / folder / f"{name}.jsonl")
+            assert [line["seed"] for line in published] == list(plan.seeds), (folder, name)
+            for line in published:
+                assert line["table_seed"] == plan.table_seeds[line["seed"] % len(plan.table_seeds)]
+                theirs = line["config"] | {"seed": 0, "table_seed": 0}
+                ours = plain(vars(config)) | {"seed": 0, "table_seed": 0}
+                assert theirs | ours == theirs, (folder, name)
+            lines.add(PUBLISHED / folder / f"{name}.jsonl")
+    assert lines == {*PUBLISHED.glob("study*/*.jsonl")}
+
+
+def test_other_scripts_are_planned_as_those_that_were_published(commands, monkeypatch):
+    """The plan made of the published searches: same rules, same seeds, same trainings."""
+    monkeypatch.chdir(ROOT)  # plans name their sources as the command does
+    own = ("search.py", "study.py", "cifar_tier.py", "bench.py")
+    others = [command for command in commands if command[1] not in own]
+    assert len({script for _, script, _ in others}) > 3
+    for name, script, arguments in others:
+        out = Path(arguments[arguments.index("--out") + 1]).parent
+        arguments = [word.replace(str(out), "runs/published") for word in arguments]
+        module = importlib.import_module(script.removesuffix(".py"))
+        args = trials.make_parser(module).parse_args(arguments)
+        ours, theirs = module.configure(args), trials.from_folder(module, PUBLISHED / name)
+        assert plain(trials.to_dict(module, ours)) == plain(trials.to_dict(module, theirs)), name
+
+
+def test_timings_are_those_that_were_published(commands):
+    timings = [(name, arguments) for name, script, arguments in commands if script == "bench.py"]
+    assert timings
+    for name, arguments in timings:
+        args = bench.make_parser().parse_args(arguments)
+        measured = {line["benchmark"] for line in results.read_lines(PUBLISHED / name / "records.jsonl")}
+        assert measured == {args.name}
+        ours, theirs = plain(vars(resolve(bench.Config, args))), results.read_config(PUBLISHED / name)
+        assert theirs and plain(theirs) == {key: ours[key] for key in plain(theirs)}, name

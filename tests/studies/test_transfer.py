@@ -1,0 +1,153 @@
+"""transfer.py on the language model: who trains, what is chosen by what, and going on."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import killed, refusal
+
+import results
+from dsl import Rule
+from rules import HUMAN, NAMED_RULES
+from studies import transfer
+from studies.figures import transfer as figure
+from studies.transfer import Config, Plan, rates_to_train, summarize
+from studies.trials import make_parser, read_trials
+
+FLAGS = ["text", "--epochs", "1", "--sweep-examples", "100", "--workers", "1", "--seeds", "2"]
+PLAN = Plan(
+    "text", Config(epochs=3, seeds=2), "float32", [("a", "g 1 id id mul"), ("b", "m 1 id id mul")]
+)
+
+
+@pytest.fixture(scope="module")
+def transferred(tmp_path_factory) -> Path:
+    """A real run on a text cut short, so that it takes seconds."""
+    folder = tmp_path_factory.mktemp("runs") / "text"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "EXPONENTS", range(-3, -1))
+        assert (
+            transfer.main([*FLAGS, "--rules", "adam", "sign_m 1 id id mul", "--out", str(folder)]) == 0
+        )
+    return folder
+
+
+@pytest.mark.slow
+def test_all_sweep_and_then_train_with_the_best_rate_and_its_neighbours(transferred):
+    records = results.read_lines(transferred / "records.jsonl")
+    rules = ["sign_m 1 id id mul", *(NAMED_RULES[name].rule for name in HUMAN)]
+    sweep = [(r["rule"], r["lr"]) for r in records if r["stage"] == "sweep"]
+    assert sweep == [(rule, 10.0**e) for rule in rules for e in (-3, -2)]  # Adam comes but once
+    trained = [(r["rule"], r["lr"], r["seed"]) for r in records if r["stage"] == "train"]
+    wanted = []
+    for rule in rules:
+        mine = [r for r in records if (r["stage"], r["rule"]) == ("sweep", rule)]
+        best = min(mine, key=lambda r: (r["curve"][0], r["lr"]))["lr"]
+        wanted += [(rule, best * f, seed) for seed in (0, 1) for f in (0.1, 1, 10)]
+    assert [(a, pytest.approx(b), c) for a, b, c in trained] == wanted
+    rows = list(csv.DictReader((transferred / "summary.csv").read_text().splitlines()))
+    assert len(rows) == 5 and (transferred / "transfer.png").exists()
+    finals = [float(row["final_validation"]) for row in rows]
+    assert finals == sorted(finals)  # of perplexities the lowest comes first
+
+
+@pytest.mark.slow
+def test_it_is_resumed_to_the_same_records(transferred, tmp_path):
+    killed(transferred, tmp_path / "broken", -3, torn='{"id": 5, "ru')
+    lines = (transferred / "records.jsonl").read_text().splitlines(keepends=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "EXPONENTS", range(-3, -1))
+        assert transfer.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
+    again = read_trials(tmp_path / "broken")
+    for new, line in zip(again, lines, strict=True):
+        old = json.loads(line)
+        assert {k: v for k, v in new.items() if k != "cpu_s"} == {
+            k: v for k, v in old.items() if k != "cpu_s"
+        }
+
+
+def record(rule: str, lr: float, seed: int, curve: list, test: list, stage="train") -> dict:
+    job = {"stage": stage, "rule": rule, "lr": lr, "seed": seed}
+    return job | {"curve": curve, "test": test}
+
+
+def test_the_rate_is_chosen_by_validation_and_test_scores_follow():
+    rule = PLAN.field[0][1]
+    records = [
+        record(rule, 0.1, 0, [5.0, 3.0, 4.0], [9.0, 8.0, 7.0]),
+        record(rule, 0.1, 1, [5.0, 4.0, 4.2], [9.0, 6.0, 5.0]),
+        record(rule, 1.0, 0, [6.0, 5.0, 3.9], [1.0, 1.0, 1.0]),
+        record(rule, 1.0, 1, [6.0, 5.0, 3.8], [1.0, 1.0, 2.0]),
+        record(rule, 10.0, 0, [2.0, None, None], [1.0, None, None]),
+        record(rule, 10.0, 1, [2.0, 1.0, 1.0], [1.0, 1.0, 1.0]),
+    ]
+    other = [record(PLAN.field[1][1], 0.1, s, [None] * 3, [None] * 3) for s in (0, 1)]
+    good, lost = summarize(PLAN, records + other)
+    # Final: 3.85 at 1.0 is better than 4.1 at 0.1; 10 diverged with one seed.
+    assert (good["final_lr"], good["final_validation"]) == (1.0, pytest.approx(3.85))
+    assert (good["final_test"], good["final_test_sd"]) == (1.5, pytest.approx(np.std([1, 2], ddof=1)))
+    # Best epochs: 2.0 and 1.0 at rate 10, whose first seed diverged later.
+    assert (good["best_lr"], good["best_validation"], good["best_test"]) == (10.0, 1.5, 1.0)
+    assert lost["name"] == "b" and lost["final_validation"] is None and lost["best_test"] is None
+    assert "b" in transfer.table(PLAN, [good, lost]).splitlines()[2]
+
+
+def test_of_equal_rates_the_smaller_is_chosen_and_has_neighbours_beyond_the_sweep():
+    rule = PLAN.field[0][1]
+    sweep = [record(rule, lr, 0, [2.0], [None], "sweep") for lr in (1.0, 10.0)]
+    assert rates_to_train(PLAN, sweep) == pytest.approx([0.1, 1.0, 10.0])
+    sweep = [
+        record(rule, 1e-5, 0, [9.0], [None], "sweep"),
+        record(rule, 1.0, 0, [None], [None], "sweep"),
+    ]
+    assert rates_to_train(PLAN, sweep) == pytest.approx([1e-6, 1e-5, 1e-4])
+
+
+def test_higher_is_better_for_classifiers_and_lower_for_language_models():
+    assert transfer.rank(PLAN, 3.0) > transfer.rank(PLAN, 4.0) > transfer.rank(PLAN, None)
+    images = PLAN._replace(task="wrn")
+    assert transfer.rank(images, 0.4) > transfer.rank(images, 0.3) > transfer.rank(images, None)
+
+
+def test_the_curves_drawn_are_those_of_the_chosen_rate(tmp_path):
+    rows, records = [], []
+    for name, rule, human, lr in (
+        ("adam", "adam 1 id id mul", True, 0.1),
+        ("x", "g m id id sub", False, 1.0),
+    ):
+        rows.append({"name": name, "rule": rule, "human": str(human), "final_lr": str(lr)})
+        for rate in (0.1, 1.0):
+            for seed in (0, 1):
+                records.append(record(rule, rate, seed, [9 - rate, 8 - rate - seed], [None, 1.0]))
+    saved = {"task": "text", "config": {"seeds": 2}}
+    lines = {line.get_gid(): line for line in figure.picture(saved, records, rows).axes[0].lines}
+    assert lines["adam"].get_ydata().tolist() == pytest.approx([8.9, 7.4])
+    assert lines["x"].get_ydata().tolist() == pytest.approx([8.0, 6.5])
+    figure.plt.close("all")
+
+
+@pytest.mark.parametrize(
+    "wrong, what",
+    [
+        ([], "no TASK given (wrn, fashion, text)"),
+        (["text", "--rules", "g g id"], "wrong length"),
+        (["text", "--epochs", "0"], "at least 1"),
+        (["poetry"], "invalid choice"),
+        (["--resume", "nowhere", "--epochs", "3"], "--resume takes only --workers"),
+        (["wrn", "--data", "nowhere/at/all", "--workers", "0"], "at least 1"),
+    ],
+)
+def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert what in refusal(transfer.main, wrong, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rule_that_is_a_human_optimizer_comes_once():
+    rules = ["adam", "1 adam id id mul", "powersign"]
+    args = make_parser(transfer).parse_args(["text", "--rules", *rules])
+    plan = transfer.configure(args)
+    assert [name for name, _ in plan.field] == ["powersign", *HUMAN]
+    assert len({Rule.parse(rule).key() for _, rule in plan.field}) == 5

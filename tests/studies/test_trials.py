@@ -1,0 +1,112 @@
+"""The resumable list of trainings: real workers, records as they come, killed and continued."""
+
+import json
+import time
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+import pytest
+
+import results
+from pool import TaskError, WorkerPool
+from results import Progress
+from studies import trials
+from studies.trials import Trials, read_trials
+
+JOBS = [{"rule": f"rule {n}", "seed": n} for n in range(6)]
+
+
+def slow_first(seed: int) -> int:
+    """A training; that of seed 0 takes longer than all others."""
+    time.sleep(2.0 if seed == 0 else 0.01)
+    return seed * seed
+
+
+def breaks_at_three(seed: int) -> int:
+    if seed == 3:
+        raise ValueError("three")
+    return seed
+
+
+def run_in(folder: Path) -> results.Run:
+    return results.Run.create(folder, {"jobs": 6}, results.environment(1))
+
+
+def do(run: results.Run, pool, task=slow_first, jobs=JOBS) -> tuple[Trials, list[dict]]:
+    made = Trials(pool, run, Progress(run.folder / "log.txt"))
+    return made, made.do("test", jobs, task, lambda job: (job["seed"],), lambda x: {"square": x})
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = WorkerPool(2, preload=("trials",))
+    yield pool
+    pool.stop()
+
+
+def test_records_are_written_as_they_come_and_returned_in_order(tmp_path, pool):
+    with run_in(tmp_path / "run") as run:
+        _, records = do(run, pool)
+    assert [record["id"] for record in records] == list(range(6))
+    assert [record["square"] for record in records] == [n * n for n in range(6)]
+    written = results.read_lines(tmp_path / "run" / "records.jsonl")
+    assert written[-1]["id"] == 0  # the slow one held nobody up
+    assert read_trials(tmp_path / "run") == records
+
+
+def test_what_is_recorded_is_not_done_again(tmp_path, pool):
+    with run_in(tmp_path / "run") as run:
+        for id in (4, 0):  # what a killed run leaves is no beginning of the list
+            run.append("records.jsonl", {"id": id, **JOBS[id], "square": -1})
+        _, records = do(run, pool)
+    assert [record["square"] for record in records] == [-1, 1, 4, 9, -1, 25]
+
+
+def test_a_second_list_goes_on_behind_the_first(tmp_path, pool):
+    with run_in(tmp_path / "run") as run:
+        made, first = do(run, pool, jobs=JOBS[2:4])
+        second = made.do(
+            "more", JOBS[4:], slow_first, lambda job: (job["seed"],), lambda x: {"square": x}
+        )
+    assert [record["id"] for record in first + second] == [0, 1, 2, 3]
+    assert made.records == first + second == read_trials(tmp_path / "run")
+
+
+def test_records_of_other_jobs_end_it(tmp_path, pool):
+    with run_in(tmp_path / "run") as run:
+        run.append("records.jsonl", {"id": 1, "rule": "another", "seed": 1, "square": 1})
+        with pytest.raises(results.RunError, match="record 1 is not 'rule 1' with seed 1"):
+            do(run, pool)
+
+
+class AllAtOnce(Executor):
+    """Do every task at its submission, so that all of them have ended when the first is waited for."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except ValueError as error:
+            future.set_exception(TaskError(str(error)))
+        return future
+
+
+def test_a_failing_job_is_named(tmp_path, pool):
+    with run_in(tmp_path / "run") as run, pytest.raises(results.RunError, match="'rule 3'.*three"):
+        do(run, pool, breaks_at_three)
+
+
+def test_what_has_ended_beside_a_failing_job_is_kept(tmp_path):
+    with run_in(tmp_path / "run") as run, pytest.raises(results.RunError, match="three"):
+        do(run, AllAtOnce(), breaks_at_three)
+    assert [record["id"] for record in read_trials(tmp_path / "run")] == [0, 1, 2, 4, 5]
+
+
+def test_reopening_on_another_machine_warns(tmp_path, capsys):
+    run_in(tmp_path / "run").close()
+    trials.reopen(tmp_path / "run").close()
+    assert capsys.readouterr().err == ""
+    meta = json.loads((tmp_path / "run" / "meta.json").read_text())
+    (tmp_path / "run" / "meta.json").write_text(json.dumps(meta | {"torch": "1.0", "processor": "Z80"}))
+    trials.reopen(tmp_path / "run").close()
+    assert "another processor, torch than at the start" in capsys.readouterr().err

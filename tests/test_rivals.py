@@ -1,0 +1,193 @@
+"""Tests of baselines.py against brute-force enumeration and closed-form selection probabilities."""
+
+import itertools
+import math
+import random
+from collections import Counter
+
+import pytest
+import torch
+
+from dsl import CONSTRAINTS, Rule, SearchSpace
+from rivals import Evolution, EvolutionConfig, RandomSearch
+from sameness import DistinctConfig
+
+TOKENS = {"operands": ("g", "m", "1"), "unary": ("id", "neg"), "binary": ("add", "mul", "left")}
+CONSTRAINED = SearchSpace(1, **TOKENS, constraints=tuple(CONSTRAINTS.values()))
+LARGE = SearchSpace(2, constraints=tuple(CONSTRAINTS.values()))
+TARGET = Rule.parse("m v exp sign mul | r1 g id neg div")
+
+
+def legal_strings():
+    """All strings of CONSTRAINED, by hand: operands differ, the last function is not an addition."""
+    operands, unary, binary = TOKENS.values()
+    slots = (operands, operands, unary, unary, binary)
+    return [t for t in itertools.product(*slots) if t[0] != t[1] and t[4] != "add"]
+
+
+def assert_frequencies(counts, probabilities):
+    """Chi-square within five standard deviations of its mean; seeds are fixed, so it never flickers."""
+    n, bins = sum(counts.values()), len(probabilities)
+    assert set(counts) <= set(probabilities)
+    assert n * min(probabilities.values()) > 5  # chi-square needs that
+    chi_square = sum((counts[x] - n * p) ** 2 / (n * p) for x, p in probabilities.items())
+    assert chi_square < bins - 1 + 5 * math.sqrt(2 * (bins - 1))
+
+
+def distance(a, b):
+    return sum(x != y for x, y in zip(a.tokens, b.tokens, strict=True))
+
+
+def share_right(rule):
+    """The synthetic reward: the share of tokens that equal the target's."""
+    return 1 - distance(rule, TARGET) / len(TARGET.tokens)
+
+
+def far_apart(n, least=3):
+    """Legal rules of LARGE, any two of which differ in so many tokens that a mutant tells its parent."""
+    rng, rules = random.Random(99), []
+    while len(rules) < n:
+        rule = LARGE.sample(rng)
+        if all(distance(rule, other) >= least for other in rules):
+            rules.append(rule)
+    return rules
+
+
+def parent(child, rules):
+    (found,) = [rule for rule in rules if distance(child, rule) == 1]
+    return found
+
+
+def search(proposer, samples, batch=5, lag=0):
+    """The rewards of a whole search in the order of its rules."""
+    rewards, waiting = [], [proposer.ask(batch) for _ in range(lag)]
+    while len(rewards) < samples:
+        waiting.append(proposer.ask(batch))
+        rules = waiting.pop(0)
+        rewards += [share_right(rule) for rule in rules]
+        proposer.tell(rules, rewards[-batch:])
+    return rewards
+
+
+def test_random_search_is_uniform_over_the_legal_strings():
+    strings = legal_strings()
+    counts = Counter(rule.tokens for rule in RandomSearch(CONSTRAINED, DistinctConfig(), 0).ask(3000))
+    assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
+
+
+def test_random_search_learns_nothing_from_rewards():
+    told, untold = RandomSearch(LARGE, DistinctConfig(), 3), RandomSearch(LARGE, DistinctConfig(), 3)
+    for _ in range(5):
+        rules = told.ask(4)
+        assert rules == untold.ask(4)
+        assert told.tell(rules, [1.0, 0.0, 0.5, 0.2]) == {}
+
+
+def test_evolution_starts_with_uniform_draws_until_the_population_is_full():
+    strings = legal_strings()
+    evolution = Evolution(CONSTRAINED, EvolutionConfig(population=3000), 0)
+    counts = Counter()
+    for _ in range(60):
+        rules = evolution.ask(50)
+        counts.update(rule.tokens for rule in rules)
+        evolution.tell(rules, [float(rule.tokens[0] == "g") for rule in rules])
+    assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
+    assert {type(rule) for rule in rules} == {Rule}
+
+
+def test_evolution_mutates_only_once_the_population_is_full():
+    members = far_apart(4)
+    evolution = Evolution(LARGE, EvolutionConfig(population=4), 0)
+    evolution.tell(members[:3], [0.0] * 3)
+    assert all(min(distance(rule, member) for member in members) > 1 for rule in evolution.ask(50))
+    evolution.tell(members[3:], [0.0])
+    assert all(min(distance(rule, member) for member in members) == 1 for rule in evolution.ask(50))
+
+
+def test_known_rules_are_the_initial_population_and_breed_at_once():
+    members = far_apart(3)
+    evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0)
+    evolution.start(members, [0.1, 0.9, 0.2])
+    assert [rule for rule, _ in evolution.population] == members
+    children = evolution.ask(30)  # (2/3)^40 is 1e-7: the best is all but sure to be drawn
+    assert {parent(child, members) for child in children} == {members[1]}
+    evolution.tell(children, [0.0] * 30)
+    assert len(evolution.population) == 33
+
+
+@pytest.mark.parametrize("space", [CONSTRAINED, LARGE], ids=["constrained", "large"])
+def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
+    evolution = Evolution(space, EvolutionConfig(population=8, tournament=3), 0)
+    members = []
+    for update in range(30):
+        rules = evolution.ask(4)
+        for rule in rules:
+            assert space.contains(rule)
+            if update >= 2:
+                assert any(distance(rule, member) == 1 for member in members)
+        evolution.tell(rules, [random.Random(update).random()] * 4)
+        members = (members + rules)[-8:]
+        assert [rule for rule, _ in evolution.population] == members
+
+
+def test_every_legal_neighbour_is_a_possible_mutant():
+    start = Rule.parse("g m id neg mul")
+    evolution = Evolution(CONSTRAINED, EvolutionConfig(population=1, tournament=1), 0)
+    evolution.tell([start], [0.0])
+    neighbours = {t for t in legal_strings() if sum(x != y for x, y in zip(t, start.tokens)) == 1}  # noqa: B905
+    # g or m to 1, either unary function to the other, mul to left; add may not be last
+    assert len(neighbours) == 5
+    assert {rule.tokens for rule in evolution.ask(200)} == neighbours
+
+
+def test_the_oldest_leaves_even_if_it_is_the_best():
+    first, *others = far_apart(6)
+    evolution = Evolution(LARGE, EvolutionConfig(population=3, tournament=40), 0)
+    evolution.tell([first, *others[:2]], [1.0, 0.1, 0.2])
+    # (2/3)^40 is 1e-7: the best is all but sure to be drawn
+    assert {parent(child, [first, *others]) for child in evolution.ask(20)} == {first}
+    evolution.tell([others[2]], [0.0])
+    assert {parent(child, [first, *others]) for child in evolution.ask(20)} == {others[1]}
+    report = evolution.tell([others[3], others[4]], [0.4, 0.5])
+    assert {parent(child, [first, *others]) for child in evolution.ask(20)} == {others[4]}
+    assert report["population_mean"] == pytest.approx((0.0 + 0.4 + 0.5) / 3)
+
+
+@pytest.mark.parametrize("tournament", [1, 2, 5])
+def test_the_best_of_a_tournament_is_the_parent(tournament):
+    """Of k draws with replacement from n, the r-th worst is the best with (r^k - (r-1)^k) / n^k."""
+    members, n = far_apart(5), 5
+    evolution = Evolution(LARGE, EvolutionConfig(population=n, tournament=tournament), 0)
+    ranks = [3, 1, 5, 2, 4]  # not in the order of age
+    evolution.tell(members, [rank / 10 for rank in ranks])
+    counts = Counter(parent(child, members) for child in evolution.ask(20_000))
+    expected = {
+        member: (rank**tournament - (rank - 1) ** tournament) / n**tournament
+        for member, rank in zip(members, ranks, strict=True)
+    }
+    assert_frequencies(counts, expected)
+
+
+@pytest.mark.parametrize("lag", [0, 3])
+def test_evolution_beats_random_search_at_equal_samples(lag):
+    config = EvolutionConfig(population=20, tournament=5)
+    for seed in range(5):
+        evolved = search(Evolution(LARGE, config, seed), 400, lag=lag)
+        drawn = search(RandomSearch(LARGE, DistinctConfig(), seed), 400)
+        # A random string has about 0.12 of its tokens right.
+        assert sum(evolved[-100:]) / 100 > 0.5 > 0.3 > sum(drawn[-100:]) / 100
+        assert max(evolved) > max(drawn)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda space, seed: RandomSearch(space, DistinctConfig(), seed),
+        lambda space, seed: Evolution(space, EvolutionConfig(population=10, tournament=3), seed),
+    ],
+)
+def test_same_seed_same_search_and_another_seed_another(make):
+    states = random.getstate(), torch.get_rng_state()
+    first, again, other = (search(make(LARGE, seed), 60) for seed in (1, 1, 2))
+    assert first == again != other
+    assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[1])

@@ -1,0 +1,182 @@
+"""Passing over known rules: what is taken against a brute-force reading of the definition."""
+
+import itertools
+import math
+import random
+
+import pytest
+import torch
+
+from controller import Controller, ControllerConfig, log_prob_of
+from dsl import Rule, SearchSpace
+from rivals import Evolution, EvolutionConfig, RandomSearch
+from sameness import Distinct, DistinctConfig
+
+SPACE = SearchSpace(
+    1, operands=("g", "m", "sign_g", "1"), unary=("id", "neg", "sign"), binary=("mul", "left")
+)
+SPELLINGS = ["g 1 id id mul", "1 g id id mul", "g m id id left", "m g id id left", "m 1 id sign mul"]
+
+
+def make(kind: str, **settings):
+    if kind == "random":
+        return RandomSearch(SPACE, DistinctConfig(**settings), 0)
+    if kind == "evolution":
+        return Evolution(SPACE, EvolutionConfig(population=400, tournament=2, **settings), 0)
+    return Controller(SPACE, kind, ControllerConfig(**settings), 0)
+
+
+def plainly(candidates: list[str], n: int, taken: set[str]) -> list[int]:
+    """The definition, quantifiers spelled out: new ones in order, repeats only if they are too few."""
+    new = [i for i, name in enumerate(candidates) if name not in taken and name not in candidates[:i]][
+        :n
+    ]
+    last = new[-1] if len(new) == n else len(candidates) - 1
+    repeats = [i for i in range(last + 1) if i not in new]
+    return sorted(new + repeats[: n - len(new)])
+
+
+def test_take_is_its_definition():
+    rng = random.Random(0)
+    for _ in range(300):
+        distinct, taken = Distinct(str.lower), set()
+        for _ in range(4):
+            candidates = [rng.choice("aAbBcCdDeEfF") for _ in range(6)]
+            lowered = [name.lower() for name in candidates]
+            places = distinct.take(candidates, 3)
+            assert places == plainly(lowered, 3, taken)
+            taken |= set(lowered[: places[-1] + 1])
+
+
+def test_spellings_of_one_rule_are_one_rule():
+    rules = [Rule.parse(text) for text in SPELLINGS]
+    assert Distinct().take(rules, 2) == [0, 3]
+    assert Distinct().take(rules, 5) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["random", "evolution", "trpo", "reinforce"])
+def test_nothing_is_scored_twice_while_candidates_last(kind):
+    """Of the few classes of a small space none repeats before most of them are seen."""
+    classes = len({rule.fingerprint() for rule in SPACE})
+    plain, careful = make(kind), make(kind, candidates=40)
+    for proposer, repeats in ((plain, True), (careful, False)):
+        names: list[str] = []
+        while len(names) < classes // 2:
+            rules = proposer.ask(3)
+            assert len(rules) == 3
+            names += [rule.fingerprint() for rule in rules]
+            proposer.tell(rules, [0.1, 0.2, 0.3])
+        assert (len(set(names)) < len(names)) == repeats
+
+
+@pytest.mark.parametrize("kind", ["random", "evolution", "trpo"])
+def test_rules_to_start_from_are_passed_over(kind):
+    known = [rule for rule in SPACE if "m" not in rule.operands]
+    proposer = make(kind, candidates=40)
+    proposer.start(known, [0.5] * len(known))
+    assert all("m" in rule.operands for rule in proposer.ask(3))
+
+
+@pytest.mark.parametrize("kind", ["random", "evolution", "trpo"])
+def test_asking_stays_deterministic(kind):
+    histories = []
+    for _ in range(2):
+        proposer, history = make(kind, candidates=4), []
+        for _ in range(6):
+            history.append(rules := proposer.ask(5))
+            proposer.tell(rules, [len(set(rule.tokens)) / 5 for rule in rules])
+        histories.append(history)
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("kind", ["trpo", "ppo", "reinforce"])
+def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
+    controller = make(kind, elite_coeff=0.3, elite_share=0.15, controller_lr=1e-3)
+    first: dict[str, tuple[float, Rule]] = {}
+    rng = random.Random(1)
+
+    def tell(reward) -> None:
+        rules = controller.ask(5)
+        rewards = [reward() for _ in rules]
+        for rule, value in zip(rules, rewards, strict=True):
+            first.setdefault(rule.fingerprint(), (value, rule))
+        controller.tell(rules, rewards)
+        size = math.ceil(0.15 * len(first))
+        best = sorted(first.values(), key=lambda pair: -pair[0])[:size]
+        choices = [SPACE.choices(position) for position in range(SPACE.length)]
+        tokens = [[c.index(t) for c, t in zip(choices, rule.tokens, strict=True)] for _, rule in best]
+        assert controller._elite().tokens.tolist() == tokens
+
+    for _ in range(8):
+        tell(rng.random)
+    elite = controller._elite()
+
+    def likely() -> float:
+        log_probs = controller.policy.log_probs(elite.tokens, elite.masks)
+        return log_prob_of(log_probs, elite.tokens).mean().item()
+
+    before = likely()
+    for _ in range(20):  # rewards at the baseline have no advantage: the elite alone moves the policy
+        tell(lambda: controller.baseline)
+    assert likely() > before + 0.1
+
+
+def test_without_elite_nothing_changes():
+    plain, zero = make("trpo"), make("trpo", elite_share=0.5)
+    for _ in range(4):
+        rules = plain.ask(5)
+        assert rules == zero.ask(5)
+        assert plain.tell(rules, [0.1, 0.5, 0.2, 0.9, 0.3]) == zero.tell(
+            rules, [0.1, 0.5, 0.2, 0.9, 0.3]
+        )
+
+
+def test_every_spelling_is_possible_without_candidates():
+    """One candidate is the paper's search: nothing is passed over."""
+    proposer = make("random")
+    assert len(set(itertools.chain(*(proposer.ask(50) for _ in range(40))))) > 0.9 * SPACE.size()
+
+
+# --- the entropy's weight -------------------------------------------------------------------------
+
+
+def test_the_share_of_new_candidates_is_a_moving_average_over_those_looked_at():
+    distinct = Distinct(identity=len)
+    assert distinct.new_share == 1
+    distinct.take(["a", "b", "aa", "c", "aaa", "aaaa"], 3)  # looks at five, of which three are new
+    assert distinct.new_share == pytest.approx(0.95 + 0.05 * 3 / 5)
+    distinct.take(["a", "b", "aa"], 2)  # none is
+    assert distinct.new_share == pytest.approx(0.95 * (0.95 + 0.05 * 3 / 5))
+
+
+@pytest.mark.parametrize("kind", ["reinforce", "ppo", "trpo"])
+def test_the_weight_of_the_entropy_grows_as_new_rules_become_rare(kind):
+    weights = {}
+    for growth in (0.0, 0.5):
+        controller = make(kind, candidates=4, entropy_coeff=0.01, entropy_growth=growth)
+        controller.distinct.identity = lambda rule: rule.operands[0]  # so few that they are soon known
+        reports = []
+        for _ in range(60):
+            rules = controller.ask(3)
+            share = controller.distinct.new_share
+            reports.append(controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"])
+            assert reports[-1] == pytest.approx(0.01 * share**-growth)
+        weights[growth] = reports
+    assert set(weights[0.0]) == {0.01}  # the paper's is constant
+    assert weights[0.5][-1] > 2 * weights[0.5][0]
+    rules = controller.ask(3)
+    controller.distinct.new_share = 0.0
+    assert controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"] == pytest.approx(8 * 0.01)  # at most
+
+
+@pytest.mark.parametrize("kind", ["reinforce", "ppo", "trpo"])
+def test_a_larger_weight_is_what_the_update_uses(kind):
+    """Both end alike: a weight that has grown, and a constant one that is as large."""
+    grown = make(kind, entropy_coeff=0.01, entropy_growth=0.5, controller_lr=1e-3)
+    constant = make(kind, entropy_coeff=0.02, controller_lr=1e-3)
+    for controller in (grown, constant):
+        rules = controller.ask(4)
+        controller.distinct.new_share = 1 / 4
+        controller.tell(rules, [0.1, 0.2, 0.3, 0.4])
+    for a, b in zip(grown.policy.parameters(), constant.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
