@@ -21,11 +21,9 @@ from torch import Tensor, nn
 
 from config import setting
 from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION, DataError, load
-from dsl import Rule, RuleOptimizer
+from dsl import BETAS, EPS, Rule, RuleOptimizer
+from results import LEARNS
 from screen import screen
-
-BETAS = (0.9, 0.999, 0.999)  # decays of the moving averages of g, g^2 and g^3
-CHANCE = 1.5 / NUM_CLASSES  # an accuracy below it is guessing, or hardly better
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class ChildConfig:
     beta_horizon: float = setting(
         1.0, "of the moving averages, times that of betas 0.9, 0.999, 0.999", low=0.1, high=1e6
     )
-    eps: float = setting(1e-8, "delta, added to what is divided by", low=0)
+    eps: float = setting(EPS, "delta, added to what is divided by", low=0)
     num_validation: int = setting(
         NUM_VALIDATION, "held-out images that give the reward", low=1, high=NUM_VALIDATION
     )
@@ -287,7 +285,7 @@ def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, 
         # A tie goes to the smaller rate. The best one is kept as it is and simply goes on.
         if accuracy is not None and (best is None or accuracy > best.curve[0]):
             best = training
-    goes_on = best is not None and not (config.give_up and best.curve[0] < CHANCE)
+    goes_on = best is not None and not (config.give_up and best.curve[0] < LEARNS)
     while goes_on and best.curve[-1] is not None and len(best.curve) < config.epochs:
         best.epoch()
 

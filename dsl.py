@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 
 GROUP = 5  # tokens in a group: op1 op2 u1 u2 b
+BETAS = (0.9, 0.999, 0.999)  # decays of the moving averages of g, g^2 and g^3
+EPS = 1e-8  # delta, added to what is divided by
 MAX_GROUPS = 4  # the ICML text goes to depth 3, the later arXiv text to 4
 
 
@@ -421,7 +423,7 @@ def vocabulary(position: int) -> tuple[str, list[str]]:
 def apply_rule(
     rule: Rule,
     operands: dict[str, Tensor],
-    eps: float = 1e-8,
+    eps: float = EPS,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Compute a rule's update from its operands; this is the one definition of what a rule means.
@@ -462,7 +464,7 @@ def _probe() -> dict[str, Tensor]:
     w, mean = torch.randn(2, 96, generator=generator, dtype=torch.float64)
     w *= torch.tensor([1.0, 1e-1, 1e-2, 1e-3], dtype=torch.float64).repeat(24)  # some pass each clip
     state: dict = {}
-    group = {"betas": (0.9, 0.999, 0.999), "eps": 1e-8, "total_steps": 100}
+    group = {"betas": BETAS, "eps": EPS, "total_steps": 100}
     for _ in range(20):
         noise = torch.randn(96, generator=generator, dtype=torch.float64)
         # Noise beyond the mean, so that g and m often differ in sign.
@@ -504,8 +506,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         params,
         rule: Rule | str,
         lr: float,
-        betas: tuple[float, float, float] = (0.9, 0.999, 0.999),
-        eps: float = 1e-8,
+        betas: tuple[float, float, float] = BETAS,
+        eps: float = EPS,
         seed: int = 0,
         total_steps: int | None = None,
     ):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import results
 from config import Parser
-from dsl import OPERANDS, ParameterStep, Rule
+from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule
 
 # DEVIATION: the paper trains every rule; `--no-screen` does so too.
 MIN_COSINE = 0.1  # mean cosine with the true gradient, at the best of the gradient scales
@@ -38,7 +38,7 @@ MAX_LOSS = 0.97  # of the starting loss that the best learning rate must get bel
 def updates(rule: Rule, w: Tensor, gradient: Callable[[], Tensor], steps: int) -> Iterator[Tensor]:
     """Yield a rule's update [R, N] at each step; what consumes it may move `w` [R, N] in place."""
     generator, state = torch.Generator().manual_seed(0), {}
-    group = {"betas": (0.9, 0.999, 0.999), "eps": 1e-8, "total_steps": steps}
+    group = {"betas": BETAS, "eps": EPS, "total_steps": steps}
     for _ in range(steps):
         yield ParameterStep(w, gradient(), state, group, generator).update(rule)
 

@@ -51,7 +51,6 @@ from cluster import Cluster
 from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
-from export.advice import advise
 from nosbench import table
 from nosbench.table import TIERS
 from pool import WorkerPool, usable_cores
@@ -384,7 +383,7 @@ class Search:
 
     def push_humans(self) -> dict[str, Future]:
         """Queue SGD, Momentum, RMSProp and Adam, to be scored just like any rule."""
-        done = {line["name"]: line for line in results.read_lines(self.run.folder / "baselines.jsonl")}
+        done = {line["name"]: line for line in results.read_humans(self.run.folder)}
         return {
             name: settled(done[name])
             if name in done
@@ -393,12 +392,12 @@ class Search:
         }
 
     def collect_humans(self, humans: dict[str, Future]) -> None:
-        """Write baselines.jsonl.
+        """Write humans.jsonl.
 
         Raises:
             RunError: the child fails on them, so something is wrong with the setting.
         """
-        done = [line["name"] for line in results.read_lines(self.run.folder / "baselines.jsonl")]
+        done = [line["name"] for line in results.read_humans(self.run.folder)]
         for name, future in humans.items():
             while not future.done():
                 self.progress.update(f"scoring {', '.join(humans)} for comparison")
@@ -408,7 +407,7 @@ class Search:
                 line |= describe(future, self.config.failure_reward)
                 if line["status"] in ("error", "crashed"):  # so would every rule after it
                     raise results.RunError(f"the child cannot even train with {name}: {line['error']}")
-                self.run.append("baselines.jsonl", line)
+                self.run.append("humans.jsonl", line)
 
     def show_progress(self) -> None:
         """Show rules done, speed, reward, duplicates, failures and time left."""
@@ -432,10 +431,10 @@ class Search:
 
 def write_hall_of_fame(run: results.Run, records: list[dict]) -> None:
     """Replace hall_of_fame.csv by the best distinct rules so far, with advice on learning rates."""
-    humans = results.read_lines(run.folder / "baselines.jsonl")
+    humans = results.read_humans(run.folder)
     rows = []
     for rank, record in enumerate(results.best_distinct(records, 100), 1):
-        advice = advise(record, humans)
+        advice = results.advise(record, humans)
         rates = {"lr_low": advice.low, "lr_high": advice.high, "lr_open": advice.open}
         rates["lr_to_adam"] = advice.to_adam
         what = {name: record[name] for name in ("id", "infix", "rule")}
@@ -464,7 +463,7 @@ def summary(folder: Path, most: int = 10) -> str:
     rows = [
         (r["reward"], r["lr"], f"#{r['id']}", r["infix"]) for r in results.best_distinct(records, most)
     ]
-    for line in results.read_lines(folder / "baselines.jsonl"):
+    for line in results.read_humans(folder):
         rows.append((line["reward"], line["lr"], "human", line["name"].upper()))
     rows.sort(key=lambda row: -row[0])
     lines = [

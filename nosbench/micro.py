@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from data import HERE, NUM_CLASSES, SAMPLE, load, prepare
-from dsl import BINARY, DROP, MAX_GROUPS, OPERANDS, UNARY, ParameterStep, Rule
+from dsl import BETAS, BINARY, DROP, EPS, MAX_GROUPS, OPERANDS, UNARY, ParameterStep, Rule
 from nosbench.table import NO_RATE, NONE, Scores
 
 RATES = tuple(10.0**exponent for exponent in range(-5, 2))
@@ -233,7 +233,7 @@ class Stack:
 
     def update(self, g: Tensor, noise: Tensor, uniform: Tensor) -> Tensor:
         """Return the updates [M, P], as dsl.apply_rule defines them, of a rule on its models."""
-        group = {"betas": (0.9, 0.999, 0.999), "eps": 1e-8, "total_steps": SWEEP_STEPS + LONG_STEPS}
+        group = {"betas": BETAS, "eps": EPS, "total_steps": SWEEP_STEPS + LONG_STEPS}
         step = StackStep(self.w, g, self.state, group, noise=noise)
         values = {token: OPERANDS[token].value(step) for token in self.operands}
         draws = uniform[: 2 * self.depth]

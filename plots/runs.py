@@ -118,11 +118,11 @@ def read(folder: Path) -> Run:
         from_dict(ChildConfig, {name: config[name] for name in CHILD & config.keys()})
     except ConfigError as error:
         raise results.RunError(f"{folder}: config.json: {error}") from None
-    names = ("records", "baselines", "updates")
-    lines = [results.read_lines(folder / f"{name}.jsonl") for name in names]
-    if not lines[0]:
+    records = results.read_lines(folder / "records.jsonl")
+    if not records:
         raise results.RunError(f"{folder} has no records yet")
-    return Run(folder, config, *lines)
+    updates = results.read_lines(folder / "updates.jsonl")
+    return Run(folder, config, records, results.read_humans(folder), updates)
 
 
 def read_all(folders: list[Path]) -> list[Run]:

@@ -74,7 +74,7 @@ def configure(args) -> Plan:
     ]
     rates: dict[str, float | None] = {}
     for folder in args.runs:  # should sweeps with other seeds differ, the first run's count
-        for line in results.read_lines(folder / "baselines.jsonl"):
+        for line in results.read_humans(folder):
             rates.setdefault(line["name"], line["lr"])
     if any(rates.get(name) is None for name in HUMAN):
         raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")

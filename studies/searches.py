@@ -71,7 +71,7 @@ def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dic
     for folder in folders:
         for record in results.read_records(folder):
             records.append({**record, "source": f"{folder}#{record['id']}"})
-        for line in results.read_lines(folder / "baselines.jsonl"):
+        for line in results.read_humans(folder):
             rewards.setdefault(line["name"], []).append(line["reward"])
     seeds = sorted({seed for _, seed in children})
     return first, seeds, records, {name: float(np.mean(many)) for name, many in rewards.items()}

@@ -128,7 +128,7 @@ def test_pasted_output_is_what_the_command_prints(command, capsys):
 @pytest.mark.parametrize("table", sorted((ROOT / "runs/published").glob("*/hall_of_fame.csv")), ids=str)
 def test_published_halls_of_fame_hold_the_advice_of_their_records(table):
     records = results.read_records(table.parent)
-    humans = results.read_lines(table.parent / "baselines.jsonl")
+    humans = results.read_humans(table.parent)
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == [r["id"] for r in results.best_distinct(records, 100)]

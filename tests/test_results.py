@@ -230,7 +230,7 @@ def test_a_last_line_torn_anywhere_costs_that_line_only(run, intact):
 
 
 def test_reopening_keeps_whole_lines_of_all_files(run):
-    for name in ("records.jsonl", "updates.jsonl", "baselines.jsonl"):
+    for name in ("records.jsonl", "updates.jsonl", "humans.jsonl"):
         for record in RECORDS:
             run.append(name, record)
     run.close()
@@ -238,9 +238,7 @@ def test_reopening_keeps_whole_lines_of_all_files(run):
         file.write('{"torn": ')
     with Run.reopen(run.folder) as again:
         again.append("updates.jsonl", {"update": 3})
-    assert (
-        read_lines(run.folder / "records.jsonl") == read_lines(run.folder / "baselines.jsonl") == RECORDS
-    )
+    assert read_lines(run.folder / "records.jsonl") == read_lines(run.folder / "humans.jsonl") == RECORDS
     assert read_lines(run.folder / "updates.jsonl") == [*RECORDS, {"update": 3}]
     assert read_config(run.folder) == CONFIG
 

@@ -198,7 +198,7 @@ def test_known_rules_are_scored_first_and_are_in_the_hall_of_fame(tmp_path, algo
     assert [record["rule"] for record in records[:3]] == [str(find(text)) for text in KNOWN]
     assert [record["batch"] for record in records] == [None] * 3 + [i // 5 for i in range(21)]
     assert records[2]["cached_from"] == 1
-    humans = {line["name"]: line["reward"] for line in results.read_lines(folder / "baselines.jsonl")}
+    humans = {line["name"]: line["reward"] for line in results.read_humans(folder)}
     assert [record["reward"] for record in records[:2]] == [humans["adam"], humans["momentum"]]
     with (folder / "hall_of_fame.csv").open() as file:
         ids = [int(row["id"]) for row in csv.DictReader(file)]
@@ -238,7 +238,7 @@ def test_short_known_rules_are_padded_to_the_spaces_length_and_keep_their_key(tm
 def test_hall_of_fame_holds_learning_rate_advice(tmp_path):
     folder = run(tmp_path / "run", "--lr-exponents=-4,-3,-2,-1", "--start-from", "adam")
     records = {str(record["id"]): record for record in history(folder)}
-    [adam] = [x for x in results.read_lines(folder / "baselines.jsonl") if x["name"] == "adam"]
+    [adam] = [x for x in results.read_humans(folder) if x["name"] == "adam"]
     with (folder / "hall_of_fame.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows
@@ -416,7 +416,7 @@ def test_run_folder_holds_what_the_format_promises(tmp_path):
     assert rewards[0] == max(record["reward"] for record in trained)
     assert len({row["rule"] for row in table}) == len(table)
 
-    humans = results.read_lines(folder / "baselines.jsonl")
+    humans = results.read_humans(folder)
     assert [line["name"] for line in humans] == list(HUMAN)
     meta = json.loads((folder / "meta.json").read_text())
     assert meta["end"] is not None and meta["threads"] == 1
@@ -428,7 +428,7 @@ def test_human_scores_depend_on_the_child_seed_alone(tmp_path):
         run(tmp_path / "b", "--samples", "5", "--seed", "1"),
         run(tmp_path / "c", "--samples", "5", "--child-seed", "1"),
     )
-    lines = [results.read_lines(folder / "baselines.jsonl") for folder in runs]
+    lines = [results.read_humans(folder) for folder in runs]
     a, b, c = ([line["reward"] for line in humans] for humans in lines)
     assert a == b != c
 
@@ -445,7 +445,7 @@ def test_distinct_keys_is_the_share_among_the_last_hundred_rules(tmp_path):
 
 def test_a_human_rule_scores_the_same_as_baseline_and_as_sample(tmp_path):
     folder = run(tmp_path / "run", "--algorithm", "random", "--samples", "200")
-    humans = {line["rule"]: line for line in results.read_lines(folder / "baselines.jsonl")}
+    humans = {line["rule"]: line for line in results.read_humans(folder)}
     by_update = {search.Rule.parse(rule).key(): line for rule, line in humans.items()}
     met = [record for record in history(folder) if record["key"] in by_update]
     assert met, "no human rule among the samples; choose another seed"

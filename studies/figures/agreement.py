@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from child import CHANCE
 from plots import style
 from plots.runs import Run, command, read_all, relevant
 from plots.style import plt
-from results import RunError
+from results import LEARNS, RunError
 from studies.significance import spearman, spearman_interval
 
 
@@ -37,7 +36,7 @@ def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
         for run in (dear, cheap)
     )
     pairs = [(first[key], second[key]) for key in first if key in second]
-    if sum(a["reward"] > CHANCE for a, _ in pairs) < 3:
+    if sum(a["reward"] > LEARNS for a, _ in pairs) < 3:
         what = "fewer than three rules that learn in common"
         raise RunError(f"{dear.folder} and {cheap.folder} have {what}")
     x, y = np.array([[record["reward"] for record in pair] for pair in pairs]).T
@@ -50,12 +49,12 @@ def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
 def picture(dear: Run, cheap: Run) -> tuple[Figure, str]:
     """Draw the figure; return it with what it says in words."""
     x, y, ratio = common(dear, cheap)
-    learns = x > CHANCE
+    learns = x > LEARNS
     low, high = spearman_interval(x[learns], y[learns])
     chosen = x[y == y.max()].min()  # of equals the worst may be chosen
     text = (
         f"{len(x):,} distinct rules, {ratio:.2f} times cheaper. Spearman's rank correlation: "
-        f"{spearman(x, y):.3f}; over the {learns.sum():,} rules above {CHANCE:g}: "
+        f"{spearman(x, y):.3f}; over the {learns.sum():,} rules above {LEARNS:g}: "
         f"{spearman(x[learns], y[learns]):.3f} [{low:.3f}, {high:.3f}]. "
         f"Regret of the cheap choice: {x.max() - chosen:.4f}."
     )
@@ -70,7 +69,7 @@ def picture(dear: Run, cheap: Run) -> tuple[Figure, str]:
     figure, axes = plt.subplots(figsize=(5.4, 5.6))
     ends = [0, 1.03 * max(x.max(), y.max())]
     axes.plot(ends, ends, color=style.FAINT, lw=1, ls=style.DASHED)
-    axes.axvline(CHANCE, color=style.FAINT, lw=0.8)
+    axes.axvline(LEARNS, color=style.FAINT, lw=0.8)
     axes.scatter(x, y, s=14, color=style.CONTROLLER, alpha=0.5, lw=0, gid="rules")
     axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=dear.folder.name, ylabel=cheap.folder.name)
     style.frame(figure, f"The same rules, {', '.join(apart) or 'same settings'}", text)
