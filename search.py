@@ -25,12 +25,13 @@ import sys
 import textwrap
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -244,6 +245,35 @@ def settled(value: dict) -> Future:
 # --- the search -----------------------------------------------------------------------------------
 
 
+def search_loop(
+    proposer: Controller | RandomSearch | Evolution,
+    sizes: Iterable[int],
+    lag: int,
+    push: Callable[[list[Rule]], list],
+    collect: Callable[[list], list[float]],
+) -> Iterator[tuple[list, list[float], dict]]:
+    """Sample, score and learn, batch by batch: batch k is sampled after update k - 1 - lag.
+
+    Args:
+        sizes: how many rules each batch has.
+        lag: batches in flight beside the one whose scores are waited for; 0 is on-policy.
+        push: begins to score a batch; what it returns stands for the batch from then on.
+        collect: waits for a batch's scores; returns its rewards in order.
+    Yields:
+        After each update: the batch as `push` returned it, its rewards, the update's diagnostics.
+    """
+    waiting, in_flight = iter(sizes), deque()
+    while True:
+        for size in islice(waiting, lag + 1 - len(in_flight)):
+            rules = proposer.ask(size)
+            in_flight.append((rules, push(rules)))
+        if not in_flight:
+            return
+        rules, batch = in_flight.popleft()
+        rewards = collect(batch)
+        yield batch, rewards, proposer.tell(rules, rewards)
+
+
 def evaluator(config: Config) -> Callable[[str], ChildResult]:
     """Return what scores a rule, to be called by a worker; it and its result travel as plain data."""
     if config.table != "none":
@@ -279,7 +309,7 @@ class Search:
         self.num_updates = len(results.read_lines(run.folder / "updates.jsonl"))
         self.records: list[dict] = []
         self.ways: Counter[str] = Counter()  # what became of them, for the progress line
-        self.asked = 0
+        self.asked = self.batches = 0
         self.scores: dict[str, tuple[int, Future]] = {}  # key -> id of its first rule, its score
         self.best = -math.inf
         self.start_s = self.table_s = time.monotonic()
@@ -288,17 +318,17 @@ class Search:
         """Score human optimizers and known rules, then sample, score and learn until all is done."""
         humans = self.push_humans()
         self.start()
-        in_flight: deque[list[Pending]] = deque()
-        for batch in range(self.config.lag + 1):
-            in_flight.append(self.push_batch(batch))
-        self.collect_humans(humans)
-        update = 0
-        while in_flight and (batch := in_flight.popleft()):
-            rewards = [self.collect(pending) for pending in batch]
-            diagnostics = self.proposer.tell([pending.rule for pending in batch], rewards)
+        size, left = self.config.rules_per_batch, self.config.samples - self.asked
+        sizes = [min(size, left - done) for done in range(0, left, size)]
+
+        def collect(batch: list[Pending]) -> list[float]:
+            self.collect_humans(humans)
+            humans.clear()
+            return [self.collect(pending) for pending in batch]
+
+        loop = search_loop(self.proposer, sizes, self.config.lag, self.push_batch, collect)
+        for update, (batch, rewards, diagnostics) in enumerate(loop):
             self.note_update(update, batch, rewards, diagnostics)
-            in_flight.append(self.push_batch(update + self.config.lag + 1))
-            update += 1
         self.write_hall_of_fame()
 
     def start(self) -> None:
@@ -312,13 +342,10 @@ class Search:
         if rules:
             self.proposer.start(rules, rewards)
 
-    def push_batch(self, number: int) -> list[Pending]:
-        """Sample the next batch and push it to the workers' queue; empty when all are sampled."""
-        size = min(self.config.rules_per_batch, self.config.samples - self.asked)
-        if size == 0:
-            return []
-        rules = self.proposer.ask(size)
-        first, self.asked = self.asked, self.asked + size
+    def push_batch(self, rules: list[Rule]) -> list[Pending]:
+        """Push a batch to the workers' queue."""
+        number, first = self.batches, self.asked
+        self.batches, self.asked = number + 1, first + len(rules)
         return [self.push(first + i, number, rule) for i, rule in enumerate(rules)]
 
     def push(self, id: int, batch: int | None, rule: Rule) -> Pending:
