@@ -5,25 +5,17 @@ moves far. A chain of tests, the cheap ones first, finds nearly all of them; a r
 not trained and gets the reward of a failure. Rejecting by the angle between update and gradient is
 an idea of a later optimizer search (arXiv 2209.13575).
 
-The two thresholds were chosen on some trained rules and proven on others (RESULTS.md):
+The two thresholds were chosen on some trained rules and proven on others: `python -m studies.screening`.
 
-    python -m studies.screening RUN ...                  # of the rules that these runs trained: which would go?
-    python -m studies.screening RUN ... --unlike RUN ... # without rules that the thresholds were chosen on
-
-Read next: child.py, which asks before it trains.
+Nothing to run here. Read next: child.py, which asks before it trains.
 """
 
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import results
-from config import Parser
 from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule
 
 # DEVIATION: the paper trains every rule; `--no-screen` does so too.
@@ -62,7 +54,7 @@ def probe(rule: Rule) -> tuple[Tensor, Tensor]:
 
 # --- the tests, each True if the rule fails -------------------------------------------------------
 
-# The last two find what the first three do, and more; these are cheaper, and say why.
+# The last two find what the first two do, and more; these are cheaper, and say why.
 
 
 def ignores_gradient(rule: Rule) -> bool:
@@ -70,12 +62,6 @@ def ignores_gradient(rule: Rule) -> bool:
     free = {"1", "2", "noise", "anoise", "ld", "cd", "rd", "1e-4w", "1e-3w", "1e-2w", "1e-1w"}
     assert free < OPERANDS.keys()
     return free.issuperset(rule.operands)
-
-
-def is_not_finite(rule: Rule) -> bool:
-    """The update is infinite or NaN somewhere, whatever the gradient's scale."""
-    update, _ = probe(rule)
-    return not update.isfinite().all(2).all(0).any()
 
 
 def is_constant(rule: Rule) -> bool:
@@ -117,7 +103,6 @@ def does_not_descend(rule: Rule) -> bool:
 
 TESTS = {
     "ignores the gradient": ignores_gradient,
-    "not finite": is_not_finite,
     "constant": is_constant,
     "ignores the direction": ignores_direction,
     "does not descend": does_not_descend,
@@ -127,65 +112,3 @@ TESTS = {
 def screen(rule: Rule) -> str | None:
     """Return the name of the first test that a rule fails, or None if it is worth training."""
     return next((name for name, fails in TESTS.items() if fails(rule)), None)
-
-
-# --- command line ---------------------------------------------------------------------------------
-
-
-def audit(folders: list[Path], unlike: list[Path] = (), good_share: float = 0.1) -> str:
-    """Return a table of what the tests reject among trained rules, one a key, and of the best tenth.
-
-    Args:
-        unlike: runs whose rules are left out, by key: a proof needs rules that had no part in a choice.
-
-    Raises:
-        RunError: a folder is no run, or its rules were screened, so that the bad ones are missing.
-    """
-    known = {r["key"] for folder in unlike for r in results.read_lines(folder / "records.jsonl")}
-    rewards: dict[str, tuple[float, str]] = {}
-    for folder in folders:
-        if results.read_config(folder).get("screen", True):
-            raise results.RunError(f"{folder} was screened already; make a run with --no-screen")
-        for record in results.read_lines(folder / "records.jsonl"):
-            # NOS-Bench has parts that were chosen, one of them by these very tests.
-            if record["key"] in known or record.get("part", "sample") != "sample":
-                continue
-            rewards.setdefault(record["key"], (record["reward"], record["rule"]))
-    ranked = sorted(rewards.values(), reverse=True)
-    verdicts = [screen(Rule.parse(rule)) for _, rule in ranked]
-    best = round(good_share * len(ranked))
-    counts, lost = Counter(verdicts), Counter(verdicts[:best])
-    lines = [
-        f"{len(ranked):,} distinct trained rules; the best {best:,} score {ranked[best - 1][0]:.4f}+"
-    ]
-    lines += [f"{'':24}{'rejected':>9}{'of the best':>13}"]
-    lines += [f"{name:24}{counts[name]:9,}{lost[name]:13,}" for name in TESTS]
-    rejected, false = len(ranked) - counts[None], best - lost[None]
-    lines += [f"{'all':24}{rejected:9,}{false:13,}"]
-    lines += [f"of the others {(rejected - false) / (len(ranked) - best):.1%} rejected"]
-    if not false:  # the rate at which none of n would be lost with a probability of 5 %
-        lines[-1] += f"; of the best at most {1 - 0.05 ** (1 / best):.1%} are lost, with 95 % confidence"
-    first = next((i for i, verdict in enumerate(verdicts) if verdict), None)
-    if first is not None:
-        reward, rule = ranked[first]
-        lines += [f"best rule rejected: {reward:.4f}, place {first + 1}, '{rule}' ({verdicts[first]})"]
-    return "\n".join(lines)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="screen.py", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs made with --no-screen")
-    parser.add_argument(
-        "--unlike", nargs="+", type=Path, default=[], metavar="RUN", help="runs whose rules do not count"
-    )
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # thirty times faster on tensors so small
-    try:
-        print(audit(args.runs, args.unlike))
-    except results.RunError as error:
-        parser.error(str(error))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

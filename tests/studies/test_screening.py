@@ -1,0 +1,74 @@
+"""Tests of studies/screening.py: what screening would have lost, counted by hand."""
+
+import pytest
+
+import results
+from dsl import Rule
+from studies.screening import main
+
+GOOD = [
+    "g 1 id id left",
+    "m 1 id id left",
+    "adam 1 drop0.5 id mul",
+    "rmsprop 1 clip1e-5 id left",
+    "sign_m 1 id id mul",
+    "g 1e-1w id id add",
+    "m g2 id exp div",
+    "adam 1 id id mul",
+]
+BAD = {
+    "ignores the gradient": ["1 1e-4w id id add", "noise 1e-1w exp drop0.5 mul"],
+    "constant": ["v 1 sign id left"],
+    "ignores the direction": ["g 1 neg id left", "m sign_m id id mul", "v 1 id id left"],
+    "does not descend": ["g3 1 id clip1e-5 mul"],
+}
+
+
+def make_run(folder, rules, screened=False):
+    """Write a run whose n-th rule scored 1 / n."""
+    with results.Run.create(folder, {"screen": screened}, {}) as run:
+        for number, rule in enumerate(rules):
+            key = Rule.parse(rule).key()
+            run.append("records.jsonl", {"key": key, "rule": rule, "reward": 1 / (1 + number)})
+    return folder
+
+
+def test_audit_counts_what_would_be_lost(tmp_path, capsys):
+    bad = [rule for rules in BAD.values() for rule in rules]
+    run = make_run(tmp_path / "run", [GOOD[0], *bad, *GOOD[1:], GOOD[0]])  # the last is a duplicate
+    assert main([str(run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    total = len(bad) + len(GOOD)
+    assert lines[0].startswith(f"{total} distinct trained rules; the best 2 ")
+    rejected = {line[:24].strip(): line[24:].split() for line in lines[2:7]}
+    for reason, rules in BAD.items():
+        lost = int(reason == next(iter(BAD)))  # the second best rule is the first bad one
+        assert rejected[reason] == [str(len(rules)), str(lost)]
+    assert rejected["all"] == [str(len(bad)), "1"]
+    assert lines[7] == f"of the others {(len(bad) - 1) / (total - 2):.1%} rejected"
+    assert lines[8].startswith(f"best rule rejected: 0.5000, place 2, '{bad[0]}'")
+
+
+def test_audit_bounds_the_loss_it_did_not_see(tmp_path, capsys):
+    run = make_run(tmp_path / "run", [*GOOD, *BAD["constant"]])  # 9 rules, so the best tenth is one
+    assert main([str(run)]) == 0
+    assert "at most 95.0% are lost" in capsys.readouterr().out
+
+
+def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, capsys):
+    proof, tuning = make_run(tmp_path / "proof", [*GOOD, *BAD["constant"]]), tmp_path / "tuning"
+    make_run(tuning, GOOD[:2])
+    with results.Run.reopen(proof) as run:
+        chosen = {"key": "g", "rule": "g 1 id id mul", "reward": 2.0, "part": "passing"}
+        run.append("records.jsonl", chosen)
+    assert main([str(proof), "--unlike", str(tuning)]) == 0
+    left = len(GOOD) - 2 + len(BAD["constant"])
+    assert capsys.readouterr().out.startswith(f"{left} distinct trained rules; the best 1 score 0.3333+")
+
+
+@pytest.mark.parametrize("make", [lambda path: path, lambda path: make_run(path, GOOD, screened=True)])
+def test_audit_refuses_screened_runs_and_other_folders(tmp_path, capsys, make):
+    with pytest.raises(SystemExit) as exit:
+        main([str(make(tmp_path / "run"))])
+    assert exit.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
