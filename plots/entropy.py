@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from plots import style
-from plots.runs import CONTROLLERS, Group, Run, all_runs, command, notes, read_groups, title
-from plots.style import plt
+from plots.runs import CONTROLLERS, Group, Run, all_runs, notes, read_groups, title
+from plots.style import command, plt
 from results import RunError
 
 SLOTS = tuple(style.TOKENS)
@@ -51,7 +51,9 @@ def draw_tokens(axes: plt.Axes, groups: list[Group], number: int) -> list[tuple]
     for slot, color in style.TOKENS.items():
         token = partial(entropy, token=len(SLOTS) * number + SLOTS.index(slot))
         for group, dashes in zip(groups, DASHES * len(groups), strict=False):
-            _, end = group.draw(axes, token, f"{slot} {number}", color=color, ls=dashes)
+            _, end = style.draw_band(
+                axes, group.band(token), f"{group.label} {slot} {number}", color, ls=dashes
+            )
             labels += [(end, slot, color)] * (group is groups[0])
     axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
     return labels
@@ -104,7 +106,9 @@ def picture(groups: list[Group]) -> Figure:
     for name, series, form in (("total", total, ".1f"), ("distinct", distinct, ".0%")):
         axes, labels[panels[name]] = panels[name], []
         for group, dashes in zip(groups, DASHES * len(groups), strict=False):
-            last, end = group.draw(axes, series, name, ls=dashes)
+            last, end = style.draw_band(
+                axes, group.band(series), f"{group.label} {name}", group.color, ls=dashes
+            )
             where = f" at {last:,}" if last < longest else ""
             labels[axes].append((end, f"{group.label} {end:{form}}{where}", group.color))
         axes.set_ylim(0, 1.06 if name == "distinct" else 1.06 * axes.get_ylim()[1])

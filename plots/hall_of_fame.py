@@ -19,8 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import Group, all_runs, command, humans, notes, read_groups, title
-from plots.style import plt
+from plots.runs import Group, all_runs, humans, notes, read_groups, title
+from plots.style import command, plt
 from results import RunError, best_distinct
 
 MOST = 6  # rules drawn

@@ -24,8 +24,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
 from plots import style
-from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, title
-from plots.style import plt
+from plots.runs import Group, Run, all_runs, humans, notes, read_groups, title
+from plots.style import command, plt
 
 WINDOW = 50  # rules in the moving mean; fewer in a run of less than 200, more in one of thousands
 RASTER = 3_000  # dots above which an SVG holds them as a picture
@@ -122,11 +122,15 @@ def picture(groups: list[Group]) -> Figure:
     for group in reversed(groups):  # the first one comes to lie on top
         draw_dots(top, group, alpha)
         draw_dots(every, group, alpha)
-        last, end = group.draw(top, best_so_far, "best", drawstyle="steps-post")
+        last, end = style.draw_band(
+            top, group.band(best_so_far), f"{group.label} best", group.color, drawstyle="steps-post"
+        )
         where = f" at {last:,}" if last < longest else ""
         best.append((end, f"best of {group.label} {end:.3f}{where}", group.color))
-        averaged = partial(moving_mean, window=window)
-        _, end = group.draw(every, averaged, "mean", first=window, lw=2.2, path_effects=HALO)
+        averaged = group.band(partial(moving_mean, window=window))
+        _, end = style.draw_band(
+            every, averaged, f"{group.label} mean", group.color, window, lw=2.2, path_effects=HALO
+        )
         mean.append((end, f"mean of {group.label} {end:.2f}{where}", group.color))
     for name, score in people.items():
         top.axhline(score, color=style.HUMAN[name], lw=1.2, ls=style.DASHED, zorder=1)

@@ -21,7 +21,8 @@ from export.tree import layout
 from plots import style
 from plots.learning_curve import best_so_far, close_up, kind, moving_mean
 from plots.mathml import mathml
-from plots.runs import Group, Run, all_runs, command, humans, notes, plural, read_groups, title
+from plots.runs import Group, Run, all_runs, humans, notes, plural, read_groups, title
+from plots.style import command
 from plots.svg import Chart
 from plots.timeline import clock, duration, jobs, pauses
 

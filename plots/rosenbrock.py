@@ -15,8 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 
 from plots import style
-from plots.runs import command
-from plots.style import plt
+from plots.style import command, plt
 from results import RunError
 from studies.trials import read_config, read_trials
 

@@ -1,50 +1,59 @@
-"""What the figures of a search share: reading runs, grouping their seeds, and the command line.
+"""Reading runs of search.py and grouping their seeds, for figures, tables and studies alike.
 
 Runs whose settings differ in the seeds alone are one group: a line with a band instead of many
 lines. Finished runs and runs in progress are read alike; a line that is still being written is left
-out. Read next: learning_curve.py.
+out. Nothing here draws, so matplotlib is not needed. Read next: learning_curve.py.
 """
 
-import os
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 
 import results
 from child import ChildConfig
-from config import ConfigError, Parser, from_dict
+from config import ConfigError, from_dict
 from controller import ControllerConfig
-from plots import style
+from plots import names
 from rivals import EvolutionConfig
 from sameness import DistinctConfig
-from search import ProposerConfig
+from search import Config
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
-NAMES = {"trpo": "TRPO", "ppo": "PPO", "reinforce": "REINFORCE"}
-TITLES = {name: f"{NAMES[name]} controller" for name in CONTROLLERS} | {"random": "random search"}
-DATASETS = {
-    "cifar10": "CIFAR-10",
-    "fashion-mnist": "Fashion-MNIST",
-    "fashion-mnist-sample": "Fashion-MNIST sample",
-}
-CHILDREN = {"pool": "pooled ConvNet", "stride": "strided ConvNet"}
+LONGEST = 45  # characters of a label that tell groups apart; if they need more, it has a number
+
+# Settings of earlier versions that are constants now, with the value that they all have today.
+FORMER_CHILD = {"table": "none", "race": False, "give_up": False}
+TRPO = {"cg_iters": 5, "cg_damping": 0.1, "backtrack_iters": 10, "backtrack_coeff": 0.8}
+PPO = {"ppo_clip": 0.2, "ppo_epochs": 4}
+FORMER_CONTROLLER = {**TRPO, **PPO, "baseline_decay": 0.95, "elite_share": 0.1}
+FORMER = {**FORMER_CHILD, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_reward": 0.0}
+# What a setting is in the paper preset, and in a run that is older or newer than the setting.
+PAPER = {field.name: field.default for field in fields(Config)}
+PAPER = {name: list(x) if isinstance(x, tuple) else x for name, x in PAPER.items()} | FORMER
 
 CHILD, LEARNING, BREEDING, SHARED = (
     {field.name for field in fields(cls)}
     for cls in (ChildConfig, ControllerConfig, EvolutionConfig, DistinctConfig)
 )
-BATCHES = {"lag", "rules_per_batch"}
+CHILD |= FORMER_CHILD.keys()
+LEARNING = (LEARNING | FORMER_CONTROLLER.keys()) - SHARED
+BREEDING -= SHARED
+UNUSED = {
+    "trpo": BREEDING | PPO.keys() | {"controller_lr"},
+    "ppo": BREEDING | TRPO.keys() | {"max_kl"},
+    "reinforce": BREEDING | TRPO.keys() | PPO.keys() | {"max_kl"},
+    "evolution": LEARNING,
+    "random": LEARNING | BREEDING | {"lag", "rules_per_batch"},
+}
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
 SEEDS = {"seed", "child_seed", "samples", "data"}
 NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
 NEEDED |= {"seed", "child_seed"}
-TITLED = {"dataset", "downsample", "data", "precision"}  # in the title, or of no consequence
+DATA = {"dataset", "data", "precision"}  # no part of what the paper preset is
+TOLD = {"iterations", "subset", "constraints", "downsample", "samples"}  # elsewhere in a figure
 
 
 class Run(NamedTuple):
@@ -60,8 +69,8 @@ class Run(NamedTuple):
 class Group(NamedTuple):
     """Runs that differ in their seeds alone."""
 
-    label: str  # short; `settings` says what sets it apart from the other groups, if anything
-    settings: str
+    label: str  # the algorithm, and what sets the group apart from others of the algorithm
+    settings: str  # what does if it is too long for the label
     color: str
     runs: list[Run]
 
@@ -80,25 +89,8 @@ class Group(NamedTuple):
         stacked = np.array([value[:shortest] for value in values], dtype=float)
         return stacked.min(0), stacked.mean(0), stacked.max(0)
 
-    def draw(self, axes: Axes, series: Callable[[Run], np.ndarray], name: str, first=1, **look):
-        """Draw a series' mean, and its band if there are several runs.
 
-        Args:
-            name: what artists are called, after the group; the band's has " band" behind it.
-            first: x of the first value.
-        Returns:
-            Where the mean ends, (x, y); NaN if nowhere.
-        """
-        low, mean, high = self.band(series)
-        x, look = np.arange(first, first + len(mean)), {"color": self.color, "lw": 1.8} | look
-        if len(self.runs) > 1:
-            step, gid = (
-                look.get("drawstyle", "").removeprefix("steps-") or None,
-                f"{self.label} {name} band",
-            )
-            axes.fill_between(x, low, high, color=look["color"], alpha=0.2, lw=0, step=step, gid=gid)
-        axes.plot(x, mean, gid=f"{self.label} {name}", **look)
-        return (x[-1], mean[-1]) if len(mean) else (np.nan, np.nan)
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read(folder: Path) -> Run:
@@ -112,10 +104,11 @@ def read(folder: Path) -> Run:
         raise results.RunError(f"{folder} is a run of another script than search.py")
     if lacking := NEEDED - config.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
-    if config["algorithm"] not in list(style.ALGORITHM):
+    if config["algorithm"] not in list(names.ALGORITHM):
         raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
+    child = {field.name for field in fields(ChildConfig)} & config.keys()
     try:
-        from_dict(ChildConfig, {name: config[name] for name in CHILD & config.keys()})
+        from_dict(ChildConfig, {name: config[name] for name in child})
     except ConfigError as error:
         raise results.RunError(f"{folder}: config.json: {error}") from None
     records = results.read_lines(folder / "records.jsonl")
@@ -131,20 +124,27 @@ def read_all(folders: list[Path]) -> list[Run]:
 
 
 def setting_of(run: Run, name: str):
-    """Return a setting of a run's child, its default if the run is older than the setting."""
-    default = {field.name: field.default for field in fields(ChildConfig)}.get(name, "none")
-    return run.config.get(name, list(default) if isinstance(default, tuple) else default)
+    """Return a setting of a run; if its config lacks it, what it was or is in all such runs."""
+    return run.config.get(name, PAPER.get(name))
 
 
 def relevant(config: dict) -> dict:
-    """Return the settings that make a run's history, its seeds and its length left out."""
-    algorithm, unused = config["algorithm"], set(SEEDS)
-    unused |= LEARNING - SHARED if algorithm not in CONTROLLERS else set()
-    unused |= BREEDING - SHARED if algorithm != "evolution" else set()
-    # Runs made before there was such a setting are like those that start from nothing.
-    unused |= {"start_from"} if not config.get("start_from") else set()
-    unused |= {"lag", "rules_per_batch"} if algorithm == "random" else set()
-    return {name: value for name, value in config.items() if name not in unused}
+    """Return the settings that make a run's history, lacking ones too, without its seeds and length."""
+    unused = SEEDS | UNUSED[config["algorithm"]]
+    return {name: value for name, value in {**PAPER, **config}.items() if name not in unused}
+
+
+def departures(config: dict) -> dict[str, tuple]:
+    """Return what of a run's history is not as in the paper preset: name -> (value, the preset's).
+
+    Pictures and precision are left out, and for scores of a table the child, which trained nothing.
+    """
+    known = PAPER.keys() - DATA - (CHILD if config.get("table", "none") != "none" else set())
+    mine = {**relevant(config), "samples": config["samples"]}
+    return {n: (x, PAPER[n]) for n, x in mine.items() if n in known and x != PAPER[n]}
+
+
+# --- grouping -------------------------------------------------------------------------------------
 
 
 def read_groups(folders: list[Path]) -> list[Group]:
@@ -156,7 +156,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
     runs = read_all(folders)
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        for name in (CHILD | {"table"}) - SEEDS - {"precision"}:
+        for name in sorted(CHILD - SEEDS - {"precision"}):
             if setting_of(run, name) != setting_of(runs[0], name):
                 raise results.RunError(
                     f"{runs[0].folder} and {run.folder} differ in {name}, so their scores do not compare"
@@ -167,31 +167,42 @@ def read_groups(folders: list[Path]) -> list[Group]:
                 raise results.RunError(f"{other.folder} and {run.folder} are the same search, same seed")
         same.append(run)
 
-    order = list(style.ALGORITHM)
+    order = list(names.ALGORITHM)
     ranked = sorted(grouped.values(), key=lambda same: order.index(same[0].config["algorithm"]))
-    settings = [relevant(same[0].config) for same in ranked]
-    groups, labels, spare = [], [], [*style.SPARE, *style.SPARE]
-    for same, mine in zip(ranked, settings, strict=True):
-        algorithm = mine.pop("algorithm")
-        number = sum(group.algorithm == algorithm for group in groups) + 1
-        least = min(other.get("candidates", 1) for other in settings)
-        label = NAMES.get(algorithm, algorithm)
-        rivals = sum(other[0].config["algorithm"] == algorithm for other in ranked)
-        label += ", paper preset" if rivals > 1 and papers(same[0].config) else ""
-        label += ", no repeats" if mine.get("candidates", 1) > least else ""
-        labels.append(label)
-        if labels.count(label) > 1:  # what sets it apart from the first of this name, if one thing does
-            first = settings[labels.index(label)]
-            changes = [f", {name} {value}" for name, value in mine.items() if value != first.get(name)]
-            label += changes[0] if len(changes) == 1 else f" {labels.count(label)}"
-        apart = [
-            f"{name} {value}"
-            for name, value in mine.items()
-            if any(other.get(name, value) != value for other in settings)
-        ]
-        color = style.ALGORITHM[algorithm] if number == 1 else spare.pop(0)
-        groups.append(Group(label, ", ".join(apart), color, same))
+    labels = label_all([relevant(same[0].config) for same in ranked])
+    groups, spare = [], [*names.SPARE, *names.SPARE]
+    for same, (label, settings) in zip(ranked, labels, strict=True):
+        algorithm = same[0].config["algorithm"]
+        again = any(group.algorithm == algorithm for group in groups)
+        color = spare.pop(0) if again else names.ALGORITHM[algorithm]
+        groups.append(Group(label, settings, color, same))
     return groups
+
+
+def label_all(settings: list[dict]) -> list[tuple[str, str]]:
+    """Return of each group its label, and what sets it apart if that is too much for a label.
+
+    Args:
+        settings: of each group, as `relevant` returns them.
+    """
+    least = min(mine["candidates"] for mine in settings)
+    labels, long = [], []
+    for mine in settings:
+        rivals = [other for other in settings if other["algorithm"] == mine["algorithm"]]
+        label = names.ALGORITHM_NAMES[mine["algorithm"]]
+        apart = {n: x for n, x in mine.items() if any(rival[n] != x for rival in rivals)}
+        apart.pop("candidates", None)
+        told = ", ".join(f"{names.SETTINGS.get(n, n.replace('_', ' '))} {x}" for n, x in apart.items())
+        short = len(told) <= LONGEST
+        label += f", {told}" if told and short else ""
+        label += ", no repeats" if mine["candidates"] > least else ""
+        labels.append(label)
+        long.append("" if short else told)
+    numbers = [labels[: place + 1].count(label) for place, label in enumerate(labels)]
+    return [
+        (label if labels.count(label) == 1 else f"{label} {number}", settings)
+        for label, number, settings in zip(labels, numbers, long, strict=True)
+    ]
 
 
 def all_runs(groups: list[Group]) -> list[Run]:
@@ -203,36 +214,24 @@ def humans(groups: list[Group]) -> list[dict]:
     return max((run.humans for run in all_runs(groups)), key=len)
 
 
+# --- in words -------------------------------------------------------------------------------------
+
+
+def plural(number: int, word: str) -> str:
+    """Return a count for people, such as `1 rule` or `1,500 rules`."""
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
 def title(runs: list[Run]) -> str:
     """Return what was run on what, for example `CIFAR-10, strided ConvNet: TRPO controller`."""
     config = runs[0].config
-    names = [TITLES.get(run.config["algorithm"], run.config["algorithm"]) for run in runs]
-    *rest, last = dict.fromkeys(names)
+    searches = [names.SEARCHES[run.config["algorithm"]] for run in runs]
+    *rest, last = dict.fromkeys(searches)
     searched = f"{' and '.join(rest)} against {last}" if rest else last
     if (tier := config.get("table", "none")) != "none":
         return f"NOS-Bench, {tier} tier: {searched}"
-    dataset = DATASETS.get(config["dataset"], config["dataset"])
-    return f"{dataset}, {CHILDREN[config['downsample']]}: {searched}"
-
-
-def departures(config: dict, names: set[str]) -> dict[str, tuple]:
-    """Return which of some settings are not the paper preset's: name -> (value, the preset's).
-
-    Those that the run's algorithm does not use are left out.
-    """
-    apart = {}
-    for field in (*fields(ProposerConfig), *fields(ChildConfig)):
-        users = set(field.metadata["help"].partition(":")[0].split(", "))  # "ppo, reinforce: ..."
-        used = not users <= set(CONTROLLERS) or config["algorithm"] in users
-        default = list(field.default) if isinstance(field.default, tuple) else field.default
-        if field.name in names and used and config.get(field.name, default) != default:
-            apart[field.name] = (config[field.name], default)
-    return apart
-
-
-def papers(config: dict) -> bool:
-    """Return whether a controller learns as in the paper preset, whatever its batches."""
-    return config["algorithm"] in CONTROLLERS and not departures(config, LEARNING)
+    dataset = names.DATASETS.get(config["dataset"], config["dataset"])
+    return f"{dataset}, {names.CHILDREN[config['downsample']]}: {searched}"
 
 
 def notes(groups: list[Group]) -> str:
@@ -243,53 +242,12 @@ def notes(groups: list[Group]) -> str:
     searched = runs[0].config
     constraints = ", ".join(searched["constraints"]) or "none"
     text += f"Depth {searched['iterations']}, tokens: {searched['subset']}, constraints: {constraints}. "
-    for config in (run.config for run in runs):
-        algorithm = config["algorithm"]
-        names = {"random": SHARED, "evolution": BREEDING | BATCHES}.get(algorithm, LEARNING | BATCHES)
-        # A table's scores have nothing to do with the settings of a child.
-        names = names | (CHILD - TITLED if config.get("table", "none") == "none" else set())
-        for name, (value, default) in departures(config, names).items():
-            ours[f"{name} {value} (there {default})"] = None
-    for algorithm in dict.fromkeys(run.config["algorithm"] for run in runs if papers(run.config)):
-        several = sum(group.algorithm == algorithm for group in groups) > 1
-        which = "One" if several else "The"
-        text += f"{which} {NAMES[algorithm]} controller learns as in the paper preset. "
+    for group in groups:
+        apart = [departures(run.config) for run in group.runs]
+        text += "" if any(apart) else f"{group.label}: the paper preset. "
+        for name, (value, preset) in (item for run in apart for item in run.items()):
+            if name not in TOLD:
+                ours[f"{name} {value} (there {preset})"] = None
     text += f"Other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")
-
-
-def plural(number: int, word: str) -> str:
-    """Return a count for people, such as `1 rule` or `1,500 rules`."""
-    return f"{number:,} {word}{'s' * (number != 1)}"
-
-
-def command(
-    name: str,
-    doc: str,
-    draw: Callable[[list[Path], Path], list[Path]],
-    argv: list[str] | None,
-    file: str = "picture, an SVG goes beside it",
-    suffix: str = ".png",
-    what: str = "run folders of search.py",
-    nargs: str | int = "+",
-) -> int:
-    """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
-    parser = Parser(prog=f"python -m plots.{name}", description=doc)
-    parser.add_argument("runs", nargs=nargs, type=Path, metavar="RUN", help=what)
-    file_help = f"{file} (default: {name}{suffix} in the first RUN, or beside it if it is a file)"
-    parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
-    args = parser.parse_args(argv)
-    first = args.runs[0]
-    folder = first.parent if first.is_file() else first
-    try:
-        paths = draw(args.runs, args.file or folder / f"{name}{suffix}")
-    except results.RunError as error:
-        parser.error(str(error))
-    except BrokenPipeError:  # `... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own last flush
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        parser.error(f"cannot write {error.filename}: {error.strerror}")
-    print(f"Wrote {' and '.join(map(str, paths))}")
-    return 0

@@ -1,5 +1,12 @@
-"""What all figures share: colours, fonts, labels beside an axis, and saving as PNG and SVG."""
+"""What all figures share: fonts, labels beside an axis, saving as PNG and SVG, and the command line.
 
+Colours and names are in names.py, which does without matplotlib; figures take them from here too.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -10,22 +17,21 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-# One colour a thing, the same in every figure; a palette that colour-blind readers can tell apart
-# (Okabe and Ito 2008).
-CONTROLLER, RANDOM, DIVERGED = "#0072B2", "#8C8C8C", "#D55E00"
-HUMAN = {"sgd": "#E69F00", "momentum": "#CC79A7", "rmsprop": "#009E73", "adam": "#56B4E9"}
-HUMAN_NAMES = {"sgd": "SGD", "momentum": "Momentum", "rmsprop": "RMSProp", "adam": "Adam"}
-FOUND = ["#0072B2", "#D55E00", "#332288", "#882255", "#117733", "#000000"]
-ALGORITHM = {
-    "trpo": CONTROLLER,
-    "ppo": "#332288",
-    "reinforce": "#882255",
-    "evolution": "#117733",
-    "random": RANDOM,
-}
-SPARE = ["#AA4499", "#999933", "#000000"]  # for an algorithm's second, third and fourth settings
-TOKENS = {"op1": "#332288", "op2": "#88CCEE", "u1": "#117733", "u2": "#999933", "b": "#CC6677"}
-DARK, FAINT = "#333333", "#777777"  # text, and text that may be overlooked
+import results
+from config import Parser
+from plots.names import (  # noqa: F401
+    ALGORITHM,
+    CONTROLLER,
+    DARK,
+    DIVERGED,
+    FAINT,
+    FOUND,
+    HUMAN,
+    HUMAN_NAMES,
+    RANDOM,
+    TOKENS,
+)
+
 DASHED = (0, (4, 1.5))  # what people made, and limits
 DOTTED = (0, (1, 1.2))  # rules with a name, where found ones are solid
 
@@ -120,6 +126,27 @@ def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> No
     axes.set_title(title, pad=6 + 14 * rows)
 
 
+def draw_band(
+    axes: plt.Axes, band: tuple, name: str, color: str, first: int = 1, **look
+) -> tuple[float, float]:
+    """Draw a mean, and the band from lowest to highest where these differ.
+
+    Args:
+        band: lowest, mean and highest values, as `Group.band` returns them.
+        name: what the line is called; the band's name has " band" behind it.
+        first: x of the first value.
+    Returns:
+        Where the mean ends, (x, y); NaN if nowhere.
+    """
+    low, mean, high = band
+    x = np.arange(first, first + len(mean))
+    if not np.array_equal(low, high, equal_nan=True):
+        step = look.get("drawstyle", "").removeprefix("steps-") or None
+        axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0, step=step, gid=f"{name} band")
+    axes.plot(x, mean, gid=name, **{"color": color, "lw": 1.8, **look})
+    return (x[-1], mean[-1]) if len(mean) else (np.nan, np.nan)
+
+
 def frame(figure: Figure, title: str, caption: str) -> None:
     """Write the title above everything and small print below, broken into lines that fit."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.8, weight="bold", wrap=True)
@@ -135,3 +162,34 @@ def save(figure: Figure, path: Path) -> list[Path]:
     figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)
     return paths
+
+
+def command(
+    name: str,
+    doc: str,
+    draw: Callable[[list[Path], Path], list[Path]],
+    argv: list[str] | None,
+    file: str = "picture, an SVG goes beside it",
+    suffix: str = ".png",
+    what: str = "run folders of search.py",
+    nargs: str | int = "+",
+) -> int:
+    """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
+    parser = Parser(prog=f"python -m plots.{name}", description=doc)
+    parser.add_argument("runs", nargs=nargs, type=Path, metavar="RUN", help=what)
+    file_help = f"{file} (default: {name}{suffix} in the first RUN, or beside it if it is a file)"
+    parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
+    args = parser.parse_args(argv)
+    first = args.runs[0]
+    folder = first.parent if first.is_file() else first
+    try:
+        paths = draw(args.runs, args.file or folder / f"{name}{suffix}")
+    except results.RunError as error:
+        parser.error(str(error))
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own last flush
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        parser.error(f"cannot write {error.filename}: {error.strerror}")
+    print(f"Wrote {' and '.join(map(str, paths))}")
+    return 0

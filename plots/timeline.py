@@ -20,8 +20,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import Run, command, read_all, title
-from plots.style import plt
+from plots.runs import Run, read_all, title
+from plots.style import command, plt
 from results import RunError
 
 COLORS = plt.get_cmap("viridis")

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from nosbench.figures.study import Setting, paired
 from plots import style
-from plots.runs import NAMES, command
-from plots.style import plt
+from plots.names import ALGORITHM_NAMES
+from plots.style import command, plt
 from results import RunError
 from studies.significance import mean_interval, ratio_interval
 
@@ -110,7 +110,7 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
         f"are 95 % intervals; in brackets what {base.name} has; top: the best 1 % of the distinct rules "
         "that the constraints allow."
     )
-    name = NAMES.get(base.config["algorithm"], base.config["algorithm"])
+    name = ALGORITHM_NAMES[base.config["algorithm"]]
     style.frame(figure, f"{name} on NOS-Bench: what changes of {base.name} do", text)
     return figure
 

@@ -23,8 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import command
-from plots.style import plt
+from plots.style import command, plt
 from results import RunError, read_lines
 from studies.significance import mean_interval, ratio_interval
 

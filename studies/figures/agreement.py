@@ -18,8 +18,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import Run, command, read_all, relevant
-from plots.style import plt
+from plots.runs import Run, read_all, relevant
+from plots.style import command, plt
 from results import LEARNS, RunError
 from studies.significance import spearman, spearman_interval
 

@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 
 from dsl import Rule
 from plots import style
-from plots.runs import CHILDREN, DATASETS, command
-from plots.style import plt
+from plots.names import CHILDREN, DATASETS
+from plots.style import command, plt
 from results import RunError
 from rules import NAMED_RULES
 from studies.significance import mean_interval

@@ -14,8 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import command
-from plots.style import plt
+from plots.style import command, plt
 from results import RunError
 from studies.trials import read_config, read_trials
 

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 import results
 from dsl import Rule
 from plots import style
-from plots.runs import Group, Run, all_runs, command, humans, notes, read_groups, setting_of, title
-from plots.style import plt
+from plots.runs import Group, Run, all_runs, humans, notes, read_groups, setting_of, title
+from plots.style import command, plt
 
 WINDOW = 100  # rules in the moving mean and in the entropy
 LEARNS = 0.15  # a reward above it: guessing is 0.1
@@ -141,7 +141,9 @@ def picture(groups: list[Group], bar: float) -> Figure:
         by_cost = name == "The same, by cost"
         labels[panel] = []
         for group in groups:
-            _, end = group.draw(panel, series, name, first=first)
+            _, end = style.draw_band(
+                panel, group.band(series), f"{group.label} {name}", group.color, first
+            )
             labels[panel].append((end, f"{group.label} {end:{form}}", group.color))
         panel.set(title=name, ylabel=unit, xlabel=f"rules {'trained' if by_cost else 'sampled'}")
         panel.set_ylim(0, None)

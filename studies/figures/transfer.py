@@ -15,8 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import command
-from plots.style import plt
+from plots.style import command, plt
 from results import RunError
 from rules import NAMED_RULES
 from studies.tasks import BEST, METRICS
