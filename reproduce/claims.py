@@ -12,8 +12,8 @@ import signal
 import sys
 
 from config import Parser
+from reproduce import convnet, elsewhere, searching
 from reproduce.reading import Claim
-from reproduce.tables import convnet, elsewhere, searching
 
 OTHERS = "to other data and tasks, not this"
 

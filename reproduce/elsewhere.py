@@ -7,8 +7,8 @@ import numpy as np
 
 import results
 import rosenbrock
+from reproduce import reading
 from reproduce.reading import NOT_RUN, PAPERS, REPORTED, Claim, graded, records, shown, summary
-from reproduce.tables import reading
 from rules import HUMAN, NAMED_RULES
 from studies.significance import mean_interval, spearman
 from studies.tasks import BEST, METRICS

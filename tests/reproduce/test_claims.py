@@ -11,8 +11,7 @@ import pytest
 
 import results
 from nosbench.figures.study import COLUMNS, PANELS
-from reproduce import claims
-from reproduce.tables import convnet, elsewhere, reading, searching
+from reproduce import claims, convnet, elsewhere, reading, searching
 from rules import HUMAN, NAMED_RULES
 from search import Config
 from studies.robustness import CHANGED, FACTORS
