@@ -28,12 +28,12 @@ import results
 from child import ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
+from nosbench.intervals import spearman, spearman_interval
 from nosbench.table import Table
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress
 from rules import NAMED_RULES
 from screen import screen
-from studies.significance import spearman, spearman_interval
 
 FOLDER = Path("runs/published/nosbench-cifar")
 SAMPLE = 2_000

@@ -16,7 +16,7 @@ Which of them is best must be chosen on other seeds than those it is reported on
 were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
 seeds 100 and up). A table seed is one draw of the evaluation noise, and a search finds the rules that
 this noise flatters.
-Read next: oracle.py for the scores, plots/study.py for the figure.
+Read next: oracle.py for the scores, standings.py for the table.
 """
 
 import json
@@ -284,15 +284,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         plan = configure(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        pool = WorkerPool(args.workers, initializer=one_thread, preload=("study",))
+        pool = WorkerPool(args.workers, initializer=one_thread, preload=("nosbench.study",))
         try:
             for name, config in plan.configs.items():
                 study(name, config, plan.table_seeds, plan.seeds, args.out / f"{name}.jsonl", pool)
         finally:
             pool.stop()  # on Ctrl-C too, without doing what is still queued
-        from plots import study as figure  # late: workers import this file too, and need no matplotlib
+        from nosbench import standings  # late: workers import this file too, and need no scipy
 
-        print(figure.table(figure.read([args.out / f"{name}.jsonl" for name in plan.configs])))
+        print(standings.table(standings.read([args.out / f"{name}.jsonl" for name in plan.configs])))
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:

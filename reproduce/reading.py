@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nosbench.figures.study import Setting, paired
+from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
 from rules import NAMED_RULES, RECALLED
 from studies.trials import read_trials

@@ -5,10 +5,10 @@ Nothing to run here. Read next: convnet.py beside this file.
 
 import numpy as np
 
+from nosbench.intervals import ratio_interval
 from plots.runs import Run
 from reproduce.reading import NOT_RUN, OURS, PAPERS, Claim, extent, graded, pair_of, runs, shown
 from studies.figures.searches import standing
-from studies.significance import ratio_interval
 
 
 def endings(name: str) -> tuple[list[Run], list[dict]]:

@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from nosbench.figures.study import Setting, paired
+from nosbench.intervals import mean_interval, ratio_interval
+from nosbench.standings import Setting, common_seeds, markdown, paired
 from plots import style
 from plots.names import ALGORITHM_NAMES
 from plots.style import command, plt
 from results import RunError
-from studies.significance import mean_interval, ratio_interval
 
 FREE = {"seed", "table_seed", "samples"}  # in which two searches may differ and be of one setting
 PANELS = {
@@ -69,7 +69,7 @@ def measured(ours: Setting, theirs: Setting) -> Change:
     Raises:
         RunError: they have fewer than two seeds, or no checkpoint, in common.
     """
-    common = sorted(set(ours.seeds) & set(theirs.seeds))
+    common = common_seeds(ours, theirs)
     marks = set(ours.rules) & set(theirs.rules)
     if len(common) < 2 or not marks:
         raise RunError(f"{ours.name} has fewer than two seeds, or no checkpoint, of {theirs.name}")
@@ -118,17 +118,20 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
 def table(base: Setting, rows: list[Change]) -> str:
     """Return the same in Markdown."""
     head = ["change", "n", "top rules, times", "ten best", "latest fifth", "distinct", "entropy"]
-    lines = [f"Changes of {base.name}, each beside it over the same n searches [95 % interval]:", ""]
-    lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head))]
+    cells = []
     for row in rows:
         ratio, best, latest = row.effects.values()
-        cells = [row.label, str(row.searches), "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)]
-        cells += [
+        cells.append([
+            row.label,
+            str(row.searches),
+            "{:.2f} [{:.2f}, {:.2f}]".format(*ratio),
             "{:+.4f} [{:+.4f}, {:+.4f}]".format(*best),
             "{:+.3f} [{:+.3f}, {:+.3f}]".format(*latest),
-        ]
-        lines.append(f"| {' | '.join([*cells, f'{row.distinct:.0f}', f'{row.entropy:.1f}'])} |")
-    return "\n".join(lines)
+            f"{row.distinct:.0f}",
+            f"{row.entropy:.1f}",
+        ])  # fmt: skip
+    title = f"Changes of {base.name}, each beside it over the same n searches [95 % interval]:"
+    return "\n".join([title, "", *markdown(head, cells)])
 
 
 def draw(paths: list[Path], output: Path) -> list[Path]:

@@ -1,11 +1,13 @@
 """The ablations' figure: seeds paired as by hand, changes named, strangers refused."""
 
 import json
+import math
 import statistics
 
 import pytest
 
-from nosbench.figures import ablations, study
+from nosbench.figures import ablations
+from nosbench.standings import COLUMNS, Setting
 
 BASE = {"algorithm": "reinforce", "candidates": 16, "lag": 0, "constraints": ["a", "b"], "samples": 200}
 
@@ -16,7 +18,7 @@ def write(folder, name, found, best=(0.5, 0.7, 0.6), first=0, checkpoints=(100, 
     with file.open("w") as lines:
         for seed, (rules, score) in enumerate(zip(found, best, strict=True), first):
             # What stands at the second checkpoint is right, what comes later must not be read.
-            values = dict.fromkeys((*study.COLUMNS, "found_by_distinct"), 0.25)
+            values = dict.fromkeys((*COLUMNS, "found_by_distinct"), 0.25)
             values |= {
                 "found_fresh": rules,
                 "top10_fresh": score,
@@ -31,26 +33,27 @@ def write(folder, name, found, best=(0.5, 0.7, 0.6), first=0, checkpoints=(100, 
 
 
 def test_a_change_is_compared_seed_by_seed_at_the_last_common_checkpoint(tmp_path):
-    base = study.Setting(write(tmp_path, "base", [10, 20, 60], checkpoints=(100, 200, 500)))
+    base = Setting(write(tmp_path, "base", [10, 20, 60], checkpoints=(100, 200, 500)))
     # Its seeds are 1 to 3, so 1 and 2 are the base's too.
     change = ablations.measured(
-        study.Setting(write(tmp_path, "change", [40, 80, 5], best=(0.8, 0.9, 0.1), first=1, lag=20)),
+        Setting(write(tmp_path, "change", [40, 80, 5], best=(0.8, 0.9, 0.1), first=1, lag=20)),
         base,
     )
     assert (change.label, change.searches, change.rules) == ("lag 20 (0)", 2, 200)
     assert change.distinct == 15  # of seeds 1 and 2
     ratio, low, high = change.effects["found_fresh"]
     assert ratio == pytest.approx((40 + 80) / (20 + 60))
-    assert low == pytest.approx(80 / 60) and high == pytest.approx(40 / 20)  # either seed alone
+    # t of one degree of freedom, times the error of the ratio's logarithm: seeds differ by 1/6 from it.
+    assert high / ratio == pytest.approx(ratio / low) == pytest.approx(math.exp(12.7062 / 6), rel=1e-4)
     mean, low, high = change.effects["top10_fresh"]
     assert mean == pytest.approx(statistics.mean([0.8 - 0.7, 0.9 - 0.6]))
     assert high - mean == pytest.approx(12.706 * statistics.stdev([0.1, 0.3]) / 2**0.5, rel=1e-4)
 
 
 def test_changes_are_named_by_their_settings(tmp_path):
-    base = study.Setting(write(tmp_path, "base", [1, 2, 3]))
-    none = study.Setting(write(tmp_path, "none", [1, 2, 3], constraints=[], candidates=1))
-    other = study.Setting(write(tmp_path, "ppo-new", [1, 2, 3], algorithm="ppo"))
+    base = Setting(write(tmp_path, "base", [1, 2, 3]))
+    none = Setting(write(tmp_path, "none", [1, 2, 3], constraints=[], candidates=1))
+    other = Setting(write(tmp_path, "ppo-new", [1, 2, 3], algorithm="ppo"))
     assert ablations.changes(none, base) == "candidates 1 (16), without a, without b"
     assert ablations.changes(other, base) == "ppo-new"
     assert ablations.changes(base, base) == "no change"

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,12 @@ import pytest
 import results
 import search
 from dsl import Rule
-from nosbench import study
+from nosbench import standings, study
 from nosbench.figures import study as figure
+from nosbench.intervals import ratio_interval
 from nosbench.oracle import make_oracle, top_rules
 from nosbench.table import Table
 from search import ProposerConfig
-from studies import significance
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -162,7 +163,7 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
 
     pictures = figure.draw([tmp_path], tmp_path / "study.png")
     assert len(pictures) == 4 and all(path.exists() for path in pictures)
-    settings = figure.read([tmp_path])
+    settings = standings.read([tmp_path])
     for by, rules in (
         ("sampled", settings[0].rules),
         ("distinct", settings[0].values["distinct"].mean(0)),
@@ -210,10 +211,10 @@ def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
 def test_ratio_of_means_is_paired():
     rng = np.random.default_rng(0)
     theirs = rng.uniform(50, 150, size=30)
-    middle, low, high = significance.ratio_interval(2 * theirs, theirs)
+    middle, low, high = ratio_interval(2 * theirs, theirs)
     assert middle == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
     shuffled = rng.permutation(2 * theirs)
-    middle, low, high = significance.ratio_interval(shuffled, theirs)
+    middle, low, high = ratio_interval(shuffled, theirs)
     assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
 
 
@@ -227,7 +228,7 @@ def test_table_says_what_the_lines_say(tmp_path):
     made = (("random", [0.1, 0.3], [10, 20]), ("reinforce", [0.35, 0.45], [40, 20]))
     for name, best, found in made:
         for seed in (0, 1):
-            line = {column: [0.2, 0.25, 0.5] for column in figure.COLUMNS} | {"name": name}
+            line = {column: [0.2, 0.25, 0.5] for column in standings.COLUMNS} | {"name": name}
             line |= {"checkpoints": [200, 500, 1000], "seed": seed, "table_seed": seed + 1}
             line |= {"found": [0, 1, found[seed]], "distinct": [100, 400, 500 * (seed + 1)]}
             line |= {"top10_fresh": [best[seed], 0.0, best[seed]]}
@@ -235,24 +236,26 @@ def test_table_says_what_the_lines_say(tmp_path):
             line["config"] = {"algorithm": name, "candidates": 1}
             with (tmp_path / f"{name}.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
-    text = figure.table(figure.read([tmp_path]))
+    text = standings.table(standings.read([tmp_path]))
     assert text.startswith("After 1,000 sampled rules, ")
     standing, course, early, ratios, _ = rows_of(text, "reinforce")
     assert standing[1:3] == ["2", "0.500 ± 0.000"]
     assert standing[6] == "30 ± 14" and standing[8] == "750 ± 354" and standing[-1] == "-"
     assert course[1:] == ["1 / 0", "30 / 0"]
     assert early[1].startswith("+0.2000 [")
-    assert ratios[1].startswith("2.00 [1.00, 4.00] (4.00, 1.00)")
+    high = 2 * math.exp(12.7062 * 2 / 3)  # t of one degree of freedom, times the error of the logarithm
+    low, found = re.fullmatch(r"2.00 \[(.*), (.*)\] \(4.00, 1.00\)", ratios[1]).groups()
+    assert low == "0.00" and float(found) == pytest.approx(high, rel=1e-3)
 
 
 def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
     for name, candidates in (("random", 1), ("random-new", 16), ("ppo-paper", 1), ("trpo", 1),
                              ("trpo-new", 16), ("trpo-long", 16)):  # fmt: skip
-        line = {column: [0.5] for column in (*figure.COLUMNS, "found_by_distinct")} | {"name": name}
+        line = {column: [0.5] for column in (*standings.COLUMNS, "found_by_distinct")} | {"name": name}
         line |= {"checkpoints": [100], "seed": 0, "table_seed": 1}
         line["config"] = {"algorithm": name.split("-")[0], "candidates": candidates}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
-    settings = figure.read([tmp_path])
+    settings = standings.read([tmp_path])
     names = {k: [s.name for s in group] for k, group in figure.by_kind(settings).items()}
     assert names == {
         "paper": ["ppo-paper", "random"],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import results
-from nosbench.figures.study import COLUMNS, PANELS
+from nosbench.standings import COLUMNS
 from reproduce import claims, convnet, elsewhere, reading, searching
 from rules import HUMAN, NAMED_RULES
 from search import Config
@@ -51,7 +51,7 @@ def searched(folder, rewards, rules=("g m id id mul",)):
 def studied(folder, name, found, latest=0.2):
     """A setting of a study with these numbers of top rules, one search each."""
     folder.mkdir(exist_ok=True)
-    names = {*COLUMNS, *PANELS, "found_by_distinct"}
+    names = {*COLUMNS, "found_by_distinct"}
     lines = [
         {"name": name, "seed": seed, "table_seed": 1, "config": {}, "checkpoints": [2_000]}
         | dict.fromkeys(names, [0.0])
