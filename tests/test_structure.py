@@ -1,0 +1,107 @@
+"""The house stands: few files in front, arrows down only, rooms closed until somebody goes in."""
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# A file or room imports only what is below it or, on its own floor, left of it.
+FLOORS = [
+    ["config", "dsl", "pool", "results"],
+    ["faces", "sameness", "data", "screen"],
+    ["rules", "child", "controller", "rivals"],
+    ["cluster", "search", "rosenbrock"],
+    ["export", "bench", "plots", "nosbench"],
+    ["studies"],
+    ["reproduce"],
+]
+PLACE = {name: (floor, i) for floor, names in enumerate(FLOORS) for i, name in enumerate(names)}
+ROOMS = [path.parent for path in sorted(ROOT.glob("*/__init__.py"))]
+# Who may go up, inside a function, when its own work is done.
+UP = {("rules", "export"), ("rules", "faces"), ("search", "plots"), ("rosenbrock", "plots")}
+FRONT = sorted(ROOT.glob("*.py"))
+FILES = [*FRONT, *(path for room in ROOMS for path in sorted(room.rglob("*.py")))]
+SCRIPTS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in FILES
+    if '__name__ == "__main__"' in path.read_text("utf-8")
+]
+
+
+def imports(tree: ast.AST, everywhere: bool) -> set[str]:
+    """Return the files and rooms of this repository that code imports, in functions too if asked."""
+    names, todo = set(), [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+        if everywhere or not isinstance(node, ast.FunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+    return {name.split(".")[0] for name in names} & PLACE.keys()
+
+
+def test_the_paper_stands_in_front():
+    assert len(FRONT) <= 16
+    assert {room.name for room in ROOMS} == {
+        "bench",
+        "export",
+        "nosbench",
+        "plots",
+        "reproduce",
+        "studies",
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path):
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    tree = ast.parse(path.read_text("utf-8"))
+    at_once, later = (imports(tree, everywhere) - {own} for everywhere in (False, True))
+    assert own in PLACE
+    assert {name for name in at_once if PLACE[name] > PLACE[own]} == set()
+    assert {name for name in later if PLACE[name] > PLACE[own]} <= {up for down, up in UP if down == own}
+
+
+STEPS = """
+import importlib, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    print(json.dumps([*{name.split(".")[0] for name in sys.modules}, *{"torch._dynamo"} & {*sys.modules}]))
+"""
+
+
+def test_importing_the_front_opens_no_room_and_no_library_it_does_not_need():
+    """Really imported, one after the other; each also has what came before it."""
+    names = [
+        "rules",
+        *(path.stem for path in FRONT if path.stem not in ("rules", "rosenbrock")),
+        "rosenbrock",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, *names], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = dict(zip(names, map(set, map(json.loads, done.stdout.splitlines())), strict=True))
+    ours = PLACE.keys()
+    assert loaded["rules"] & ours == {"rules", "dsl"}
+    for name in names:
+        assert not loaded[name] & {room.name for room in ROOMS}
+        assert not loaded[name] & {"scipy", "torch._dynamo"}
+        assert "matplotlib" not in loaded[name] or name == "rosenbrock"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_has_help(script, capsys):
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(script).main(["--help"])
+    said = capsys.readouterr().out
+    run = f"{script}.py" if (ROOT / f"{script}.py").exists() else f"python -m {script}"
+    assert stop.value.code == 0 and re.match(rf"usage: (python )?{re.escape(run)} ", said), said[:100]
