@@ -110,7 +110,7 @@ def picture(groups: list[Group]) -> Figure:
                 axes, group.band(series), f"{group.label} {name}", group.color, ls=dashes
             )
             where = f" at {last:,}" if last < longest else ""
-            labels[axes].append((end, f"{group.label} {end:{form}}{where}", group.color))
+            labels[axes].append((end, style.fold(f"{group.label} {end:{form}}{where}"), group.color))
         axes.set_ylim(0, 1.06 if name == "distinct" else 1.06 * axes.get_ylim()[1])
     style.label_all(labels)
     return figure

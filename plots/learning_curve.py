@@ -24,7 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
 from plots import style
-from plots.runs import Group, Run, all_runs, humans, notes, read_groups, title
+from plots.runs import Group, Run, all_runs, humans, notes, read_groups, setting_of, title
 from plots.style import command, plt
 
 WINDOW = 50  # rules in the moving mean; fewer in a run of less than 200, more in one of thousands
@@ -72,7 +72,7 @@ def draw_failures(axes: plt.Axes, groups: list[Group], alpha: float) -> list[tup
             look = {"color": color, "ms": 7, "alpha": min(0.7, 2 * alpha)}
             axes.plot(x, [row] * len(x), "|", gid=f"{group.label} {which}", **look)
             told += [f"{len(x):,} {which}"] * (which == "failed" or len(x) > 0)
-        labels.append((row, f"{group.label}: {', '.join(told)}", group.color))
+        labels.append((row, f"{group.name}: {', '.join(told)}", group.color))
     axes.set(ylim=(len(groups) - 0.4, -0.6), yticks=[], xlabel="rules sampled")
     axes.set_ylabel("failed", rotation=0, ha="right", va="center")
     axes.grid(False)
@@ -99,9 +99,10 @@ def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
     for group in groups:
         counts, number = Counter(map(kind, group.records)), len(group.runs)
         label = f"{group.label}, {number} seeds" if number > 1 else group.label
-        trained.append((dot(color=group.color), f"{label}: {counts['trained']:,} rules scored"))
+        label = style.fold(f"{label}: {counts['trained']:,} rules scored")
+        trained.append((dot(color=group.color), label))
         hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
-        duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}"))
+        duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n")))
     if any(len(group.runs) > 1 for group in groups):
         lines.append((Patch(color=style.FAINT, alpha=0.25, lw=0), "lowest to highest seed"))
     style.legend_columns(axes, [trained, duplicates, lines], "Every rule")
@@ -126,12 +127,12 @@ def picture(groups: list[Group]) -> Figure:
             top, group.band(best_so_far), f"{group.label} best", group.color, drawstyle="steps-post"
         )
         where = f" at {last:,}" if last < longest else ""
-        best.append((end, f"best of {group.label} {end:.3f}{where}", group.color))
+        best.append((end, f"best of {group.name} {end:.3f}{where}", group.color))
         averaged = group.band(partial(moving_mean, window=window))
         _, end = style.draw_band(
             every, averaged, f"{group.label} mean", group.color, window, lw=2.2, path_effects=HALO
         )
-        mean.append((end, f"mean of {group.label} {end:.2f}{where}", group.color))
+        mean.append((end, f"mean of {group.name} {end:.2f}{where}", group.color))
     for name, score in people.items():
         top.axhline(score, color=style.HUMAN[name], lw=1.2, ls=style.DASHED, zorder=1)
         best.append((score, f"{style.HUMAN_NAMES[name]} {score:.3f}", style.HUMAN[name]))
@@ -143,7 +144,7 @@ def picture(groups: list[Group]) -> Figure:
 
     explain(every, groups, window)
     text = "Score: validation accuracy of one training with one seed; the best of many is partly luck. "
-    text += f"Rejected and failed rules count {runs[0].config['failure_reward']:g} in the mean. "
+    text += f"Rejected and failed rules count {setting_of(runs[0], 'failure_reward'):g} in the mean. "
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
     style.frame(figure, title(runs), text + notes(groups))
     style.label_all({top: best, every: mean, strip: failures})

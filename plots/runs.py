@@ -53,7 +53,14 @@ SEEDS = {"seed", "child_seed", "samples", "data"}
 NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
 NEEDED |= {"seed", "child_seed"}
 DATA = {"dataset", "data", "precision"}  # no part of what the paper preset is
-TOLD = {"iterations", "subset", "constraints", "downsample", "samples"}  # elsewhere in a figure
+TOLD = {
+    "iterations",
+    "subset",
+    "constraints",
+    "downsample",
+    "samples",
+    "algorithm",
+}  # elsewhere in a figure
 
 
 class Run(NamedTuple):
@@ -81,6 +88,10 @@ class Group(NamedTuple):
     @property
     def algorithm(self) -> str:
         return self.runs[0].config["algorithm"]
+
+    @property
+    def name(self) -> str:
+        return names.ALGORITHM_NAMES[self.algorithm]
 
     def band(self, series: Callable[[Run], np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return lowest, mean and highest value of a series over the runs, as far as all of them go."""

@@ -32,6 +32,7 @@ from plots.names import (  # noqa: F401
     TOKENS,
 )
 
+WIDEST = 33  # characters in a line of a folded label
 DASHED = (0, (4, 1.5))  # what people made, and limits
 DOTTED = (0, (1, 1.2))  # rules with a name, where found ones are solid
 
@@ -60,17 +61,21 @@ plt.rcParams.update(
 )
 
 
-def spread(places: list[float], gap: float, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Return where to put labels: as near to their places as a gap between all of them allows.
+def spread(
+    places: list[float], heights: float | list[float], low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
+    """Return where to put the centres of labels: as near to their places as their heights allow.
 
     Least squares: labels that touch move as one block to the mean of where they would be.
 
     Args:
         places: in any order.
-        low, high: what no label leaves, as long as they fit between.
+        heights: of all labels, or of each.
+        low, high: what no centre leaves, as long as they fit between.
     """
     order = np.argsort(places, kind="stable")
-    steps = gap * np.arange(len(order))
+    tall = np.broadcast_to(np.asarray(heights, dtype=float), len(order))[order]
+    steps = np.cumsum(tall) - tall / 2 - tall[:1] / 2
     blocks: list[list[float]] = []
     for wish in np.asarray(places, dtype=float)[order] - steps:
         blocks.append([wish])
@@ -78,8 +83,17 @@ def spread(places: list[float], gap: float, low: float = 0.0, high: float = 1.0)
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     settled = np.array([np.mean(block) for block in blocks for _ in block])
     result = np.empty(len(order))
-    result[order] = np.clip(settled, low, max(low, high - gap * (len(order) - 1))) + steps
+    result[order] = np.clip(settled, low, max([low, *(high - steps[-1:])])) + steps
     return result
+
+
+def fold(text: str) -> str:
+    """Break a group's label, with what follows it, after a comma if it is long."""
+    lines: list[str] = []
+    for part in text.split(", "):
+        fits = lines and len(f"{lines[-1]}, {part}") <= WIDEST
+        lines[-1:] = [f"{lines[-1]}, {part}"] if fits else [*lines[-1:], part]
+    return ",\n".join(lines)
 
 
 def label_right(axes: plt.Axes, labels: list[tuple[float, str, str]], size: float = 9) -> None:
@@ -103,7 +117,8 @@ def label_all(labels: dict[plt.Axes, list[tuple[float, str, str]]], size: float 
         points = axes.get_window_extent().height * 72 / figure.dpi
         to_axes = axes.transData + axes.transAxes.inverted()
         heights = [np.clip(to_axes.transform((0, y))[1], 0, 1) for y, _, _ in entries]
-        places = spread(heights, 1.25 * size / points)
+        tall = [1.25 * size / points * (1 + text.count("\n")) for _, text, _ in entries]
+        places = spread(heights, tall)
         for (_, text, color), height, place in zip(entries, heights, places, strict=True):
             at = {"xy": (1, height), "xytext": (20, points * (place - height))}
             at |= {"xycoords": "axes fraction", "textcoords": "offset points"}
@@ -113,6 +128,7 @@ def label_all(labels: dict[plt.Axes, list[tuple[float, str, str]]], size: float 
 def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> None:
     """Write the title of an axes and under it a legend; each column is a list of (key, text)."""
     rows = max(map(len, columns))
+    lines = max(sum(1 + text.count("\n") for _, text in column) for column in columns)
     blank = (Line2D([], [], ls=""), "")
     keys = [entry for column in columns for entry in (column + [blank] * rows)[:rows]]
     place = {
@@ -123,7 +139,7 @@ def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> No
     }
     look = {"fontsize": 9, "handletextpad": 0.5, "columnspacing": 1.5}
     axes.legend(*zip(*keys, strict=True), **place, **look).set_in_layout(False)
-    axes.set_title(title, pad=6 + 14 * rows)
+    axes.set_title(title, pad=6 + 14 * lines)
 
 
 def draw_band(

@@ -144,7 +144,7 @@ def picture(groups: list[Group], bar: float) -> Figure:
             _, end = style.draw_band(
                 panel, group.band(series), f"{group.label} {name}", group.color, first
             )
-            labels[panel].append((end, f"{group.label} {end:{form}}", group.color))
+            labels[panel].append((end, style.fold(f"{group.label} {end:{form}}"), group.color))
         panel.set(title=name, ylabel=unit, xlabel=f"rules {'trained' if by_cost else 'sampled'}")
         panel.set_ylim(0, None)
         if all(np.isnan(y) for y, _, _ in labels[panel]):

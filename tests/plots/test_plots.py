@@ -1,6 +1,7 @@
 """The figures, drawn from small run folders: what is on the axes is what is in the records."""
 
 import itertools
+import json
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.text import Text
 import results
 import search
 from plots import entropy, hall_of_fame, learning_curve, style, timeline
-from plots.runs import departures, notes, read, read_groups
+from plots.runs import FORMER, departures, notes, read, read_groups
 
 FIGURES = {
     "learning_curve": learning_curve,
@@ -257,23 +258,65 @@ def test_seeds_are_one_group_and_settings_are_two(folders):
         ("random", 2, ""),  # that the controllers' settings are unused makes no difference
     ]
     groups = read_groups(folders["settings"])
-    assert [(group.label, group.settings) for group in groups] == [
-        ("TRPO, paper preset", "entropy_coeff 0.0015, max_kl 0.01"),
-        ("TRPO", "entropy_coeff 0.02, max_kl 0.03"),
-    ]
-    assert "One TRPO controller learns as in the paper preset" in notes(groups)
+    labels = ["TRPO, entropy 0.0015, max KL 0.01", "TRPO, entropy 0.02, max KL 0.03"]
+    assert [(group.label, group.settings) for group in groups] == [(label, "") for label in labels]
     assert "max_kl 0.03 (there 0.01)" in notes(groups) and "max_kl 0.01 (" not in notes(groups)
     assert groups[0].color != groups[1].color
-    config = groups[0].runs[0].config | {"algorithm": "random", "give_up": True, "lag": 3, "max_kl": 9.0}
-    assert departures(config, {"give_up", "lag", "max_kl"}) == {"give_up": (True, False), "lag": (3, 20)}
 
 
-def test_groups_of_one_name_are_told_apart_by_what_differs(tmp_path):
-    plain = {"samples": 20, "max_kl": 0.03, "entropy_coeff": 0.02}
-    changes = ({}, {"entropy_coeff": 0.1}, {"entropy_coeff": 0.3, "lag": 3})
+def test_a_label_names_all_that_differs_or_the_small_print_does(tmp_path):
+    plain = {"samples": 5, "max_kl": 0.03, "entropy_coeff": 0.02}
+    changes = ({}, {"entropy_coeff": 0.1}, {"lag": 3}, {"elite_coeff": 0.3, "entropy_growth": 0.5})
     made = [make_run(tmp_path / str(i), **plain | change) for i, change in enumerate(changes)]
-    labels = [group.label for group in read_groups(made)]
-    assert labels == ["TRPO", "TRPO, entropy_coeff 0.1", "TRPO 3"]
+    labels = [group.label for group in read_groups(made[:3])]
+    assert labels == [
+        "TRPO, entropy 0.02, lag 20",
+        "TRPO, entropy 0.1, lag 20",
+        "TRPO, entropy 0.02, lag 3",
+    ]
+    groups = read_groups(made)
+    assert [group.label for group in groups] == ["TRPO 1", "TRPO 2", "TRPO 3", "TRPO 4"]
+    for part in (
+        "TRPO 4: entropy 0.02, entropy growth 0.5, elite 0.3, lag 20.",
+        "TRPO 3: entropy 0.02,",
+    ):
+        assert part in notes(groups)
+
+
+def test_paper_preset_means_all_of_it(tmp_path):
+    paper = json.loads(json.dumps(asdict(search.Config())))
+    assert departures(paper | {"seed": 3, "data": "elsewhere", "dataset": "cifar10"}) == {}
+    changes = {"iterations": 1, "lag": 3, "subset": "full", "constraints": [], "samples": 500}
+    changes |= {"downsample": "stride", "filters": 16, "max_kl": 0.1}
+    for name, value in changes.items():
+        assert departures(paper | {name: value}) == {name: (value, paper[name])}
+    unused = {"algorithm": "random", "lag": 3, "max_kl": 9.0, "population": 9}
+    assert departures(paper | unused) == {"algorithm": ("random", "trpo")}
+    [group] = read_groups([make_run(tmp_path / "run", samples=5, dataset="cifar10", downsample="pool")])
+    assert "the paper preset" not in notes([group]).replace("in the paper preset", "")
+    run = group.runs[0]._replace(config=paper | {"dataset": "cifar10"})
+    assert "TRPO: the paper preset." in notes([group._replace(runs=[run])])
+
+
+def rewrite(folder: Path, change: dict, *lost: str) -> Path:
+    """Change the config of a run folder, as if another version had written it."""
+    config = json.loads((folder / "config.json").read_text())
+    kept = {name: value for name, value in config.items() if name not in lost} | change
+    (folder / "config.json").write_text(json.dumps(kept))
+    return folder
+
+
+def test_runs_of_other_versions_are_one_group_unless_a_setting_differs(tmp_path):
+    new = rewrite(make_run(tmp_path / "new", samples=5), {}, *FORMER, "candidates", "start_from")
+    old = rewrite(make_run(tmp_path / "old", samples=5, seed=1), FORMER)
+    assert [group.label for group in read_groups([new, old])] == ["TRPO"]
+    rewrite(old, {"cg_iters": 9})
+    assert [g.label for g in read_groups([new, old])] == ["TRPO, cg iters 5", "TRPO, cg iters 9"]
+    rewrite(old, {"cg_iters": 5, "ppo_clip": 0.9})  # which TRPO does not use
+    assert len(read_groups([new, old])) == 1
+    rewrite(old, {"race": True})
+    with pytest.raises(results.RunError, match="differ in race"):
+        read_groups([new, old])
 
 
 def test_what_does_not_compare_is_refused(folders, tmp_path):
