@@ -53,14 +53,7 @@ SEEDS = {"seed", "child_seed", "samples", "data"}
 NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
 NEEDED |= {"seed", "child_seed"}
 DATA = {"dataset", "data", "precision"}  # no part of what the paper preset is
-TOLD = {
-    "iterations",
-    "subset",
-    "constraints",
-    "downsample",
-    "samples",
-    "algorithm",
-}  # elsewhere in a figure
+TOLD = {"algorithm", "iterations", "subset", "constraints", "downsample", "samples"}  # by a figure
 
 
 class Run(NamedTuple):

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from tests.test_plots import make_run
+from test_plots import make_run
 
 from plots.runs import read
 from studies import significance

@@ -83,9 +83,9 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     assert searches.main([*map(str, folders), "-o", str(tmp_path / "figure.png")]) == 0
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
     labels = [row[0] for row in rows[2:5]]
-    assert labels == ["TRPO, paper preset", "TRPO, no repeats", "random"]
+    assert labels == ["TRPO", "TRPO, no repeats", "random"]
     reordered = read_groups([folders[2], *folders[:2]])
-    assert [group.label for group in reordered] == ["TRPO, no repeats", "TRPO, paper preset"]
+    assert [group.label for group in reordered] == ["TRPO, no repeats", "TRPO"]
     assert [row[1] for row in rows[2:5]] == ["2", "1", "1"]
     groups = read_groups(folders)
     good = [searches.good_rules(run, 0.7055)[-1] for run in groups[0].runs]  # the median of PEOPLE
@@ -98,7 +98,7 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
         searches.good_rules(groups[1].runs[0], 0.7055),
     )
     mean = np.mean([searches.moving_mean(run) for run in groups[0].runs], 0)
-    np.testing.assert_allclose(lines["TRPO, paper preset Mean reward"].get_ydata(), mean)
+    np.testing.assert_allclose(lines["TRPO Mean reward"].get_ydata(), mean)
 
 
 def test_ten_best_are_matched_with_their_fresh_scores_by_key():
