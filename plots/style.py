@@ -119,7 +119,7 @@ def label_all(labels: dict[plt.Axes, list[tuple[float, str, str]]], size: float 
         heights = [np.clip(to_axes.transform((0, y))[1], 0, 1) for y, _, _ in entries]
         row = 1.25 * size / points
         tall = [row * (1 + text.count("\n")) for _, text, _ in entries]
-        edge = (max(tall, default=row) - row) / 2  # or a folded label would reach into a title
+        edge = 0.7 * (max(tall, default=row) - row)  # or a folded label would reach into a title
         places = spread(heights, tall, edge, 1 - edge)
         for (_, text, color), height, place in zip(entries, heights, places, strict=True):
             at = {"xy": (1, height), "xytext": (20, points * (place - height))}
