@@ -1,36 +1,50 @@
-"""What a rule's score costs the textbook loop and ours, and where a step's time goes: bench.py child.
+"""What a rule's score costs the textbook loop and ours, and where a training step's time goes.
 
-Read next: pool.py beside this file.
+    python -m bench.child --dataset cifar10                          # hours at full scale
+    python -m bench.child --epoch-size 1000 --num-validation 500     # a tenth of the protocol
+
+Times are taken in turns, first one, then the other, since machines drift. Read next: textbook.py, the
+loop that ours is measured against.
 """
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+import data
+from bench.launch import Memory, launch
 from bench.textbook import textbook
 from bench.timing import spread, table, take_turns, timed
-from child import ChildConfig, Training, evaluate_rule, open_pictures
+from child import ChildConfig, Training, evaluate_rule, open_pictures, resolve_precision
 from config import setting
 from dsl import CONSTRAINTS, SUBSETS, RuleOptimizer, SearchSpace
 from rules import NAMED_RULES
 
 
 @dataclass(frozen=True)
-class Config(ChildConfig):
+class Config(ChildConfig, Memory):
     """The child that is timed, and how often."""
 
-    seeds: int = setting(3, "child: seeds of every rule", low=1)
-    depth1: int = setting(50, "child: random rules of one group", low=0)
-    depth2: int = setting(20, "child: random rules of two groups", low=0)
+    seeds: int = setting(3, "seeds of every rule", low=1)
+    depth1: int = setting(50, "random rules of one group", low=0)
+    depth2: int = setting(20, "random rules of two groups", low=0)
 
 
-SETTINGS = (*Config.__dataclass_fields__, "memory")
+def prepare(config: Config) -> Config:
+    """Return the config with the data set and the precision that "auto" stands for, the former ready."""
+    root = Path(config.data)
+    config = replace(config, dataset=data.choose(config.dataset, root))
+    data.prepare(config.dataset, root)
+    open_pictures(config)
+    return replace(config, precision=resolve_precision(config.precision))
 
 
 def measure(config: Config) -> Iterator[dict]:
@@ -158,3 +172,7 @@ def show_steps(records: list[dict]) -> str:
         "depth 3, median [all]\n\n"
     )
     return text + table(["", "step", "limit", "data", "forward", "backward", "Adam", "depth 3"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(launch("child", __doc__, Config, measure, show, prepare=prepare))

@@ -1,22 +1,23 @@
-"""What a batch costs the parent, and how many workers one controller feeds: bench.py controller.
+"""What a batch costs the parent, and how many workers one controller keeps busy.
+
+    python -m bench.controller
 
 Read next: rule.py beside this file.
 """
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 
+from bench.launch import Memory, launch
 from bench.timing import spread, table, take_turns
-from child import ChildConfig
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, SearchSpace
 from pool import WorkerPool
 
-SETTINGS = ("memory",)
 
-
-def measure(config: ChildConfig, rounds: int = 30) -> Iterator[dict]:
+def measure(config: Memory, rounds: int = 30) -> Iterator[dict]:
     """Measure what one batch costs the parent: sampling 5 rules and learning from them."""
     for depth in (1, 2, 3):
         space = SearchSpace(depth, constraints=tuple(CONSTRAINTS.values()))
@@ -74,3 +75,7 @@ def show(records: list[dict]) -> str:
         text += f"of {r['most']:.2f} rules a second,\n{r['rate'] / r['most']:.0%}; the parent is busy "
         text += f"{r['busy']:.0%} of the time"
     return text
+
+
+if __name__ == "__main__":
+    sys.exit(launch("controller", __doc__, Memory, measure, show))

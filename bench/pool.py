@@ -1,4 +1,6 @@
-"""What the number of workers costs and brings: bench.py pool.
+"""What the number of workers costs and brings, with the child of `--preset smoke`.
+
+    python -m bench.pool
 
 Read next: controller.py beside this file.
 """
@@ -6,23 +8,29 @@ Read next: controller.py beside this file.
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import data
+from bench.launch import launch
 from bench.timing import spread, table, timed, turns
-from child import ChildConfig, evaluate_rule, start_worker
+from child import ChildConfig, evaluate_rule, resolve_precision, start_worker
 from pool import WorkerPool, usable_cores
 
-SETTINGS = ("data", "precision")
+
+@dataclass(frozen=True)
+class Nothing:
+    """There is nothing to set."""
 
 
-def work(config: ChildConfig) -> int:
+def work(child: ChildConfig) -> int:
     """Score a rule, as a worker does, and return the worker's process."""
-    evaluate_rule("g m id id left", config, seed=0)
+    evaluate_rule("g m id id left", child, seed=0)
     return os.getpid()
 
 
@@ -33,15 +41,16 @@ def memory_mb(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3 or math.nan
 
 
-def measure(config: ChildConfig, rounds: int = 4, num_tasks: int = 40) -> Iterator[dict]:
-    """Measure what the number of workers costs and brings, with the child of `--preset smoke`."""
-    data.prepare(data.SAMPLE, Path(config.data))
+def measure(config: Nothing, rounds: int = 4, num_tasks: int = 40) -> Iterator[dict]:
+    """Measure what the number of workers costs and brings: start-up, speed, memory."""
+    data.prepare(data.SAMPLE, data.HERE)
     small = {"downsample": "stride", "filters": 8, "epoch_size": 1_000, "num_validation": 1_000}
-    child = ChildConfig(data.SAMPLE, config.data, precision=config.precision, **small)
+    precision = resolve_precision("auto")
+    child = ChildConfig(data.SAMPLE, str(data.HERE), precision=precision, **small)
     setup = {"initializer": start_worker, "preload": ("child", "torch._dynamo")}
     with WorkerPool(1, **setup) as pool:
         server_s, _ = timed(pool.submit(os.getpid).result)
-    yield {"part": "server", "start_s": server_s, "cores": usable_cores()}
+    yield {"part": "server", "start_s": server_s, "cores": usable_cores()} | {"precision": precision}
     pools, pids, rounds_of = {}, {}, {}
     with contextlib.ExitStack() as stack:
         for workers in (1, 2, 4, 16, 100):
@@ -84,3 +93,7 @@ def show(records: list[dict]) -> str:
     text = f"{server['cores']} usable cores; once for all, {server['start_s']:.1f} s for the server "
     text += "that forks the workers\n\n"
     return text + table(["", "start-up, s", "tasks a second", "of 2 workers'", "own MB each"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(launch("pool", __doc__, Nothing, measure, show))

@@ -1,26 +1,28 @@
-"""What a step of exported rules costs beside torch's optimizers: bench.py rule.
+"""What a step of exported rules costs beside torch's optimizers.
 
-Read next: claims.py.
+    python -m bench.rule
+    python -m bench.rule --memory returned     # large blocks go back to the system when they are freed
+
+Read next: export/code.py, which writes what is timed here.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
+from bench.launch import Memory, launch
 from bench.timing import spread, table, take_turns
-from child import ChildConfig
 from export.code import export
 from rules import find
-
-SETTINGS = ("memory",)
 
 # A convolutional network's shapes: many small tensors, and a few that hold nearly all parameters.
 SMALL = [(64, 64, 3, 3), (128, 32, 3, 3), (96, 256)] + [(64,)] * 20
 LARGE = [(512, 512, 3, 3)] * 3 + [(256, 512, 3, 3), (256, 256, 3, 3), (1000, 1024)] + [(512,)] * 40
 
 
-def measure(config: ChildConfig) -> Iterator[dict]:
+def measure(config: Memory) -> Iterator[dict]:
     """Measure what a step of exported rules costs beside torch's optimizers."""
     for shapes, rounds in ((SMALL, 500), (LARGE, 30)):
         steps, generator = {}, torch.Generator().manual_seed(0)
@@ -59,3 +61,7 @@ def show(records: list[dict]) -> str:
         text += f"{len(base)} rounds\n\n"
         tables.append(text + table(["", "ms a step", "of foreach Adam"], rows))
     return "\n\n".join(tables)
+
+
+if __name__ == "__main__":
+    sys.exit(launch("rule", __doc__, Memory, measure, show))

@@ -1,8 +1,8 @@
 """The child as one would write it down, to measure the project's own against: how much faster, how good?
 
 Plain float32 in torch's default layout, a `DataLoader`, parameter by parameter, all rates of the sweep
-and all epochs, nothing rejected or cut short. `python -m bench.child` runs both. Read next: child.py,
-which does the same work, and bench.py.
+and all epochs, nothing rejected or cut short. `python -m bench.child` runs both. Read next: child.py
+of the top level, which does the same work.
 """
 
 import torch

@@ -1,0 +1,31 @@
+"""Print the tables of a benchmark's run folder again, of a finished run or of one in progress.
+
+    python -m bench.show runs/published/bench-rule
+
+A figure with brackets is a median with the 10th and 90th percentile, of fewer than ten values with
+the lowest and highest. Read next: launch.py beside this file.
+"""
+
+import sys
+from pathlib import Path
+
+from bench import child, controller, pool, rule
+from bench.launch import report
+from config import Parser
+from results import RunError
+
+SHOWS = {"child": child.show, "controller": controller.show, "pool": pool.show, "rule": rule.show}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="bench.show", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of a benchmark")
+    try:
+        print(report(parser.parse_args(argv).folder, SHOWS), end="")
+    except RunError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
