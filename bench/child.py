@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import data
-from bench.launch import Memory, launch
+from bench.launch import Config as Memory
+from bench.launch import launch
 from bench.textbook import textbook
 from bench.timing import spread, table, take_turns, timed
 from child import ChildConfig, Training, evaluate_rule, open_pictures, resolve_precision

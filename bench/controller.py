@@ -10,14 +10,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from bench.launch import Memory, launch
+from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, SearchSpace
 from pool import WorkerPool
 
 
-def measure(config: Memory, rounds: int = 30) -> Iterator[dict]:
+def measure(config: Config, rounds: int = 30) -> Iterator[dict]:
     """Measure what one batch costs the parent: sampling 5 rules and learning from them."""
     for depth in (1, 2, 3):
         space = SearchSpace(depth, constraints=tuple(CONSTRAINTS.values()))
@@ -78,4 +78,4 @@ def show(records: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(launch("controller", __doc__, Memory, measure, show))
+    sys.exit(launch("controller", __doc__, Config, measure, show))

@@ -1,6 +1,6 @@
 """A benchmark's command line: measure into a run folder, then print its tables.
 
-Nothing to run here. Each benchmark hands its own `Config`, `measure` and `show` to `launch`, and
+Config to run here. Each benchmark hands its own `Config`, `measure` and `show` to `launch`, and
 show.py beside this file prints the tables of a folder again. A run folder holds records.jsonl, a line
 a measurement, and the tables as summary.txt. One that was interrupted can be shown but not gone on
 with: what is compared shall share its conditions. Read next: child.py beside this file.
@@ -22,7 +22,7 @@ MEMORY = {"kept": 10**9, "returned": 4 * 2**20}
 
 
 @dataclass(frozen=True)
-class Memory:
+class Config:
     """What becomes of freed memory while times are taken."""
 
     memory: str = setting("kept", "what the C library does with freed memory", choices=tuple(MEMORY))

@@ -24,7 +24,7 @@ from pool import WorkerPool, usable_cores
 
 
 @dataclass(frozen=True)
-class Nothing:
+class Config:
     """There is nothing to set."""
 
 
@@ -41,7 +41,7 @@ def memory_mb(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3 or math.nan
 
 
-def measure(config: Nothing, rounds: int = 4, num_tasks: int = 40) -> Iterator[dict]:
+def measure(config: Config, rounds: int = 4, num_tasks: int = 40) -> Iterator[dict]:
     """Measure what the number of workers costs and brings: start-up, speed, memory."""
     data.prepare(data.SAMPLE, data.HERE)
     small = {"downsample": "stride", "filters": 8, "epoch_size": 1_000, "num_validation": 1_000}
@@ -96,4 +96,4 @@ def show(records: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(launch("pool", __doc__, Nothing, measure, show))
+    sys.exit(launch("pool", __doc__, Config, measure, show))

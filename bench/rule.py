@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from bench.launch import Memory, launch
+from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
 from export.code import export
 from rules import find
@@ -22,7 +22,7 @@ SMALL = [(64, 64, 3, 3), (128, 32, 3, 3), (96, 256)] + [(64,)] * 20
 LARGE = [(512, 512, 3, 3)] * 3 + [(256, 512, 3, 3), (256, 256, 3, 3), (1000, 1024)] + [(512,)] * 40
 
 
-def measure(config: Memory) -> Iterator[dict]:
+def measure(config: Config) -> Iterator[dict]:
     """Measure what a step of exported rules costs beside torch's optimizers."""
     for shapes, rounds in ((SMALL, 500), (LARGE, 30)):
         steps, generator = {}, torch.Generator().manual_seed(0)
@@ -64,4 +64,4 @@ def show(records: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(launch("rule", __doc__, Memory, measure, show))
+    sys.exit(launch("rule", __doc__, Config, measure, show))

@@ -26,9 +26,9 @@ study() {
 
 # bench NAME WHAT ...: measure times; one that was interrupted is measured anew.
 bench() {
-    folder=$out/$1
-    shift
-    [ -f "$folder/summary.txt" ] || { rm -rf "$folder" && python bench.py "$@" --out "$folder"; }
+    folder=$out/$1 what=$2
+    shift 2
+    [ -f "$folder/summary.txt" ] || { rm -rf "$folder" && python -m "bench.$what" "$@" --out "$folder"; }
 }
 
 # --- searches on CIFAR-10 ---

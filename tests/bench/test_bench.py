@@ -17,7 +17,7 @@ import torch
 import data
 import results
 from bench import child, controller, pool, rule, show, textbook, timing
-from bench.launch import Memory, launch, report
+from bench.launch import launch, report
 from child import ChildConfig, ConvNet, evaluate_rule
 from rules import NAMED_RULES
 
@@ -197,18 +197,18 @@ def test_pools_are_compared_with_the_one_of_two_workers():
 @pytest.mark.slow
 def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     argv = ["--memory", "returned", "--out", str(tmp_path / "run")]
-    assert launch("rule", "", Memory, rule.measure, rule.show, argv) == 0
+    assert launch("rule", "", rule.Config, rule.measure, rule.show, argv) == 0
     shown = (tmp_path / "run" / "summary.txt").read_text()
     assert "memory is returned" in shown
     assert rows_of(shown)["torch Adam foreach"][1] == "1.00 [1.00-1.00]"
-    pools = rows_of(pool.show(list(pool.measure(pool.Nothing(), rounds=1, num_tasks=4))))
+    pools = rows_of(pool.show(list(pool.measure(pool.Config(), rounds=1, num_tasks=4))))
     assert len(pools) == 6 and not any("-" in cells for cells in pools.values())  # with the head
-    batches = list(itertools.islice(controller.measure(Memory(), rounds=2), 3))
+    batches = list(itertools.islice(controller.measure(controller.Config(), rounds=2), 3))
     assert {"depth 1", "depth 2", "depth 3"} <= rows_of(controller.show(batches)).keys()
 
 
 def run_rule(argv):
-    return launch("rule", "", Memory, rule.measure, rule.show, argv)
+    return launch("rule", "", rule.Config, rule.measure, rule.show, argv)
 
 
 @pytest.mark.parametrize(
