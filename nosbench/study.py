@@ -23,9 +23,11 @@ import json
 import os
 import signal
 import sys
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +41,7 @@ from nosbench.table import Table, check
 from pool import WorkerPool, usable_cores
 from results import Progress, RunError, interrupt_once, read_lines
 from rivals import EvolutionConfig
-from search import ProposerConfig, make_proposer, make_space
+from search import ProposerConfig, make_proposer, make_space, search_loop
 
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
 PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
@@ -109,30 +111,30 @@ def search(config: Config) -> dict:
     """
     oracle = make_oracle(config, config.table_seed)
     proposer = make_proposer(config, make_space(config), identity=oracle.identity)
+    number = lambda rules: [oracle.number(rule) for rule in rules]  # noqa: E731
+    rewards = lambda numbers: oracle.rewards(numbers).tolist()  # noqa: E731
+    marks = [mark for mark in CHECKPOINTS if mark < config.samples] + [config.samples]
+    sizes = batch_sizes(marks, config.rules_per_batch)
     numbers: list[int] = []  # of the rules that were sampled
-    in_flight: deque[list] = deque()
     line: dict[str, list] = {"checkpoints": []}
-    asked, marks = 0, {*CHECKPOINTS, config.samples}
-    while asked < config.samples or in_flight:
-        while asked < config.samples and len(in_flight) <= config.lag:
-            # A batch ends at a checkpoint, whatever its size.
-            size = min(config.rules_per_batch, min(mark for mark in marks if mark > asked) - asked)
-            in_flight.append(proposer.ask(size))
-            asked += size
-        rules = in_flight.popleft()
-        batch = [oracle.number(rule) for rule in rules]
-        proposer.tell(rules, oracle.rewards(batch).tolist())
+    for batch, _, _ in search_loop(proposer, sizes, config.lag, number, rewards):
         numbers += batch
         if len(numbers) in marks:
             line["checkpoints"].append(len(numbers))
-            for name, value in standing(numbers, oracle).items():
+            now = standing(numbers, oracle) | {"entropy": entropy(proposer, oracle)}
+            for name, value in now.items():
                 line.setdefault(name, []).append(value)
-            line.setdefault("entropy", []).append(entropy(proposer, oracle))
     distinct = list(dict.fromkeys(numbers))
     line["found_by_distinct"] = [
-        oracle.found(distinct[:n])[0] if n <= len(distinct) else None for n in line["checkpoints"]
+        oracle.found(distinct[:n])[0] if n <= len(distinct) else None for n in marks
     ]
     return line
+
+
+def batch_sizes(marks: list[int], size: int) -> Iterator[int]:
+    """Yield how many rules each batch has: `size`, or fewer where a checkpoint ends it."""
+    for start, end in pairwise([0, *marks]):
+        yield from (min(size, end - asked) for asked in range(start, end, size))
 
 
 def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:
@@ -284,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         plan = configure(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        pool = WorkerPool(args.workers, initializer=one_thread, preload=("nosbench.study",))
+        pool = WorkerPool(args.workers, initializer=one_thread, preload=("nosbench.oracle",))
         try:
             for name, config in plan.configs.items():
                 study(name, config, plan.table_seeds, plan.seeds, args.out / f"{name}.jsonl", pool)

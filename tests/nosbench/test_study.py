@@ -196,7 +196,7 @@ def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
     # Shells start background jobs with SIGINT ignored, which children inherit.
     default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     process = subprocess.Popen(
-        [sys.executable, "study.py", *flags], cwd=ROOT, preexec_fn=default, **group
+        [sys.executable, "-m", "nosbench.study", *flags], cwd=ROOT, preexec_fn=default, **group
     )
     file, deadline = tmp_path / "study" / "random-new.jsonl", time.monotonic() + 90
     while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
