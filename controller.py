@@ -1,13 +1,12 @@
-"""The controller: what writes rules and learns from their scores, in one of three ways.
+"""The controller: an LSTM that writes rules, and learns from their scores in one of three ways.
 
-Neural Optimizer Search, sections 3.3 and 4.1. The policy, an LSTM, writes a batch of rules; their scores
-then improve it with REINFORCE (one gradient step), PPO (a few clipped ones) or TRPO (the largest step
-that keeps the policy close). All three raise the same surrogate, the mean of ratio * advantage, so they
-read as a ladder.
+Neural Optimizer Search, sections 3.3 and 4.1. The policy writes a batch of rules token by token; their
+scores then improve it. REINFORCE takes one gradient step, PPO a few clipped ones, TRPO the largest step
+that keeps the policy close: a ladder, since all three raise the same objective.
 
     ask(n) -> rules        tell(rules, rewards) -> diagnostics
 
-Nothing to run here; search.py drives it. Read next: baselines.py, which asks and tells alike.
+Nothing to run here; search.py drives it. Read next: rivals.py, which asks and tells alike.
 """
 
 import math
@@ -24,9 +23,43 @@ from dsl import Rule, SearchSpace
 from sameness import Distinct, DistinctConfig
 
 # Shapes: B sampled rules, T tokens a rule, V choices (of the widest position; the rest is masked),
-# H hidden and embedding size.
+# H hidden and embedding size, P controller parameters.
 HIDDEN = 150
 INIT_RANGE = 0.08
+
+# UNSPECIFIED: the baseline's decay; the value is that of the same group's later work.
+BASELINE_DECAY = 0.95
+# UNSPECIFIED: PPO's clip range and gradient steps a batch. The range is that of Schulman et al. 2017;
+# each step costs as much as REINFORCE's only one.
+PPO_CLIP, PPO_EPOCHS = 0.2, 4
+# UNSPECIFIED: TRPO's settings beside the radius. With this damping five iterations point where many do:
+# the cosine was 0.9998 or more at depths 1 and 2, before, amid and after 40 updates.
+CG_ITERS, CG_DAMPING = 5, 0.1
+BACKTRACK_ITERS, BACKTRACK_COEFF = 10, 0.8  # the last trial is an eighth of the whole step
+# Share of the distinct rules scored so far that are the elite; 0.05 found fewer good rules on NOS-Bench,
+# with each of two learning rates and two weights of the entropy.
+ELITE_SHARE = 0.1
+RAREST = 1 / 64  # share of new rules below which the entropy's weight grows no more
+
+
+@dataclass(frozen=True)
+class ControllerConfig(DistinctConfig):
+    """How the controller learns."""
+
+    entropy_coeff: float = setting(
+        0.0015, "weight of the entropy bonus, per nat of the whole string", low=0
+    )
+    # DEVIATION: the paper's weight is constant; 0 is so too.
+    entropy_growth: float = setting(
+        0.0, "power with which that weight grows as new rules become rare", low=0, high=2
+    )
+    # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
+    elite_coeff: float = setting(
+        0.0, "weight of the mean log-probability of the best tenth of the rules so far", low=0
+    )
+    # UNSPECIFIED: the trust region's radius.
+    max_kl: float = setting(0.01, "trpo: largest mean KL divergence of one update, nats", low=1e-8)
+    controller_lr: float = setting(1e-5, "ppo, reinforce: learning rate of Adam", low=0)
 
 
 @dataclass(frozen=True)
@@ -75,12 +108,12 @@ def expectation(log_probs: Tensor, values: Tensor, masks: Tensor) -> Tensor:
 
 
 def entropy(log_probs: Tensor, masks: Tensor) -> Tensor:
-    """Return the entropy in nats, [..., V] -> [...]."""
+    """Return the entropy -sum p log p in nats, [..., V] -> [...]."""
     return -expectation(log_probs, log_probs, masks)
 
 
 def mean_kl(old_log_probs: Tensor, new_log_probs: Tensor, masks: Tensor) -> Tensor:
-    """Return KL(old || new), summed over T and averaged over B: [B, T, V] twice -> scalar."""
+    """Return sum p_old (log p_old - log p_new), over V and T, the mean over B: [B, T, V] -> scalar."""
     difference = old_log_probs.masked_fill(~masks, 0.0) - new_log_probs.masked_fill(~masks, 0.0)
     return expectation(old_log_probs, difference, masks).sum(-1).mean()
 
@@ -157,49 +190,7 @@ class Policy(nn.Module):
         return [Rule(prefix) for prefix in prefixes], Batch(tokens, masks, log_prob)
 
 
-# --- how it learns; P controller parameters ---------------------------------------------------------
-
-RAREST = 1 / 64  # share of new rules below which the entropy's weight grows no more
-
-
-@dataclass(frozen=True)
-class ControllerConfig(DistinctConfig):
-    """How the controller learns."""
-
-    entropy_coeff: float = setting(
-        0.0015, "weight of the entropy bonus, per nat of the whole string", low=0
-    )
-    # DEVIATION: the paper's weight is constant; 0 is so too.
-    entropy_growth: float = setting(
-        0.0,
-        "power with which that weight grows as new rules among those drawn become rare",
-        low=0,
-        high=2,
-    )
-    # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
-    elite_coeff: float = setting(
-        0.0, "weight of the mean log-probability of the best rules so far", low=0
-    )
-    elite_share: float = setting(
-        0.1, "share of the distinct rules scored so far that are the best", low=1e-6, high=1
-    )
-    # UNSPECIFIED: the baseline's decay.
-    baseline_decay: float = setting(0.95, "decay of the moving average of rewards", low=0, high=1)
-    # UNSPECIFIED: the trust region's radius and the rest of TRPO's settings.
-    max_kl: float = setting(0.01, "trpo: largest mean KL divergence of one update, nats", low=1e-8)
-    cg_iters: int = setting(5, "trpo: conjugate gradient iterations", low=1)
-    cg_damping: float = setting(0.1, "trpo: added to the Fisher matrix's diagonal", low=0)
-    backtrack_iters: int = setting(10, "trpo: line search trials", low=1)
-    backtrack_coeff: float = setting(
-        0.8, "trpo: each trial's step over the one before", low=0.01, high=0.99
-    )
-    controller_lr: float = setting(1e-5, "ppo, reinforce: learning rate of Adam", low=0)
-    # UNSPECIFIED: PPO's clip range and inner epochs.
-    ppo_clip: float = setting(0.2, "ppo: clip range of the ratio", low=1e-6)
-    ppo_epochs: int = setting(4, "ppo: gradient steps on each batch", low=1)
-
-
-# --- the surrogate that all three algorithms raise -----------------------------------------------
+# --- what all three raise -------------------------------------------------------------------------
 
 
 def surrogate(
@@ -207,22 +198,27 @@ def surrogate(
     batch: Batch,
     advantages: Tensor,
     config: ControllerConfig,
-    clip: float = 0.0,
     elite: Batch | None = None,
-):
-    """Return mean(ratio * advantage) + entropy_coeff * entropy, a scalar to raise.
+    clip: float = math.inf,
+) -> Tensor:
+    """Return mean(ratio * advantage) + entropy_coeff * entropy, the objective to raise.
 
-    The ratio is pi(rule) / pi_sampling(rule), so rules sampled some updates ago count right; where it
-    is 1 the gradient is REINFORCE's, mean(advantage * grad log pi). With `clip` it is PPO's minimum
-    of the clipped and unclipped term (Schulman et al. 2017, equation 7). If known rules are passed
-    over, what was sampled is no longer pi's own distribution, and the gradient is biased. With
-    `elite`, some good rules, elite_coeff * their mean log-probability is added, which pulls the
-    policy towards them; TRPO's limit on the KL holds where the batch was sampled, not at the elite.
+    The ratio is pi(rule) / pi_sampling(rule), so that rules sampled some updates ago count right. If
+    known rules are passed over, what was sampled is no longer pi's own distribution, and the gradient
+    is biased.
+
+    Args:
+        advantages: float [B].
+        elite: good rules; elite_coeff * their mean log-probability is added, which pulls the policy
+            towards them. TRPO limits the KL where the batch was sampled, not there.
+        clip: PPO's clip range: how far from 1 a ratio may raise the objective.
+    Returns:
+        float, a scalar.
     """
     log_probs = policy.log_probs(batch.tokens, batch.masks)
     ratio = (log_prob_of(log_probs, batch.tokens) - batch.log_prob).exp()  # [B]
     gain = ratio * advantages
-    if clip:
+    if clip < math.inf:
         gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantages)
     value = gain.mean() + config.entropy_coeff * entropy(log_probs, batch.masks).sum(-1).mean()
     if elite is not None:
@@ -231,7 +227,34 @@ def surrogate(
     return value
 
 
-# --- TRPO -----------------------------------------------------------------------------------------
+# --- first rung: REINFORCE ------------------------------------------------------------------------
+
+
+def reinforce_step(objective: Callable[[], Tensor], adam: torch.optim.Adam) -> float:
+    """Take one step up the objective's gradient; return the objective before it.
+
+    At a ratio of 1 the surrogate's gradient is mean(advantage * grad log pi), Williams 1992.
+    """
+    adam.zero_grad()
+    value = objective()
+    (-value).backward()
+    adam.step()
+    return value.item()
+
+
+# --- second rung: PPO -----------------------------------------------------------------------------
+
+
+def ppo_step(objective: Callable[[], Tensor], adam: torch.optim.Adam) -> float:
+    """Take PPO_EPOCHS such steps on one batch; return the objective before them.
+
+    The objective is the surrogate with PPO_CLIP, mean(min(ratio * A, clip(ratio) * A)) (Schulman et
+    al. 2017, equation 7): no rule gains by being made more than 1 + clip times as likely.
+    """
+    return [reinforce_step(objective, adam) for _ in range(PPO_EPOCHS)][0]
+
+
+# --- third rung: TRPO -----------------------------------------------------------------------------
 
 
 def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iters: int) -> Tensor:
@@ -282,38 +305,37 @@ def fisher_product(policy: Policy, batch: Batch, damping: float) -> Callable[[Te
 
 
 def trpo_step(
-    policy: Policy,
-    batch: Batch,
-    advantages: Tensor,
-    config: ControllerConfig,
-    elite: Batch | None = None,
-) -> dict:
-    """Raise the surrogate within mean KL <= max_kl; if no trial does, leave the policy as it was.
+    policy: Policy, batch: Batch, objective: Callable[[], Tensor], max_kl: float
+) -> dict[str, float | int | bool]:
+    """Raise the objective within mean KL <= max_kl; if no trial does, leave the policy as it was.
 
     The step is sqrt(2 max_kl / x'Fx) x with F x = gradient, then a backtracking line search that
-    checks both the KL and the surrogate (Schulman et al. 2015, appendix C).
+    checks both the KL and the objective (Schulman et al. 2015, appendix C).
+
+    Returns:
+        The KL to the policy before, what the objective gained, the trials, and whether one did.
     """
     parameters = list(policy.parameters())
     start = parameters_to_vector(parameters).detach()
-    before = surrogate(policy, batch, advantages, config, elite=elite)
+    before = objective()
     gradient = parameters_to_vector(torch.autograd.grad(before, parameters)).detach()
     report = {"kl": 0.0, "surrogate_gain": 0.0, "line_search_steps": 0, "accepted": False}
 
-    product = fisher_product(policy, batch, config.cg_damping)
-    direction = conjugate_gradient(product, gradient, config.cg_iters)
+    product = fisher_product(policy, batch, CG_DAMPING)
+    direction = conjugate_gradient(product, gradient, CG_ITERS)
     curvature = direction @ product(direction)
     if not curvature > 0:  # a zero gradient: nothing to learn from this batch
         return report
-    step = (2 * config.max_kl / curvature).sqrt() * direction
+    step = (2 * max_kl / curvature).sqrt() * direction
 
     with torch.no_grad():
         old_log_probs = policy.log_probs(batch.tokens, batch.masks)
-        for trial in range(config.backtrack_iters):
-            vector_to_parameters(start + config.backtrack_coeff**trial * step, parameters)
-            gain = surrogate(policy, batch, advantages, config, elite=elite) - before
+        for trial in range(BACKTRACK_ITERS):
+            vector_to_parameters(start + BACKTRACK_COEFF**trial * step, parameters)
+            gain = objective() - before
             kl = mean_kl(old_log_probs, policy.log_probs(batch.tokens, batch.masks), batch.masks)
             report["line_search_steps"] = trial + 1
-            if kl <= config.max_kl and gain > 0:
+            if kl <= max_kl and gain > 0:
                 return report | {"kl": float(kl), "surrogate_gain": float(gain), "accepted": True}
         vector_to_parameters(start, parameters)
     return report
@@ -360,6 +382,9 @@ class Controller:
     def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
         """Learn from the oldest batch that was asked for.
 
+        A rule's advantage is its reward - baseline; then the baseline, which starts at the first batch's
+        mean, moves: baseline <- decay * baseline + (1 - decay) * mean reward.
+
         Args:
             rules: that batch, as `ask` returned it.
             rewards: one a rule, float.
@@ -369,27 +394,36 @@ class Controller:
         asked, batch = self._asked.popleft()
         assert asked == rules, "batches must be told in the order in which they were asked"
         reward = torch.tensor(rewards, dtype=torch.float32)
-        if self.baseline is None:
-            self.baseline = float(reward.mean())
-        baseline, advantages = self.baseline, reward - self.baseline
-        decay = self.config.baseline_decay
-        self.baseline = decay * baseline + (1 - decay) * float(reward.mean())
+        mean = float(reward.mean())
+        baseline = mean if self.baseline is None else self.baseline
+        self.baseline = BASELINE_DECAY * baseline + (1 - BASELINE_DECAY) * mean
 
-        config = replace(self.config, entropy_coeff=self._entropy_coeff())
-        elite = None
+        config, elite = replace(self.config, entropy_coeff=self._entropy_coeff()), None
         if config.elite_coeff:
             for place, (rule, score) in enumerate(zip(rules, rewards, strict=True)):
                 self._scored.setdefault(self.distinct.identity(rule), (score, batch[[place]]))
             elite = self._elite()
+        clip = PPO_CLIP if self.algorithm == "ppo" else math.inf
+
+        def objective() -> Tensor:
+            return surrogate(self.policy, batch, reward - baseline, config, elite, clip)
+
         with torch.no_grad():
-            old_log_probs = self.policy.log_probs(batch.tokens, batch.masks)
+            log_probs = self.policy.log_probs(batch.tokens, batch.masks)
+        report = {
+            "baseline": baseline,
+            "entropy": entropy(log_probs, batch.masks).mean(0).tolist(),
+            "entropy_coeff": config.entropy_coeff,
+        }
         if self.algorithm == "trpo":
-            report = trpo_step(self.policy, batch, advantages, config, elite)
-        else:
-            report = self._adam_steps(batch, advantages, config, old_log_probs, elite)
-        position_entropy = entropy(old_log_probs, batch.masks).mean(0).tolist()
-        weight = {"entropy_coeff": config.entropy_coeff}
-        return {"baseline": baseline, "entropy": position_entropy, **weight, **report}
+            return report | trpo_step(self.policy, batch, objective, config.max_kl)
+        step = ppo_step if self.algorithm == "ppo" else reinforce_step
+        before = step(objective, self.adam)
+        with torch.no_grad():
+            gain = objective() - before
+            kl = mean_kl(log_probs, self.policy.log_probs(batch.tokens, batch.masks), batch.masks)
+        report |= {"kl": float(kl), "surrogate_gain": float(gain)}
+        return report | {"line_search_steps": 0, "accepted": True}
 
     def _entropy_coeff(self) -> float:
         """Return entropy_coeff / (share of new rules among those drawn) ^ entropy_growth.
@@ -407,30 +441,5 @@ class Controller:
         the policy.
         """
         ranked = sorted(self._scored.values(), key=lambda scored: -scored[0])
-        size = math.ceil(self.config.elite_share * len(ranked))
+        size = math.ceil(ELITE_SHARE * len(ranked))
         return Batch.join([row for _, row in ranked[:size]])
-
-    def _adam_steps(
-        self,
-        batch: Batch,
-        advantages: Tensor,
-        config: ControllerConfig,
-        old_log_probs: Tensor,
-        elite: Batch | None,
-    ) -> dict:
-        """Take REINFORCE's one gradient step, or PPO's few clipped ones."""
-        ppo = self.algorithm == "ppo"
-        clip = config.ppo_clip if ppo else 0.0
-        values = []
-        for _ in range(config.ppo_epochs if ppo else 1):
-            self.adam.zero_grad()
-            value = surrogate(self.policy, batch, advantages, config, clip, elite)
-            values.append(value.item())
-            (-value).backward()
-            self.adam.step()
-        with torch.no_grad():
-            gain = surrogate(self.policy, batch, advantages, config, clip, elite) - values[0]
-            log_probs = self.policy.log_probs(batch.tokens, batch.masks)
-        kl = mean_kl(old_log_probs, log_probs, batch.masks)
-        report = {"kl": float(kl), "surrogate_gain": float(gain)}
-        return report | {"line_search_steps": 0, "accepted": True}

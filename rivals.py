@@ -2,7 +2,7 @@
 
 Random search draws uniformly from all legal strings. Regularized evolution (Real et al. 2019,
 algorithm 1) keeps the latest `population` rules, takes the best of a random `tournament` of them and
-changes one token. Read next: proposer.py, which makes them all.
+changes one token. Read next: search.py, which drives them as it does the controller.
 """
 
 import random

@@ -130,12 +130,11 @@ for population in 25 50 100 200; do
             --name evolution-$population-$tournament $choose --seeds 8
     done
 done
+# The published reinforce-*-0.05-* had an elite of a twentieth: controller.ELITE_SHARE was another.
 for entropy in 0.1 0.15; do
     for lr in 2e-3 4e-3; do
-        for share in 0.05 0.1; do
-            study study-tuning reinforce-new --controller-lr $lr --elite-share $share --entropy-coeff $entropy \
-                --name reinforce-$lr-$share-$entropy $choose --seeds 8
-        done
+        study study-tuning reinforce-new --controller-lr $lr --entropy-coeff $entropy \
+            --name reinforce-$lr-0.1-$entropy $choose --seeds 8
     done
     for lr in 1e-3 2e-3 4e-3 8e-3; do
         study study-tuning ppo-new --controller-lr $lr --entropy-coeff $entropy --name ppo-$lr-0.1-$entropy $choose --seeds 4

@@ -768,7 +768,7 @@ def test_a_search_of_the_table_trains_nothing_and_is_resumed_to_the_same_history
     tmp_path, algorithm, capsys
 ):
     flags = ["--preset", "table", "--algorithm", algorithm, "--samples", "60", "--candidates", "4"]
-    flags += ["--elite-coeff", "0.3", "--elite-share", "0.2", "--entropy-growth", "0.5", "--lag", "3"]
+    flags += ["--elite-coeff", "0.3", "--entropy-growth", "0.5", "--lag", "3"]
     assert search.main([*flags, "--start-from", "adam", "--out", str(tmp_path / "whole")]) == 0
     said = capsys.readouterr()
     assert "core-seconds" not in said.out and "python -m nosbench.show" in said.out
