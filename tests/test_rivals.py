@@ -1,4 +1,4 @@
-"""Tests of baselines.py against brute-force enumeration and closed-form selection probabilities."""
+"""Tests of rivals.py against brute-force enumeration and closed-form selection probabilities."""
 
 import itertools
 import math
