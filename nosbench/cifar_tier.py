@@ -28,7 +28,7 @@ import results
 from child import ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
-from nosbench.intervals import spearman, spearman_interval
+from nosbench.intervals import spearman_interval
 from nosbench.table import Table
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress
@@ -150,13 +150,13 @@ def report(folder: Path) -> str:
     everywhere = Counter(table.rule(index).tokens[4] for index in table.measured.tolist())
     weight = np.array([everywhere[token] / np.sum(binary == token) for token in binary])
     micro, learns = table.mean[number], reward >= LEARNS
-    low, high = spearman_interval(micro[learns], reward[learns])
+    correlation = spearman_interval(micro[learns], reward[learns])
     best = round(TOP * len(sample))
     both = set(np.argsort(-micro)[:best]) & set(np.argsort(-reward)[:best])
     lines += [
         f"of all distinct rules about {np.average(learns, weights=weight):.1%} learn",
         f"Spearman with the micro tier over the {learns.sum():,} rules of the sample that learn: "
-        f"{spearman(micro[learns], reward[learns]):.3f} [{low:.3f}, {high:.3f}]",
+        f"{correlation:.3f}",
         f"of the best {best} of the sample in both tiers, {len(both)} are the same",
     ]
     return "\n".join(lines)

@@ -150,7 +150,8 @@ def early(settings: list[Setting], last: int) -> list[str]:
 
     def cell(setting: Setting, rival: Setting) -> str:
         x, y = paired(setting, rival, "top10_fresh", last // 5, last)
-        return "{:+.4f} [{:+.4f}, {:+.4f}]".format(*mean_interval(x - y)) if len(x) > 1 else "-"
+        ahead = mean_interval(x - y)
+        return "-" if ahead is None else f"{ahead:+.4f}"
 
     title = f"Ten best, fresh seeds, after {last // 5:,} rules, minus random search's after {last:,} "
     title += "[95 % interval over the same seeds]:"
@@ -169,12 +170,12 @@ def compared(settings: list[Setting], name: str, last: int) -> list[str]:
 
     def cell(setting: Setting, rival: Setting) -> str:
         x, y = paired(setting, rival, name, last, last)
-        if setting is rival or len(x) < 2:
+        ratio = ratio_interval(x, y)
+        if setting is rival or ratio is None:
             return "-"
         tables = np.array([table for _, table in common_seeds(setting, rival)])
         each = [x[tables == t].sum() / y[tables == t].sum() for t in np.unique(tables)]
-        middle, low, high = ratio_interval(x, y)
-        return f"{middle:.2f} [{low:.2f}, {high:.2f}] ({', '.join(f'{ratio:.2f}' for ratio in each)})"
+        return f"{ratio:.2f} ({', '.join(f'{one:.2f}' for one in each)})"
 
     title = f"{COLUMNS[name][0].capitalize()}, times the rival's [95 % interval over the same seeds] "
     title += "(on each table seed):"

@@ -5,6 +5,7 @@ Nothing to run here. Read next: elsewhere.py beside this file.
 
 import numpy as np
 
+from nosbench.intervals import mean_interval
 from reproduce.reading import (
     NOT_RUN,
     REPORTED,
@@ -17,7 +18,7 @@ from reproduce.reading import (
 )
 from rules import HUMAN, NAMED_RULES
 from studies import compare, robustness
-from studies.significance import holm, mean_interval, sign_flip_p
+from studies.significance import holm, sign_flip_p
 
 COMPARISONS = {"decades": "compare-protocol-cifar10", "half decades": "compare-halfdecades-cifar10"}
 CONFIRMATION = "compare-confirm-cifar10"  # half decades on more seeds

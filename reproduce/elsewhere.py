@@ -4,13 +4,14 @@ Nothing to run here. Read next: RESULTS.md.
 """
 
 import numpy as np
+from scipy.stats import spearmanr
 
 import results
 import rosenbrock
+from nosbench.intervals import mean_interval
 from reproduce import reading
 from reproduce.reading import NOT_RUN, PAPERS, REPORTED, Claim, graded, records, shown, summary
 from rules import HUMAN, NAMED_RULES
-from studies.significance import mean_interval, spearman
 from studies.tasks import BEST, METRICS
 
 
@@ -69,7 +70,7 @@ def reported_transfer(beside: str = "compare-halfdecades-cifar10") -> Claim:
         return row
     return row._replace(
         here=f"{row.here}; with people's, validation orders all {len(both)} as on the search ConvNet "
-        f"with a rank correlation of {spearman(*both.T):+.2f}"
+        f"with a rank correlation of {spearmanr(*both.T).statistic:+.2f}"
     )
 
 

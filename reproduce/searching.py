@@ -8,7 +8,8 @@ import numpy as np
 from nosbench.intervals import ratio_interval
 from plots.runs import Run
 from reproduce.reading import NOT_RUN, OURS, PAPERS, Claim, extent, graded, pair_of, runs, shown
-from studies.figures.searches import standing
+from results import good_bar
+from studies.analysis import standing
 
 
 def endings(name: str) -> tuple[list[Run], list[dict]]:
@@ -17,8 +18,8 @@ def endings(name: str) -> tuple[list[Run], list[dict]]:
     Good is as good as the median human optimizer.
     """
     some = runs(f"protocol-strided-cifar10-{name}-s*")
-    bar = float(np.median([line["reward"] for line in some[0].humans])) if some else 0.0
-    return some, [standing(run, bar, {}) for run in some]
+    bar = good_bar(some[0].humans) if some else 0.0
+    return some, [standing(run.records, bar, {}) for run in some]
 
 
 def in_short(ends: list[dict]) -> str:
@@ -105,6 +106,8 @@ def controllers(row: Claim, kind: str, what: str, title: str, bar: float = 1.0) 
     else:
         return row
     ratios = [ratio_interval(pair.ours, pair.theirs) for pair in pairs]
+    if None in ratios:
+        return row
     said = [f"{name.upper()} {shown(ratio)}" for name, ratio in zip(names, ratios, strict=True)]
     counts = ", ".join(str(len(pair.ours)) for pair in pairs)
     return row._replace(
@@ -174,7 +177,8 @@ def beats_careful_search() -> Claim:
         for rival, name in (("random-new", "random search"), (f"evolution-{kind}", "evolution")):
             if not (pair := pair_of(folder, f"reinforce-{kind}", rival, "found_fresh")):
                 return row
-            ratio = ratio_interval(pair.ours, pair.theirs)
+            if (ratio := ratio_interval(pair.ours, pair.theirs)) is None:
+                return row
             said.append(f"{shown(ratio)} those of {name} after {pair.rules:,}{depth}")
             wins.append(ratio[1] > 1)
             counts.append(len(pair.ours))

@@ -33,11 +33,12 @@ import numpy as np
 from child import ChildConfig, evaluate_and_test, evaluate_rule
 from config import ConfigError, resolve, setting
 from dsl import Rule
+from nosbench.intervals import mean_interval
 from results import aligned, interrupt_once
 from rules import HUMAN, NAMED_RULES, named
 from studies.searches import PEOPLE, RUNS, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
-from studies.significance import holm, mean_interval, sign_flip_p, smallest_p
+from studies.significance import holm, sign_flip_p, smallest_p
 from studies.trials import Trials, launch
 
 FIRST_SEED = 1_000  # of the first stage, far from those that people give to searches

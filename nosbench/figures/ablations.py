@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from nosbench.intervals import mean_interval, ratio_interval
+from nosbench.intervals import Interval, mean_interval, ratio_interval
 from nosbench.standings import Setting, common_seeds, markdown, paired
 from plots import style
 from plots.names import ALGORITHM_NAMES
@@ -40,7 +40,7 @@ class Change(NamedTuple):
     color: str
     searches: int  # seeds that both have
     rules: int
-    effects: dict[str, tuple[float, float, float]]  # of PANELS: mean, low, high
+    effects: dict[str, Interval | None]  # of PANELS; None where nothing was found
     distinct: float
     entropy: float
 
@@ -92,6 +92,8 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
     for panel, (name, (title, unit)) in zip(axes, PANELS.items(), strict=True):
         panel.axvline(1 if name == "found_fresh" else 0, color=style.DARK, lw=1, ls=style.DASHED)
         for place, row in zip(places, rows, strict=True):
+            if row.effects[name] is None:
+                continue
             middle, low, high = row.effects[name]
             panel.plot([low, high], [place, place], color=row.color, lw=1.8)
             panel.plot(middle, place, "o", color=row.color, ms=5, gid=f"{row.label} {name}")
@@ -124,9 +126,9 @@ def table(base: Setting, rows: list[Change]) -> str:
         cells.append([
             row.label,
             str(row.searches),
-            "{:.2f} [{:.2f}, {:.2f}]".format(*ratio),
-            "{:+.4f} [{:+.4f}, {:+.4f}]".format(*best),
-            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*latest),
+            "-" if ratio is None else f"{ratio:.2f}",
+            f"{best:+.4f}",
+            f"{latest:+.3f}",
             f"{row.distinct:.0f}",
             f"{row.entropy:.1f}",
         ])  # fmt: skip

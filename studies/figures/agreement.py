@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
+from nosbench.intervals import spearman_interval
 from plots import style
 from plots.runs import Run, read_all, relevant
 from plots.style import command, plt
 from results import LEARNS, RunError
-from studies.significance import spearman, spearman_interval
 
 
 def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
@@ -50,12 +51,11 @@ def picture(dear: Run, cheap: Run) -> tuple[Figure, str]:
     """Draw the figure; return it with what it says in words."""
     x, y, ratio = common(dear, cheap)
     learns = x > LEARNS
-    low, high = spearman_interval(x[learns], y[learns])
+    among = spearman_interval(x[learns], y[learns])
     chosen = x[y == y.max()].min()  # of equals the worst may be chosen
     text = (
         f"{len(x):,} distinct rules, {ratio:.2f} times cheaper. Spearman's rank correlation: "
-        f"{spearman(x, y):.3f}; over the {learns.sum():,} rules above {LEARNS:g}: "
-        f"{spearman(x[learns], y[learns]):.3f} [{low:.3f}, {high:.3f}]. "
+        f"{spearmanr(x, y).statistic:.3f}; over the {learns.sum():,} rules above {LEARNS:g}: {among:.3f}. "
         f"Regret of the cheap choice: {x.max() - chosen:.4f}."
     )
     ours, theirs = relevant(dear.config), relevant(cheap.config)

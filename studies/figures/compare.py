@@ -19,12 +19,12 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from dsl import Rule
+from nosbench.intervals import mean_interval
 from plots import style
 from plots.names import CHILDREN, DATASETS
 from plots.style import command, plt
 from results import RunError
 from rules import NAMED_RULES
-from studies.significance import mean_interval
 from studies.trials import read_config, read_trials
 
 OTHER = "#B0B0B0"  # of rules that were no finalists

@@ -13,7 +13,6 @@ and in what the ten best score on fresh seeds.
 """
 
 import sys
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -21,86 +20,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import results
-from dsl import Rule
 from plots import style
-from plots.runs import Group, Run, all_runs, humans, notes, read_groups, setting_of, title
+from plots.runs import Group, all_runs, humans, notes, read_groups, setting_of, title
 from plots.style import command, plt
-
-WINDOW = 100  # rules in the moving mean and in the entropy
-LEARNS = 0.15  # a reward above it: guessing is 0.1
-
-
-def moving_mean(run: Run) -> np.ndarray:
-    """Return the mean reward of the last WINDOW rules, from rule WINDOW on."""
-    total = np.cumsum([0.0, *(record["reward"] for record in run.records)])
-    return (total[WINDOW:] - total[:-WINDOW]) / WINDOW
-
-
-def good_rules(run: Run, bar: float) -> np.ndarray:
-    """Return how many different rules had reached the bar by each sampled one, int [sampled]."""
-    known, counts = set(), []
-    for record in run.records:
-        if record["cached_from"] is None and record["reward"] >= bar:  # a repeat adds none: saves time
-            known.add(Rule.parse(record["rule"]).fingerprint())
-        counts.append(len(known))
-    return np.array(counts)
-
-
-def good_by_trained(run: Run, bar: float) -> np.ndarray:
-    """Return the same by each rule that was trained to the end, int [trained]."""
-    trained = [r["cached_from"] is None and r["status"] == "ok" for r in run.records]
-    return good_rules(run, bar)[np.flatnonzero(trained)]
-
-
-def entropy(run: Run) -> np.ndarray:
-    """Return the entropy in nats over the keys of the last WINDOW rules, from rule WINDOW on.
-
-    With the correction of Miller and Madow (1955); WINDOW different ones have ln(WINDOW) + 1/2 = 5.1.
-    """
-    keys = [record["key"] for record in run.records]
-    values = []
-    for end in range(WINDOW, len(keys) + 1):
-        shares = np.array([*Counter(keys[end - WINDOW : end]).values()]) / WINDOW
-        values.append(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * WINDOW))
-    return np.array(values)
-
-
-def fresh_scores(folders: list[Path]) -> dict[str, float]:
-    """Return what rescore.py measured: the mean of each rule's scores by its key."""
-    scores: dict[str, list[float]] = {}
-    for record in (r for folder in folders for r in results.read_lines(folder / "records.jsonl")):
-        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
-    return {key: float(np.mean(values)) for key, values in scores.items()}
-
-
-def ten_best(run: Run, fresh: dict[str, float]) -> tuple[float, float]:
-    """Return the mean of a run's ten best distinct rules: by its rewards, and rescored or NaN."""
-    best = results.best_distinct(run.records, 10)
-    again = [fresh.get(Rule.parse(record["rule"]).key(), np.nan) for record in best]
-    return float(np.mean([record["reward"] for record in best])), float(np.mean(again))
-
-
-def standing(run: Run, bar: float, fresh: dict[str, float]) -> dict[str, float]:
-    """Return the numbers of a run that the table has, by the head of their column."""
-    rewards = np.array([record["reward"] for record in run.records])
-    new = [record for record in run.records if record["cached_from"] is None]
-    late = [record for record in new if record["id"] >= len(rewards) // 2]
-    best, again = ten_best(run, fresh)
-    return {
-        "sampled": len(rewards),
-        "distinct": len(new),
-        "trained": sum(record["status"] == "ok" for record in new),
-        "latest fifth": rewards[-max(1, len(rewards) // 5) :].mean(),
-        "learn": (rewards > LEARNS).mean(),
-        "good": good_rules(run, bar)[-1],
-        "best": rewards.max(),
-        "ten best": best,
-        "fresh": again,
-        "entropy": entropy(run)[-1] if len(rewards) >= WINDOW else np.nan,
-        "core-minutes": sum(record["cpu_s"] or 0.0 for record in new) / 60,
-        "core-seconds, new": float(np.mean([record["cpu_s"] or 0.0 for record in late or new])),
-    }
-
+from studies.analysis import (
+    WINDOW,
+    entropy,
+    fresh_scores,
+    good_by_trained,
+    good_rules,
+    moving_mean,
+    standing,
+)
+from studies.trials import read_trials
 
 COUNTS = ("sampled", "distinct", "trained", "good", "core-minutes")
 FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
@@ -110,7 +42,7 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
     """Return the standing at the end, mean [lowest, highest] over a group's runs, as Markdown."""
     rows = []
     for group in groups:
-        runs = [standing(run, bar, fresh) for run in group.runs]
+        runs = [standing(run.records, bar, fresh) for run in group.runs]
         row = [group.label, str(len(runs))]
         for name in runs[0]:
             values, form = [run[name] for run in runs], FORMS.get(name, ".3f")
@@ -120,7 +52,7 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     note = "In brackets the lowest and the highest. Distinct: by key; good: different by fingerprint, "
-    note += f"with a reward of at least {bar:.3f}; learn: above {LEARNS}; fresh: the ten best rescored, "
+    note += f"with a reward of at least {bar:.3f}; learn: above {results.LEARNS}; fresh: the ten best rescored, "
     note += "- if not all ten were; core-seconds, new: of a new rule in the second half. Rewards of the "
     scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
     note += f"human optimizers: {', '.join(scored)}."
@@ -141,9 +73,8 @@ def picture(groups: list[Group], bar: float) -> Figure:
         by_cost = name == "The same, by cost"
         labels[panel] = []
         for group in groups:
-            _, end = style.draw_band(
-                panel, group.band(series), f"{group.label} {name}", group.color, first
-            )
+            band = group.band(lambda run: series(run.records))  # noqa: B023
+            _, end = style.draw_band(panel, band, f"{group.label} {name}", group.color, first)
             labels[panel].append((end, style.fold(f"{group.label} {end:{form}}"), group.color))
         panel.set(title=name, ylabel=unit, xlabel=f"rules {'trained' if by_cost else 'sampled'}")
         panel.set_ylim(0, None)
@@ -174,11 +105,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
             if child[name] != setting_of(run, name):
                 what = f"{folder} and {run.folder} differ in {name}, so their scores do not compare"
                 raise results.RunError(what)
-    fresh = fresh_scores(rescored)
-    people = [line["reward"] for line in humans(groups)]
-    if not people:
+    fresh = fresh_scores([record for folder in rescored for record in read_trials(folder)])
+    if not humans(groups):
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")
-    bar = float(np.median(people))
+    bar = results.good_bar(humans(groups))
     print(table(groups, bar, fresh) + "\n")
     return style.save(picture(groups, bar), output)
 

@@ -20,7 +20,6 @@ import search
 from dsl import Rule
 from nosbench import standings, study
 from nosbench.figures import study as figure
-from nosbench.intervals import ratio_interval
 from nosbench.oracle import make_oracle, top_rules
 from nosbench.table import Table
 from search import ProposerConfig
@@ -206,16 +205,6 @@ def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
     assert process.returncode == 130
     assert "the same command goes on" in errors and "Traceback" not in errors
     assert 0 < len(results.read_lines(file)) < 200
-
-
-def test_ratio_of_means_is_paired():
-    rng = np.random.default_rng(0)
-    theirs = rng.uniform(50, 150, size=30)
-    middle, low, high = ratio_interval(2 * theirs, theirs)
-    assert middle == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
-    shuffled = rng.permutation(2 * theirs)
-    middle, low, high = ratio_interval(shuffled, theirs)
-    assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
 
 
 def rows_of(text: str, setting: str) -> list[list[str]]:

@@ -20,12 +20,13 @@ import results
 import search
 from child import ChildConfig
 from dsl import Rule
+from nosbench.intervals import mean_interval
 from rules import HUMAN, NAMED_RULES
 from studies import compare
 from studies.compare import Config, Contestant, Plan
 from studies.figures import compare as figure
 from studies.searches import read_child
-from studies.significance import holm, mean_interval, sign_flip_p
+from studies.significance import holm, sign_flip_p
 from studies.trials import from_folder, read_trials
 
 ROOT = Path(__file__).parent.parent.parent

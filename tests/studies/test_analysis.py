@@ -1,4 +1,4 @@
-"""The figure that compares searches: its curves and its table against plain counting."""
+"""What searches say as numbers, and the figure and table that compare them, against plain counting."""
 
 import math
 import random
@@ -9,12 +9,13 @@ import pytest
 from test_plots import make_run
 
 from dsl import Rule, SearchSpace
-from plots.runs import Run, read_groups
+from plots.runs import read_groups
+from studies import analysis
 from studies.figures import searches
 
 
-def run_of(rewards: list[float], rules: list[str]) -> Run:
-    """Return a run in which a key that came before is a duplicate."""
+def run_of(rewards: list[float], rules: list[str]) -> list[dict]:
+    """Return records in which a key that came before is a duplicate."""
     records, first = [], {}
     for id, rule in enumerate(rules):
         key = Rule.parse(rule).key()
@@ -22,7 +23,7 @@ def run_of(rewards: list[float], rules: list[str]) -> Run:
         record = {"id": id, "reward": rewards[old], "key": key, "rule": rule, "infix": key}
         record |= {"status": "ok" if rewards[old] else "rejected", "cpu_s": 6.0}
         records.append(record | {"cached_from": None if old == id else old})
-    return Run(None, {}, records, [], [])
+    return records
 
 
 RNG = np.random.default_rng(0)
@@ -35,7 +36,7 @@ BAR = 0.7
 
 def test_good_rules_are_counted_once_by_sampled_and_by_trained_rules():
     seen, alike, good, by_trained = set(), set(), 0, []
-    for place, record in enumerate(RUN.records):
+    for place, record in enumerate(RUN):
         if record["key"] not in seen:
             seen.add(record["key"])
             if record["reward"] >= BAR:
@@ -43,33 +44,33 @@ def test_good_rules_are_counted_once_by_sampled_and_by_trained_rules():
                 good += 1
             if record["status"] == "ok":
                 by_trained.append(len(alike))
-        assert searches.good_rules(RUN, BAR)[place] == len(alike)
-    assert searches.good_by_trained(RUN, BAR).tolist() == by_trained
+        assert analysis.good_rules(RUN, BAR)[place] == len(alike)
+    assert analysis.good_by_trained(RUN, BAR).tolist() == by_trained
     assert 0 < len(alike) < good  # different keys, the same behaviour
     assert 0 < len(by_trained) < len(seen) < 300
 
 
 def test_entropy_and_mean_are_those_of_the_last_hundred():
-    means, entropies = searches.moving_mean(RUN), searches.entropy(RUN)
+    means, entropies = analysis.moving_mean(RUN), analysis.entropy(RUN)
     assert len(means) == len(entropies) == 201
     for end in (100, 177, 300):
-        last = RUN.records[end - 100 : end]
+        last = RUN[end - 100 : end]
         assert means[end - 100] == pytest.approx(sum(r["reward"] for r in last) / 100)
         shares = [n / 100 for n in Counter(r["key"] for r in last).values()]
         plain = -sum(p * math.log(p) for p in shares)
         assert entropies[end - 100] == pytest.approx(plain + (len(shares) - 1) / 200)
     one = run_of([0.5] * 150, ["m g id id mul"] * 150)
-    assert searches.entropy(one) == pytest.approx(0)
+    assert analysis.entropy(one) == pytest.approx(0)
 
 
 def test_standing_counts_what_the_records_say():
-    said = searches.standing(RUN, BAR, {})
-    new = [record for record in RUN.records if record["cached_from"] is None]
+    said = analysis.standing(RUN, BAR, {})
+    new = [record for record in RUN if record["cached_from"] is None]
     assert (said["sampled"], said["distinct"]) == (300, len(new))
     assert said["trained"] == sum(record["reward"] > 0 for record in new)
-    assert said["good"] == searches.good_rules(RUN, BAR)[-1]
-    assert said["latest fifth"] == pytest.approx(sum(r["reward"] for r in RUN.records[240:]) / 60)
-    assert said["learn"] == pytest.approx(sum(r["reward"] > 0.15 for r in RUN.records) / 300)
+    assert said["good"] == analysis.good_rules(RUN, BAR)[-1]
+    assert said["latest fifth"] == pytest.approx(sum(r["reward"] for r in RUN[240:]) / 60)
+    assert said["learn"] == pytest.approx(sum(r["reward"] > 0.15 for r in RUN) / 300)
     best = sorted((record["reward"] for record in new), reverse=True)
     assert (said["best"], said["ten best"]) == (best[0], pytest.approx(sum(best[:10]) / 10))
     assert math.isnan(said["fresh"])
@@ -88,16 +89,18 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     assert [group.label for group in reordered] == ["TRPO, no repeats", "TRPO"]
     assert [row[1] for row in rows[2:5]] == ["2", "1", "1"]
     groups = read_groups(folders)
-    good = [searches.good_rules(run, 0.7055)[-1] for run in groups[0].runs]  # the median of PEOPLE
+    good = [
+        analysis.good_rules(run.records, 0.7055)[-1] for run in groups[0].runs
+    ]  # the median of PEOPLE
     assert rows[2][7] == f"{np.mean(good):.0f} [{min(good)}, {max(good)}]"
     assert rows[4][11] == "-"  # fewer rules than the window of the entropy
     figure = searches.picture(groups, 0.7055)
     lines = {line.get_gid(): line for axes in figure.axes for line in axes.lines}
     np.testing.assert_allclose(
         lines["TRPO, no repeats Good rules found"].get_ydata(),
-        searches.good_rules(groups[1].runs[0], 0.7055),
+        analysis.good_rules(groups[1].runs[0].records, 0.7055),
     )
-    mean = np.mean([searches.moving_mean(run) for run in groups[0].runs], 0)
+    mean = np.mean([analysis.moving_mean(run.records) for run in groups[0].runs], 0)
     np.testing.assert_allclose(lines["TRPO Mean reward"].get_ydata(), mean)
 
 
@@ -105,5 +108,5 @@ def test_ten_best_are_matched_with_their_fresh_scores_by_key():
     run = run_of([0.9, 0.8, 0.7], ["m g id id mul", "g 1 id id mul", "v g id id left"])
     others = [Rule.parse(rule).key() for rule in ("g m id id mul", "1 g id id mul", "v m id log left")]
     fresh = dict(zip(others, (0.1, 0.2, 0.6), strict=True))  # other spellings of the same rules
-    assert searches.ten_best(run, fresh) == pytest.approx((0.8, 0.3))
-    assert math.isnan(searches.ten_best(run, {others[0]: 0.1})[1])
+    assert analysis.ten_best(run, fresh) == pytest.approx((0.8, 0.3))
+    assert math.isnan(analysis.ten_best(run, {others[0]: 0.1})[1])
