@@ -175,5 +175,9 @@ def show_steps(records: list[dict]) -> str:
     return text + table(["", "step", "limit", "data", "forward", "backward", "Adam", "depth 3"], rows)
 
 
+def main(argv: list[str] | None = None) -> int:
+    return launch("child", __doc__, Config, measure, show, argv, prepare)
+
+
 if __name__ == "__main__":
-    sys.exit(launch("child", __doc__, Config, measure, show, prepare=prepare))
+    sys.exit(main())

@@ -77,5 +77,9 @@ def show(records: list[dict]) -> str:
     return text
 
 
+def main(argv: list[str] | None = None) -> int:
+    return launch("controller", __doc__, Config, measure, show, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(launch("controller", __doc__, Config, measure, show))
+    sys.exit(main())

@@ -77,7 +77,7 @@ def launch(
     settings: type,
     measure: Callable[..., Iterator[dict]],
     show: Callable[[list[dict]], str],
-    argv: list[str] | None = None,
+    argv: list[str] | None,
     prepare: Callable = lambda config: config,
 ) -> int:
     """Run a benchmark as the command line asks, and return the exit code.
@@ -87,7 +87,7 @@ def launch(
         measure: yields a record a measurement.
         prepare: completes a config before the run folder is made; may raise ValueError.
     """
-    parser = Parser(prog=f"bench.{name}", description=about)
+    parser = Parser(prog=f"python -m bench.{name}", description=about)
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     add_settings(parser, settings)
     args = parser.parse_args(argv)

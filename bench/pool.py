@@ -95,5 +95,9 @@ def show(records: list[dict]) -> str:
     return text + table(["", "start-up, s", "tasks a second", "of 2 workers'", "own MB each"], rows)
 
 
+def main(argv: list[str] | None = None) -> int:
+    return launch("pool", __doc__, Config, measure, show, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(launch("pool", __doc__, Config, measure, show))
+    sys.exit(main())

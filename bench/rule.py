@@ -63,5 +63,9 @@ def show(records: list[dict]) -> str:
     return "\n\n".join(tables)
 
 
+def main(argv: list[str] | None = None) -> int:
+    return launch("rule", __doc__, Config, measure, show, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(launch("rule", __doc__, Config, measure, show))
+    sys.exit(main())

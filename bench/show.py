@@ -18,7 +18,7 @@ SHOWS = {"child": child.show, "controller": controller.show, "pool": pool.show, 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="bench.show", description=__doc__)
+    parser = Parser(prog="python -m bench.show", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of a benchmark")
     try:
         print(report(parser.parse_args(argv).folder, SHOWS), end="")

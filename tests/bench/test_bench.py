@@ -17,7 +17,7 @@ import torch
 import data
 import results
 from bench import child, controller, pool, rule, show, textbook, timing
-from bench.launch import launch, report
+from bench.launch import report
 from child import ChildConfig, ConvNet, evaluate_rule
 from rules import NAMED_RULES
 
@@ -92,8 +92,7 @@ TINY_BENCH += "--downsample stride --seeds 1 --depth1 2 --depth2 1 --precision f
 @pytest.fixture(scope="module")
 def timed_child(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench") / "child"
-    argv = [*TINY_BENCH.split(), "--out", str(folder)]
-    assert launch("child", "", child.Config, child.measure, child.show, argv, child.prepare) == 0
+    assert child.main([*TINY_BENCH.split(), "--out", str(folder)]) == 0
     return folder
 
 
@@ -196,8 +195,7 @@ def test_pools_are_compared_with_the_one_of_two_workers():
 
 @pytest.mark.slow
 def test_the_other_benchmarks_measure_what_they_show(tmp_path):
-    argv = ["--memory", "returned", "--out", str(tmp_path / "run")]
-    assert launch("rule", "", rule.Config, rule.measure, rule.show, argv) == 0
+    assert rule.main(["--memory", "returned", "--out", str(tmp_path / "run")]) == 0
     shown = (tmp_path / "run" / "summary.txt").read_text()
     assert "memory is returned" in shown
     assert rows_of(shown)["torch Adam foreach"][1] == "1.00 [1.00-1.00]"
@@ -207,19 +205,15 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     assert {"depth 1", "depth 2", "depth 3"} <= rows_of(controller.show(batches)).keys()
 
 
-def run_rule(argv):
-    return launch("rule", "", rule.Config, rule.measure, rule.show, argv)
-
-
 @pytest.mark.parametrize(
     "main, argv, said",
     [
         (show.main, [], "RUN"),
         (show.main, ["nowhere"], "is not a run folder"),
         (show.main, ["runs/published/tier-rescored"], "no measurements of a benchmark"),
-        (run_rule, ["--epochs", "3"], "--epochs"),
-        (run_rule, ["--memory", "lost"], "one of kept, returned"),
-        (run_rule, ["--out", "tests"], "exists already"),
+        (rule.main, ["--epochs", "3"], "--epochs"),
+        (rule.main, ["--memory", "lost"], "one of kept, returned"),
+        (rule.main, ["--out", "tests"], "exists already"),
     ],
 )
 def test_bad_arguments_are_one_line_and_code_2(main, argv, said, capsys):
