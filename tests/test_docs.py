@@ -1,6 +1,5 @@
-"""The documents keep their word: flags exist, links lead somewhere, code runs, layers hold."""
+"""The documents keep their word: links lead somewhere, commands and flags exist, code runs."""
 
-import ast
 import csv
 import importlib
 import re
@@ -9,48 +8,20 @@ from pathlib import Path
 import pytest
 
 import results
-import rules
-import search
-from config import Parser
-from export.advice import advise
-from reproduce import claims
-from reproduce import tables as reproduce
+from dsl import Rule
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [
-    ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md", "nosbench/data/README.md")
-]
+DOCUMENTS = [ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md")]
+DOCUMENTS += [*sorted(ROOT.glob("nosbench/data/*.md")), *sorted(ROOT.glob("reproduce/*.md"))]
 README = (ROOT / "README.md").read_text("utf-8")
-
-# A file imports only from layers above its own; the scripts come last and nothing imports them. That
-# search.py draws its own learning curve is why plots stand before it.
-CODE = [*ROOT.glob("*.py"), *ROOT.glob("plots/*.py"), *ROOT.glob("benches/*.py")]
-CODE += ROOT.glob("verdicts/*.py")
-LAYERS = [
-    {"cluster", "columns", "config", "dsl", "pool", "progress", "results", "significance"},
-    {"advice", "foreach", "distinct"},
-    {"export"},
-    {"data", "policy", "rules", "screen"},
-    {"child", "controller", "baselines"},
-    {"proposer", "table", "trials"},
-    {"micro", "searches", "tasks", "datacard", "textbook"},
-    {"oracle"},
-    {"plots", "benches"},
-    {"search", "compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock"}
-    | {"nosbench", "cifar_tier", "study", "bench", "reproduce"},
-    {"verdicts"},
-    {"claims"},
+CODE = [
+    path for path in ROOT.glob("**/*.py") if path.relative_to(ROOT).parts[0] not in ("tests", ".venv")
 ]
-
-
-def options(parser: Parser) -> set[str]:
-    return {option for action in parser._actions for option in action.option_strings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_resolve(document):
-    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
-    for link in links:
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
         if not link.startswith("http"):
             path, _, anchor = link.partition("#")
             target = (document.parent / path) if path else document
@@ -61,68 +32,66 @@ def test_links_resolve(document):
                 assert anchor in anchors, f"{document.name} links to {link}"
 
 
-def test_the_claims_are_what_the_records_say(capsys):
-    assert claims.main([]) == 0
-    assert capsys.readouterr().out.strip() in (ROOT / "RESULTS.md").read_text("utf-8")
-
-
-def test_numbers_on_top_of_the_readme_stand_in_tables_of_the_results():
-    top = README.split("\n## ")[0]
-    points = "\n".join(re.findall(r"^- .*?(?=^- |\n\n)", top, re.S | re.M))
-    tables = "\n".join(
-        block[0] for block in reproduce.BLOCK.finditer((ROOT / "RESULTS.md").read_text("utf-8"))
-    )
-    assert len(reproduce.numbers(points)) > 10
-    assert reproduce.unproven(f"## Top\n{points}\n<!-- run: all -->\n{tables}\n<!-- end -->") == []
-    assert reproduce.unproven("## Top\n- 123,456 rules\n<!-- run: all -->\n1\n<!-- end -->") != []
-
-
-def test_flags_of_the_documents_exist():
-    known = options(search.make_parser())
+def commands() -> dict[str, set[tuple[str, str]]]:
+    """Return for each script that the documents run, (document, flag) of all flags it is given."""
+    found: dict[str, set[tuple[str, str]]] = {}
     for document in DOCUMENTS:
-        for line in document.read_text("utf-8").splitlines():
-            if (
-                "search.py" in line
-                or "make search" in line
-                or line.strip().startswith(("-", "3.", "4.", "5."))
-            ):
-                flags = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line))
-                assert flags <= known, f"{document.name}: {line}"
+        text = document.read_text("utf-8").replace("\\\n", " ")
+        text = re.sub(r"make search ARGS=\"(.*?)\"", r"python search.py \1", text)
+        for module, file, rest in re.findall(r"python (?:-m ([\w.]+)|(\w+)\.py)([^\n`#|]*)", text):
+            flags = found.setdefault(module or file, set())
+            flags |= {(document.name, flag) for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", rest)}
+    return {script: flags for script, flags in found.items() if script not in ("dask", "pytest", "venv")}
 
 
-SCRIPTS = ("compare", "rescore", "longrun", "robustness", "transfer", "rosenbrock", "study", "screen")
-SCRIPTS += ("bench",)
+@pytest.mark.parametrize("script, flags", sorted(commands().items()), ids=lambda value: str(value)[:30])
+def test_commands_of_the_documents_exist_with_their_flags(script, flags, capsys):
+    main = importlib.import_module(script).main
+    ways = ["list", "show", "export"] if script == "rules" else [""]
+    known = set()
+    for way in ways:
+        with pytest.raises(SystemExit) as stop:
+            main([*way.split(), "--help"])
+        assert stop.value.code == 0
+        known |= set(re.findall(r"(?<![\w-])--[a-z][\w-]*", capsys.readouterr().out))
+    assert [(document, flag) for document, flag in flags if flag not in known] == []
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_flags_of_other_scripts_in_the_documents_exist(script, capsys):
-    with pytest.raises(SystemExit):
-        importlib.import_module(script).main(["--help"])
-    known = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", capsys.readouterr().out))
-    text = "\n".join(path.read_text("utf-8").replace("\\\n", " ") for path in DOCUMENTS)
-    lines = [line for line in text.splitlines() if f"python {script}.py" in line]
-    named = {flag for line in lines for flag in re.findall(r" (--[a-z-]+)", line)}
-    assert lines and named <= known
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_python_examples_run(code):
+    exec(compile(code, "README.md", "exec"), {})
 
 
-def test_settings_have_help_and_units_in_reach():
-    text = search.make_parser().format_help()
-    for option in options(search.make_parser()) - {"-h"}:
-        assert option in text
+def test_worked_strings_mean_what_the_readme_says():
+    for string, infix in (
+        ("m g2 id exp div", "m / (exp(g^2) + eps)"),
+        ("sign_g sign_m id id mul | r1 g exp id mul", "exp(sign(g) * sign(m)) * g"),
+    ):
+        assert string in README and infix in README
+        assert Rule.parse(string).infix() == infix
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_no_line_is_a_placeholder(document):
-    assert re.findall(r"^[A-Z]{6,}$", document.read_text("utf-8"), re.M) == []
+def test_the_readme_names_every_file_in_front_and_every_room():
+    named = set(re.findall(r"^\| \[([\w/.]+)\]", README, re.M))
+    rooms = {f"{path.parent.name}/" for path in ROOT.glob("*/__init__.py")} | {"tests/"}
+    assert named == {path.name for path in ROOT.glob("*.py")} | rooms
 
 
-@pytest.mark.parametrize("command", re.findall(r"^\$ python rules.py (.*)\n", README, re.M))
-def test_pasted_output_is_what_the_command_prints(command, capsys):
-    pasted = re.search(rf"^\$ python rules.py {re.escape(command)}\n(.*?)^```", README, re.M | re.S)[1]
-    rules.main([*command.split(), "--runs", str(ROOT / "runs" / "published")])
-    printed = capsys.readouterr().out
-    for part in pasted.split("\n...\n"):
-        assert part.strip() in printed
+def test_the_readme_explains_every_number_of_an_update():
+    fields = set()
+    for run in sorted((ROOT / "runs/published").glob("*/updates.jsonl")):
+        fields |= results.read_lines(run)[-1].keys()
+    table = README.split("| field of updates.jsonl |")[1].split("\n\n")[0]
+    assert fields and fields == set(re.findall(r"`(\w+)`", re.sub(r"\|[^|]*\|$", "", table, flags=re.M)))
+
+
+@pytest.mark.parametrize("mark, page", [("DEVIATION", "RESULTS.md"), ("UNSPECIFIED", "open-choices.md")])
+def test_marked_files_are_listed_and_no_others(mark, page):
+    [document] = [path for path in DOCUMENTS if path.name == page]
+    listed = set(re.findall(r"^\| ([\w/]+\.py) \|", document.read_text("utf-8"), re.M))
+    assert listed == {
+        str(path.relative_to(ROOT)) for path in CODE if f"# {mark}:" in path.read_text("utf-8")
+    }
 
 
 @pytest.mark.parametrize("table", sorted((ROOT / "runs/published").glob("*/hall_of_fame.csv")), ids=str)
@@ -133,66 +102,9 @@ def test_published_halls_of_fame_hold_the_advice_of_their_records(table):
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == [r["id"] for r in results.best_distinct(records, 100)]
     for row in rows:
-        said = advise(records[int(row["id"])], humans)
+        said = results.advise(records[int(row["id"])], humans)
         wanted = {"lr_low": said.low, "lr_high": said.high, "lr_open": said.open or None}
         wanted["lr_to_adam"] = said.to_adam
         assert {name: row[name] for name in wanted} == {
             name: "" if value is None else str(value) for name, value in wanted.items()
         }
-
-
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
-def test_python_examples_run(code):
-    exec(compile(code, "README.md", "exec"), {})
-
-
-def test_worked_string_means_what_the_readme_says():
-    from dsl import Rule
-
-    assert Rule.parse("m g2 id exp div").infix() == "m / (exp(g^2) + eps)"
-    assert (
-        Rule.parse("sign_g sign_m id id mul | r1 g exp id mul").infix() == "exp(sign(g) * sign(m)) * g"
-    )
-
-
-def test_reading_order_names_every_file_with_its_length():
-    rows = dict(re.findall(r"^\| \[([\w/]+\.py)\]\([\w/]+\.py\) \| (\d+) ", README, re.M))
-    files = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.py")]}
-    assert files <= rows.keys()
-    for name, lines in rows.items():
-        actual = len((ROOT / name).read_text("utf-8").splitlines())
-        assert abs(actual - int(lines)) <= 15, f"{name} has {actual} lines, README says {lines}"
-
-
-def test_the_diagram_has_the_layers():
-    diagram = re.search(r"^```text\n(claims  .*?)```", README, re.M | re.S)[1]
-    drawn = [set(re.findall(r"\b[a-z_]+\b", layer.split("   ")[0])) for layer in diagram.split("   |\n")]
-    drawn[2] = set(re.findall(r"\b[a-z_]+\b", diagram.split("   |")[2].replace("the scripts", "")))
-    assert drawn == LAYERS[::-1]
-
-
-def test_imports_point_down_only():
-    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-    for path in CODE:
-        own = path.stem if path.parent == ROOT else path.parent.name
-        assert own in level, f"{path.name} has no layer"
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module]
-            for name in {name.split(".")[0] for name in names} & level.keys():
-                fine = level[name] < level[own] or name == own and path.parent != ROOT
-                assert fine or (level[name] == level[own] == 0), f"{path.name} imports {name}"
-
-
-def test_every_open_choice_and_deviation_is_listed_in_results():
-    """Each marked comment in the code has a row in RESULTS.md that names its file."""
-    text = (ROOT / "RESULTS.md").read_text("utf-8")
-    for path in CODE:
-        for word in ("DEVIATION", "UNSPECIFIED"):
-            name = str(path.relative_to(ROOT))
-            marks = len(re.findall(rf"# {word}:", path.read_text("utf-8")))
-            rows = len(re.findall(rf"^\| {word.lower()} \| {re.escape(name)} \|", text, re.M))
-            assert marks == rows, f"{name} has {marks} {word} marks, RESULTS.md lists {rows}"
