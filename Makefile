@@ -1,8 +1,8 @@
 # make search                                        set up, then search: minutes on two cores
 # make search ARGS="--workers 8 --seed 3"            flags of search.py
 # make test                                          set up, then the default tests
-# make figures                                       a small search, its random twin, every figure
-# make reproduce                                     tables and figures of RESULTS.md from the published records
+# make figures                                       a small search, its random twin, their figures
+# make reproduce                                     tables and figures of the results from the published records
 # make scratch                                       the published runs themselves, from nothing: a day or two
 # make search TORCH_INDEX=https://download.pytorch.org/whl/cpu      PyTorch's smaller CPU wheels
 
@@ -38,7 +38,7 @@ reproduce: .venv/ready
 scratch: .venv/ready
 	PATH="$(CURDIR)/.venv/bin:$$PATH" sh reproduce/scratch.sh
 
-.venv/ready: requirements.txt requirements-dev.txt
+.venv/ready: $(wildcard requirements*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "needs Python 3.10 or newer; name one: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
