@@ -453,6 +453,11 @@ def aligned(rows: Sequence[Sequence[str]], figures: bool = False) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
 class Progress:
     """Show what is going on, on standard error and in a log file.
 

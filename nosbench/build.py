@@ -1,40 +1,33 @@
-"""NOS-Bench: build the table of all depth-1 rules, check it, and look rules up in it.
+"""Build the table of NOS-Bench: measure every rule of depth 1.
 
-    python -m nosbench.show adam                     # or any string: nosbench.py show m v id exp mul
-    python -m nosbench.build verify --sample 50            # measure some rules again, and compare
-    python -m nosbench.build build                         # the whole table, in half an hour on one core
+    python -m nosbench.build                     # half an hour on one core
 
 The 154,880 strings are merged into classes: exactly, by `Rule.key`, and then by `Rule.fingerprint`,
 which puts together what behaves alike to five digits; one rule of each class is measured, and a sample
 of second members too, to say how far they agree. A build that was stopped goes
-on where it last saved, a minute ago at most. Read next: datacard.py, for what the table says.
+on where it last saved, a minute ago at most. Read next: card.py, for what the table says.
 """
 
 import json
 import os
 import random
-import signal
 import sys
 import time
 from concurrent.futures import as_completed
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from child import start_worker
-from config import Parser
+from config import ConfigError, Parser
 from dsl import Rule, SearchSpace
 from nosbench import micro
-from nosbench.show import card, show
-from nosbench.table import FOLDER, NO_RATE, NONE, Scores, Table, TableError
+from nosbench.card import card
+from nosbench.table import FOLDER, NO_RATE, NONE, TIER, Scores, Table, TableError
 from pool import WorkerPool
 from results import Progress, environment
-from rules import find
 
-TIERS: dict[str, ModuleType] = {"micro": micro}  # each has PROTOCOL and measure(rules, seed) -> Scores
-TIER = "micro"  # the one that is complete
 BLOCK = 256  # rules in a task: a second or two
 SAVE_EVERY_S = 60.0
 NUM_PAIRS = 500  # second members measured to check the merging by fingerprint
@@ -124,7 +117,7 @@ class Build:
         os.replace(partial, self.path)
 
 
-def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSpace) -> Table:
+def build(num_seeds: int, workers: int, folder: Path, space: SearchSpace) -> Table:
     """Measure all rules of a space with seeds 0 ... num_seeds - 1, and write the table.
 
     Args:
@@ -132,30 +125,30 @@ def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSp
     Raises:
         TableError: there is a table already, or a partial result of other settings.
     """
-    if (folder / f"{tier}.npz").exists():
-        raise TableError(f"{folder / f'{tier}.npz'} is there already; move it away to build it again")
-    child, progress = TIERS[tier], Progress()
+    if (path := folder / f"{TIER}.npz").exists():
+        raise TableError(f"{path} is there already; move it away to build it again")
+    progress = Progress()
     kinds = {"operands": 0, "unary": 2, "binary": 4}
     tokens, rules = {kind: space.choices(k) for kind, k in kinds.items()}, list(space)
-    settings = {"tier": tier, "tokens": tokens, "protocol": child.PROTOCOL, "seeds": num_seeds}
+    settings = {"tier": TIER, "tokens": tokens, "protocol": micro.PROTOCOL, "seeds": num_seeds}
     progress.say(f"merging {len(rules):,} strings")
     merging = merge(rules)
     measured = np.array([members[0] for members in merging.members], dtype=np.int32)
     texts = [str(rules[i]) for i in measured]
     folder.mkdir(parents=True, exist_ok=True)
     part = Build(
-        folder / f"{tier}.partial.npz",
+        folder / f"{TIER}.partial.npz",
         {**settings, "strings": len(rules), "classes": len(texts)},
         len(texts),
         num_seeds,
-        len(child.PROTOCOL["rates"]),
+        len(micro.RATES),
     )
     progress.say(f"{len(texts):,} classes, {num_seeds} seeds; {part.done.mean():.0%} measured before")
 
     pool = WorkerPool(workers, initializer=start_worker, preload=["torch", "numpy"])
     try:
-        measure_rest(part, child, pool, texts, progress)
-        check = check_merging(child, pool, rules, merging, part.scores, num_seeds)
+        measure_rest(part, pool, texts, progress)
+        check = check_merging(pool, rules, merging, part.scores, num_seeds)
     finally:
         pool.stop()
         part.save()
@@ -170,20 +163,20 @@ def build(tier: str, num_seeds: int, workers: int, folder: Path, space: SearchSp
         **environment(1),
     }
     table = Table(header, merging.classes, measured, *part.scores)
-    table.save(folder / f"{tier}.npz")
-    (folder / f"{tier}.md").write_text(card(table), "utf-8")
+    table.save(path)
+    (folder / f"{TIER}.md").write_text(card(table), "utf-8")
     part.path.unlink()
     return table
 
 
-def measure_rest(part: Build, child: ModuleType, pool, texts: list[str], progress: Progress) -> None:
+def measure_rest(part: Build, pool, texts: list[str], progress: Progress) -> None:
     """Measure the classes, each by its text, and seeds that are still to be measured."""
     futures = {}
     for seed in range(part.done.shape[1]):
         for start in range(0, len(texts), BLOCK):
             block = range(start, min(start + BLOCK, len(texts)))
             if not part.done[start, seed]:
-                futures[pool.submit(child.measure, texts[start : block.stop], seed)] = block, seed
+                futures[pool.submit(micro.measure, texts[start : block.stop], seed)] = block, seed
     before, start_s = part.done.mean(), time.monotonic()
     for future in as_completed(futures):
         part.note(*futures[future], future.result())
@@ -192,7 +185,7 @@ def measure_rest(part: Build, child: ModuleType, pool, texts: list[str], progres
         progress.update(f"{done:.1%} measured, {left_s / 60:.0f} min to go")
 
 
-def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seeds: int) -> dict:
+def check_merging(pool, rules, merging: Merging, scores: Scores, num_seeds: int) -> dict:
     """Measure a second member of some classes, which has another key, and compare its scores.
 
     Returns:
@@ -202,9 +195,9 @@ def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seed
     several = [i for i, members in enumerate(merging.members) if len(members) > 1]
     chosen = sorted(random.Random(0).sample(several, min(NUM_PAIRS, len(several))))
     texts = [str(rules[random.Random(i).choice(merging.members[i][1:])]) for i in chosen]
-    futures = [pool.submit(child.measure, texts, seed) for seed in range(num_seeds)]
+    futures = [pool.submit(micro.measure, texts, seed) for seed in range(num_seeds)]
     second = np.stack([future.result().correct for future in futures], 1)
-    accuracy = lambda counts: np.where(counts == NONE, 0, counts) / child.PROTOCOL["validation"]  # noqa: E731
+    accuracy = lambda counts: np.where(counts == NONE, 0, counts) / micro.NUM_VALIDATION  # noqa: E731
     difference = np.abs(accuracy(scores.correct[chosen]) - accuracy(second))
     equal, mean = scores.correct[chosen] == second, accuracy(scores.correct).mean(1)
 
@@ -222,87 +215,28 @@ def check_merging(child, pool, rules, merging: Merging, scores: Scores, num_seed
     return {"all": report(high | True), "high": report(high)}
 
 
-# --- verify ---------------------------------------------------------------------------------------
-
-# Scores are apart if one image in a hundred is. Start weights that differ by 1e-7 move one score in
-# ten by more than that, since some rules are chaotic, but none of 80 that learn.
-FAR = 0.01
-MOST_FAR = {"of all": 0.25, "that learn": 0.05}
-
-
-def verify(table: Table, tier: str, sample: int, seed: int) -> tuple[str, bool]:
-    """Measure random classes again, half of them learning ones; return a report, and if it agrees."""
-    child, rng = TIERS[tier], random.Random(seed)
-    learn = np.flatnonzero(table.learns).tolist()
-    groups = {"that learn": learn, "of all": range(len(table.mean))}
-    lines, agrees, progress = [], True, Progress()
-    for name, classes in groups.items():
-        chosen = rng.sample(classes, min(-(-sample // 2), len(classes)))
-        texts = [str(table.rule(table.measured[i])) for i in chosen]
-        columns = []
-        for s in range(table.correct.shape[1]):
-            progress.update(f"seed {s}: measuring {len(texts)} rules {name}")
-            columns.append(child.measure(texts, s).correct)
-        new, old = np.stack(columns, 1), table.correct[chosen]
-        flipped, apart = (new == NONE) != (old == NONE), np.abs(new.astype(int) - old)
-        far = float((flipped | (apart > FAR * child.PROTOCOL["validation"])).mean())
-        agrees &= far <= MOST_FAR[name]
-        lines.append(
-            f"{len(texts)} rules {name}, {new.size} scores: {(apart == 0).mean():.1%} equal, {far:.1%} "
-            f"over {FAR:.0%} apart (rounding: {MOST_FAR[name]:.0%}), {flipped.sum()} diverged once"
-        )
-    progress.say()
-    verdict = "agrees with this machine" if agrees else "does NOT agree with this machine"
-    return "\n".join([*lines, f"The table {verdict}."]), agrees
-
-
 # --- command line ---------------------------------------------------------------------------------
 
 
-def make_parser() -> Parser:
-    parser = Parser(prog="nosbench.py", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="{build,show,verify}", required=True)
-    building = commands.add_parser("build", help="measure all rules and write the table")
-    building.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds a rule (default: 3)")
-    building.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
-    showing = commands.add_parser("show", help="what the table says about a rule")
-    showing.add_argument("rule", nargs="+", metavar="RULE", help="a name, or a rule's tokens")
-    verifying = commands.add_parser("verify", help="measure a sample again and compare")
-    verifying.add_argument(
-        "--sample", type=int, default=50, metavar="N", help="rules to measure (default: 50)"
-    )
-    verifying.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
-    return parser
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser = make_parser()
+    parser = Parser(prog="python -m nosbench.build", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds a rule (default: 3)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     args = parser.parse_args(argv)
-    for name, least in (("seeds", 2), ("workers", 1), ("sample", 1)):  # one seed does not show noise
-        if getattr(args, name, least) < least:
-            parser.error(f"--{name} is {getattr(args, name)}; it must be at least {least}")
-    agrees = True
     try:
-        if args.command == "build":
-            table = build(TIER, args.seeds, args.workers, FOLDER, SearchSpace(1))
-            print(f"{FOLDER / TIER}.npz: {len(table.mean):,} rules", end="")
-            print(f", and {TIER}.md, its numbers. Next: python -m nosbench.build verify")
-        elif args.command == "show":
-            print(show(Table.load(TIER), find(" ".join(args.rule))))
-        else:
-            start_worker()
-            text, agrees = verify(Table.load(TIER), TIER, args.sample, args.seed)
-            print(text)
+        for name, least in (("seeds", 2), ("workers", 1)):  # one seed does not show noise
+            if (value := getattr(args, name)) < least:
+                raise ConfigError(f"--{name} is {value}; it must be at least {least}")
+        table = build(args.seeds, args.workers, FOLDER, SearchSpace(1))
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    return 0 if agrees else 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"{FOLDER / TIER}.npz: {len(table.mean):,} rules, and {TIER}.md, its numbers. ", end="")
+    print("Next: python -m nosbench.verify")
+    return 0
 
 
 if __name__ == "__main__":
-    if "build" not in sys.argv:  # its pool must survive a broken pipe
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted; a build goes on from here with the same command", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main())

@@ -1,15 +1,15 @@
 """NOS-Bench, the CIFAR tier: rules of depth 1 on a small ConvNet, in an order that may stop anywhere.
 
-    python -m nosbench.cifar_tier build --workers 2     # begin, or go on where it stopped; Ctrl-C when you like
-    python -m nosbench.cifar_tier report                # coverage, and how well the micro tier predicts it
+    python -m nosbench.cifar_tier build --workers 2   # begin, or go on; Ctrl-C when you like
+    python -m nosbench.cifar_tier report              # coverage, how well the micro tier predicts it
 
 The whole space would take days, so the rules come in an order of which every beginning is useful:
-the named ones; a random sample of 2,000 distinct ones, as many of each binary function, all trained
-(`python -m studies.screening runs/published/nosbench-cifar` tells what screening would have lost); then, at
-random, those that pass its tests. The child is that of
-`search.py --preset laptop` on CIFAR-10: one epoch of 1,000 images at each rate, five at the best.
-Distinct rules are the classes of the micro tier. Each record is one line, as search.py writes them.
-Read next: nosbench.py, the tier that is complete.
+the named ones; a random sample of 2,000 distinct ones, as many of each binary function, all trained;
+then, at random, those that pass the tests of screen.py (studies/screening.py tells what these would have
+lost of the sample). The child is that of `search.py --preset laptop` on CIFAR-10: one epoch of 1,000
+images at each rate, five at the best. Distinct rules are the classes of the micro tier. Each record is
+one line, as search.py writes them.
+Read next: build.py, the tier that is complete.
 """
 
 import random
@@ -29,13 +29,12 @@ from child import ChildConfig, evaluate_rule, open_pictures, resolve_precision, 
 from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
-from nosbench.table import Table
+from nosbench.table import CIFAR, Table
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import Progress
+from results import CHANCE, Progress
 from rules import NAMED_RULES
 from screen import screen
 
-FOLDER = Path("runs/published/nosbench-cifar")
 SAMPLE = 2_000
 CHILD = {
     "dataset": "cifar10",
@@ -45,7 +44,7 @@ CHILD = {
     "num_validation": 2_000,
     "screen": False,
 }
-LEARNS = 0.2  # accuracy from which a rule counts as learning; guessing is 0.1
+BAR = 2 * CHANCE  # accuracy from which a rule clearly does more than guess
 TOP = 0.01
 
 
@@ -141,21 +140,21 @@ def report(folder: Path) -> str:
     for name in ("named", "sample", "passing"):
         some = [record["reward"] for record in records if record["part"] == name]
         if some:
-            learn = np.mean([reward >= LEARNS for reward in some])
-            lines += [f"{name:8}{len(some):7,}, {learn:6.1%} learn, best {max(some):.4f}"]
+            clear = np.mean([reward >= BAR for reward in some])
+            lines += [f"{name:8}{len(some):7,}, {clear:6.1%} reach {BAR}, best {max(some):.4f}"]
 
     sample = [record for record in records if record["part"] == "sample"]
     number, reward = (np.array([record[name] for record in sample]) for name in ("class", "reward"))
     binary = np.array([record["rule"].split()[4] for record in sample])
     everywhere = Counter(table.rule(index).tokens[4] for index in table.measured.tolist())
     weight = np.array([everywhere[token] / np.sum(binary == token) for token in binary])
-    micro, learns = table.mean[number], reward >= LEARNS
-    correlation = spearman_interval(micro[learns], reward[learns])
+    micro, clear = table.mean[number], reward >= BAR
+    correlation = spearman_interval(micro[clear], reward[clear])
     best = round(TOP * len(sample))
     both = set(np.argsort(-micro)[:best]) & set(np.argsort(-reward)[:best])
     lines += [
-        f"of all distinct rules about {np.average(learns, weights=weight):.1%} learn",
-        f"Spearman with the micro tier over the {learns.sum():,} rules of the sample that learn: "
+        f"of all distinct rules about {np.average(clear, weights=weight):.1%} reach {BAR}",
+        f"Spearman with the micro tier over the {clear.sum():,} rules of the sample that do: "
         f"{correlation:.3f}",
         f"of the best {best} of the sample in both tiers, {len(both)} are the same",
     ]
@@ -163,12 +162,12 @@ def report(folder: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="cifar_tier.py", description=__doc__)
+    parser = Parser(prog="python -m nosbench.cifar_tier", description=__doc__)
     parser.add_argument("command", choices=("build", "report"))
     parser.add_argument("--workers", type=int, default=usable_cores(), metavar="N", help="processes")
     parser.add_argument("--limit", type=int, default=10**6, metavar="N", help="rules to have in the end")
     parser.add_argument(
-        "--out", type=Path, default=FOLDER, metavar="DIR", help=f"records (default: {FOLDER})"
+        "--out", type=Path, default=CIFAR, metavar="DIR", help="records (default: the published)"
     )
     args = parser.parse_args(argv)
     try:

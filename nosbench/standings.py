@@ -15,7 +15,7 @@ import numpy as np
 
 from nosbench.intervals import mean_interval, ratio_interval
 from plots.names import ALGORITHM_NAMES
-from results import RunError, read_lines
+from results import RunError, markdown, read_lines
 
 COLUMNS = {  # what a search is told by, and with how many digits
     "latest": ("latest fifth", 3),
@@ -98,11 +98,6 @@ def paired(ours: Setting, theirs: Setting, name: str, our_rules: int, their_rule
 
 
 # --- as Markdown ----------------------------------------------------------------------------------
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def table(settings: list[Setting]) -> str:

@@ -1,7 +1,7 @@
 """Study: search algorithms on NOS-Bench, many seeds of each, without training anything.
 
     python -m nosbench.study random-new reinforce-new                 # 30 seeds each, 2,000 rules
-    python -m nosbench.study random-new --iterations 2 --seeds 8      # deeper, where there is no table: measured
+    python -m nosbench.study random-new --iterations 2 --seeds 8      # deeper: no table, measured
     python -m nosbench.study trpo-new --max-kl 0.3 --name farther --table-seeds 0      # try something
     python -m nosbench.figures.study runs/study                         # the figure
 
@@ -213,7 +213,7 @@ def study(
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="study.py", description=__doc__)
+    parser = Parser(prog="python -m nosbench.study", description=__doc__)
     parser.add_argument(
         "settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS)
     )

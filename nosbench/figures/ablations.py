@@ -1,6 +1,6 @@
 """Figure: one setting of a study and changes of it, each beside the setting as it is.
 
-    python -m nosbench.figures.ablations runs/study/reinforce-new.jsonl FILE.jsonl [FILE.jsonl ...] [-o FILE]
+    python -m nosbench.figures.ablations FILE.jsonl CHANGED.jsonl [CHANGED.jsonl ...] [-o PICTURE]
 
 The first file is the setting, the others are changes of it, all written by study.py with seeds in
 common. A dot is the mean over these seeds after the last checkpoint that both reached, a bar its 95 %
@@ -19,11 +19,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nosbench.intervals import Interval, mean_interval, ratio_interval
-from nosbench.standings import Setting, common_seeds, markdown, paired
+from nosbench.standings import Setting, common_seeds, paired
 from plots import style
 from plots.names import ALGORITHM_NAMES
 from plots.style import command, plt
-from results import RunError
+from results import RunError, markdown
 
 FREE = {"seed", "table_seed", "samples"}  # in which two searches may differ and be of one setting
 PANELS = {

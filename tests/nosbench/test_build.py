@@ -1,4 +1,4 @@
-"""Tests of nosbench.py: a small space built for real, and the published table measured again."""
+"""Build, verify, show: a small space built for real, and the published table measured again."""
 
 import dataclasses
 import json
@@ -7,14 +7,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import refusal
 
 from dsl import Rule, SearchSpace
-from nosbench import build as nosbench
-from nosbench import micro
-from nosbench import show as datacard
-from nosbench.build import build, main, merge, verify
-from nosbench.show import card, show
-from nosbench.table import FOLDER, NONE, Scores, Table, TableError
+from nosbench import build as building
+from nosbench import micro, verify
+from nosbench import show as showing
+from nosbench.build import build, merge
+from nosbench.card import card
+from nosbench.show import show
+from nosbench.table import CIFAR, FOLDER, NONE, Scores, Table, TableError
 from results import read_lines
 from rules import find
 
@@ -37,7 +39,7 @@ def test_merging_is_by_key_and_then_by_fingerprint():
 
 def test_a_build_holds_what_the_child_measures(tmp_path):
     """Through worker processes, in blocks, merged, saved and loaded."""
-    table = build("micro", 2, 1, tmp_path, SMALL)
+    table = build(2, 1, tmp_path, SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["micro.md", "micro.npz"]
     assert (tmp_path / "micro.md").read_text("utf-8") == card(table)
     texts = ["1 adam neg id mul", "m g id id add"]
@@ -49,7 +51,7 @@ def test_a_build_holds_what_the_child_measures(tmp_path):
             assert entry.test[seed] == scores.test[i] / 2000
             assert entry.lr[seed] == micro.RATES[scores.rate[i]]
     with pytest.raises(TableError, match="there already"):
-        build("micro", 2, 1, tmp_path, SMALL)
+        build(2, 1, tmp_path, SMALL)
 
 
 class Interrupted(BaseException):
@@ -65,7 +67,7 @@ def arithmetic(rules: list[str], seed: int) -> Scores:
 @pytest.fixture
 def instant(monkeypatch) -> SimpleNamespace:
     """The builder with that child, one thread in the workers' place, and small blocks."""
-    child = SimpleNamespace(PROTOCOL=micro.PROTOCOL, measure=arithmetic)
+    child = SimpleNamespace(**vars(micro) | {"measure": arithmetic})
 
     class Threads(ThreadPoolExecutor):
         def __init__(self, *_, **__):
@@ -74,15 +76,15 @@ def instant(monkeypatch) -> SimpleNamespace:
         def stop(self):
             self.shutdown(cancel_futures=True)
 
-    monkeypatch.setattr(nosbench, "TIERS", {"micro": child})
-    monkeypatch.setattr(nosbench, "WorkerPool", Threads)
-    monkeypatch.setattr(nosbench, "BLOCK", 8)
-    monkeypatch.setattr(nosbench, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(building, "micro", child)
+    monkeypatch.setattr(building, "WorkerPool", Threads)
+    monkeypatch.setattr(building, "BLOCK", 8)
+    monkeypatch.setattr(building, "SAVE_EVERY_S", 0.0)
     return child
 
 
 def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
-    whole = build("micro", 2, 1, tmp_path / "whole", SMALL)
+    whole = build(2, 1, tmp_path / "whole", SMALL)
     calls = []
 
     def dies(rules, seed):
@@ -93,12 +95,12 @@ def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
 
     instant.measure = dies
     with pytest.raises(Interrupted):
-        build("micro", 2, 1, tmp_path / "broken", SMALL)
+        build(2, 1, tmp_path / "broken", SMALL)
     assert [path.name for path in (tmp_path / "broken").iterdir()] == ["micro.partial.npz"]
 
     measured = []
     instant.measure = lambda rules, seed: measured.append(len(rules)) or arithmetic(rules, seed)
-    resumed = build("micro", 2, 1, tmp_path / "broken", SMALL)
+    resumed = build(2, 1, tmp_path / "broken", SMALL)
     num_pairs = sum(len(members) > 1 for members in merge(list(SMALL)).members)
     assert 2 * len(whole.mean) + 2 * num_pairs - sum(measured) == 4 * 8  # four blocks were kept
     for name in ("classes", "measured", "correct", "test", "rate", "sweep"):
@@ -112,10 +114,10 @@ def test_partial_result_of_other_settings_is_refused(instant, tmp_path):
 
     instant.measure = dies
     with pytest.raises(Interrupted):
-        build("micro", 2, 1, tmp_path, SMALL)
+        build(2, 1, tmp_path, SMALL)
     instant.measure = arithmetic
     with pytest.raises(TableError, match="other settings"):
-        build("micro", 3, 1, tmp_path, SMALL)
+        build(3, 1, tmp_path, SMALL)
 
 
 # --- the published table --------------------------------------------------------------------------
@@ -127,7 +129,7 @@ def table() -> Table:
 
 
 def test_published_table_is_measured_again_the_same(table, capsys):
-    text, agrees = verify(table, "micro", 5, 1)
+    text, agrees = verify.verify(table, 5, 1)
     assert agrees, text
 
 
@@ -140,7 +142,7 @@ def swapped(table):
 
 @pytest.mark.parametrize("spoil", [lambda table: np.roll(table.correct, 1000, 0), swapped])
 def test_verify_sees_a_table_that_is_not_true(table, spoil):
-    text, agrees = verify(dataclasses.replace(table, correct=spoil(table)), "micro", 8, 0)
+    text, agrees = verify.verify(dataclasses.replace(table, correct=spoil(table)), 8, 0)
     assert not agrees
     assert "NOT" in text
 
@@ -171,37 +173,36 @@ def test_show_writes_a_dash_where_a_run_diverged(table):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    "script, arguments, message",
     [
-        (["show", "powersign"], "has 2 groups"),
-        (["show", "adamm"], "adam"),
-        (["verify", "--sample", "0"], "--sample is 0"),
-        (["build", "--seeds", "1"], "--seeds is 1"),
-        (["build", "--workers", "0"], "--workers is 0"),
-        (["build"], "is there already"),
-        (["build", "--nonsense"], "--nonsense"),
-        ([], "{build,show,verify}"),
+        (showing, ["powersign"], "has 2 groups"),
+        (showing, ["adamm"], "adam"),
+        (showing, [], "RULE"),
+        (verify, ["--sample", "0"], "--sample is 0"),
+        (building, ["--seeds", "1"], "--seeds is 1"),
+        (building, ["--workers", "0"], "--workers is 0"),
+        (building, [], "is there already"),
+        (building, ["--nonsense"], "--nonsense"),
     ],
 )
-def test_mistakes_end_with_code_2_and_change_nothing(arguments, message, capsys, monkeypatch, tmp_path):
+def test_mistakes_are_one_line_and_change_nothing(
+    script, arguments, message, capsys, monkeypatch, tmp_path
+):
     (tmp_path / "micro.npz").touch()  # what `build` must not replace
-    monkeypatch.setattr(nosbench, "FOLDER", tmp_path)
-    with pytest.raises(SystemExit) as exit:
-        main(arguments)
-    assert exit.value.code == 2
-    assert message in capsys.readouterr().err
+    monkeypatch.setattr(building, "FOLDER", tmp_path)
+    assert message in refusal(script.main, arguments, capsys)
     assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("micro.npz", 0)]
 
 
 def test_command_line_shows(capsys):
-    assert main(["show", "adam"]) == 0
+    assert showing.main(["adam"]) == 0
     assert capsys.readouterr().out.startswith("adam 1 id id mul")
 
 
 def test_show_tells_the_score_of_the_cifar_tier_where_there_is_one():
     """A record of cifar_tier.py is of a class, whichever string names it."""
-    table, [record, *_] = Table.load("micro"), read_lines(datacard.CIFAR / "records.jsonl")
+    table, [record, *_] = Table.load("micro"), read_lines(CIFAR / "records.jsonl")
     assert f"CIFAR tier, one seed: {record['reward']:.4f}" in show(table, Rule.parse(record["rule"]))
-    known = {one["class"] for one in read_lines(datacard.CIFAR / "records.jsonl")}
+    known = {one["class"] for one in read_lines(CIFAR / "records.jsonl")}
     other = next(number for number in range(len(table.mean)) if number not in known)
     assert "CIFAR" not in show(table, table.rule(table.measured[other]))
