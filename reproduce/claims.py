@@ -1,47 +1,96 @@
 """The claims of the paper one by one: what the published runs say of each, with a verdict by rule.
 
-    python -m reproduce.claims          # prints the table on top of RESULTS.md, as Markdown
+    python -m reproduce.claims              # a table
+    python -m reproduce.claims --markdown   # as RESULTS.md has it
+    python -m reproduce.claims --verdicts   # as verdicts.md has it: each rule, and all numbers behind it
 
-Each function of verdicts/ that is called below reads records from runs/published and returns one row:
-claim, the paper's words in short, what was measured, on how much, and the verdict. Its docstring says
-when a claim counts as reproduced; "partly" is some of that. What has no records is "not run". Nothing
-is chosen by a test set. Read next: verdicts/reading.py.
+Each function called below reads records from runs/published and returns one row. Its docstring is the
+rule of the verdict: it says when a claim counts as reproduced; "partly" is some of that. What has no
+records is "not run". Nothing is chosen by a test set. Read next: reading.py.
 """
 
+import inspect
 import signal
 import sys
+import textwrap
+from collections.abc import Callable
+from functools import partial
 
 from config import Parser
 from reproduce import convnet, elsewhere, searching
 from reproduce.reading import Claim
 
 OTHERS = "to other data and tasks, not this"
+TRANSFERS = "found rules transfer to "
+CLAIMS: list[Callable[[], Claim]] = [
+    searching.samples_improve,
+    searching.many_do_well,
+    searching.paper_setting_learns,
+    searching.paper_setting_finds,
+    searching.beats_random_search,
+    searching.beats_careful_search,
+    convnet.found_beat_human,
+    convnet.reported_beat_human,
+    convnet.last_for_long,
+    partial(elsewhere.transfers, "wrn", f"{TRANSFERS}a Wide ResNet", "yes (recalled)"),
+    elsewhere.reported_transfer,
+    partial(elsewhere.transfers, "fashion", f"{TRANSFERS}Fashion-MNIST", OTHERS),
+    partial(elsewhere.transfers, "text", f"{TRANSFERS}a language model", OTHERS),
+    convnet.survives_changes,
+    elsewhere.rosenbrock_valley,
+]
+WIDTHS = {"claim": 30, "number": 34, "n": 14, "verdict": 16}  # with two blanks between, 100 columns
+
+
+def text(rows: list[Claim]) -> str:
+    """Return the table for a terminal of 100 columns, long cells wrapped."""
+    lines = []
+    for row in [Claim(*Claim._fields), *rows]:
+        cells = [textwrap.wrap(getattr(row, name), width) for name, width in WIDTHS.items()]
+        for i in range(max(map(len, cells))):
+            parts = [(cell[i : i + 1] or [""])[0] for cell in cells]
+            line = "  ".join(part.ljust(w) for part, w in zip(parts, WIDTHS.values(), strict=True))
+            lines.append(line.rstrip())
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def markdown(rows: list[Claim]) -> str:
+    lines = ["| claim | number | n | verdict | page |", f"|{' --- |' * 5}"]
+    for row in rows:
+        page = f"[{row.page}](reproduce/{row.page}.md)"
+        lines.append(f"| {row.claim} | {row.number} | {row.n} | {row.verdict} | {page} |")
+    return "\n".join(lines)
+
+
+def verdicts(rows: list[Claim]) -> str:
+    """Return each claim with the rule of its verdict and all numbers."""
+    lines = ["| claim | the paper | verdict |", "| --- | --- | --- |"]
+    lines += [f"| {row.claim} | {row.paper} | {row.verdict} |" for row in rows]
+    for row, judge in zip(rows, CLAIMS, strict=True):
+        rule = " ".join(inspect.getdoc(getattr(judge, "func", judge)).split())
+        lines += [
+            "",
+            f"### {row.claim}",
+            "",
+            *textwrap.wrap(f"{rule} ([{row.page}]({row.page}.md))", 115),
+        ]
+        numbers = [*row.details, f"{row.number} ({row.n})", f"verdict: **{row.verdict}**"]
+        lines += ["", *(f"- {one}" for one in numbers)]
+    return "\n".join(lines)
 
 
 def claims() -> list[Claim]:
-    return [
-        searching.samples_improve(),
-        searching.many_do_well(),
-        searching.paper_setting_learns(),
-        searching.paper_setting_finds(),
-        searching.beats_random_search(),
-        searching.beats_careful_search(),
-        convnet.found_beat_human(),
-        convnet.reported_beat_human(),
-        convnet.last_for_long(),
-        elsewhere.transfers("wrn", "found rules transfer to a Wide ResNet", "yes (recalled)"),
-        elsewhere.reported_transfer(),
-        elsewhere.transfers("fashion", "found rules transfer to Fashion-MNIST", OTHERS),
-        elsewhere.transfers("text", "found rules transfer to a language model", OTHERS),
-        convnet.survives_changes(),
-        elsewhere.rosenbrock_valley(),
-    ]
+    return [judge() for judge in CLAIMS]
 
 
 def main(argv: list[str] | None = None) -> int:
-    Parser(prog="claims.py", description=__doc__).parse_args(argv)
-    rows = [Claim._fields, ["---"] * len(Claim._fields), *claims()]
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    parser = Parser(prog="python -m reproduce.claims", description=__doc__)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--markdown", action="store_true", help="the table of RESULTS.md")
+    how.add_argument("--verdicts", action="store_true", help="each rule, and all numbers behind it")
+    args = parser.parse_args(argv)
+    print((markdown if args.markdown else verdicts if args.verdicts else text)(claims()))
     return 0
 
 

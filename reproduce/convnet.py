@@ -3,106 +3,98 @@
 Nothing to run here. Read next: elsewhere.py beside this file.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 
 from nosbench.intervals import mean_interval
-from reproduce.reading import (
-    NOT_RUN,
-    REPORTED,
-    Claim,
-    graded,
-    probability,
-    records,
-    shown,
-    summary,
-)
+from reproduce.reading import REPORTED, Claim, graded, records, several, summary
 from rules import HUMAN, NAMED_RULES
 from studies import compare, robustness
+from studies.analysis import by_seed, lead
 from studies.significance import holm, sign_flip_p
 
 COMPARISONS = {"decades": "compare-protocol-cifar10", "half decades": "compare-halfdecades-cifar10"}
 CONFIRMATION = "compare-confirm-cifar10"  # half decades on more seeds
 
 
-def final_scores(folders: list[str], rule: str, without: set[int] = frozenset()) -> dict[int, float]:
-    """Return a rule's validation accuracy by seed in the final stage of compare.py, 0 if it diverged."""
-    return {
-        record["seed"]: record["accuracy"] or 0.0
-        for folder in folders
-        for record in records(folder)
-        if (record["stage"], record["rule"]) == ("final", rule) and record["seed"] not in without
-    }
+class Lead:
+    """By how much a rule leads each human optimizer, and over whom the lead is significant.
 
+    By the final stage of comparisons, paired by seed, seeds in `without` not counted; after Holm's
+    correction for these four tests.
+    """
 
-def beats_each(folders: list[str], rule: str, without: set[int] = frozenset()) -> tuple[str, list[bool]]:
-    """Return by how much a rule leads each human optimizer, and over whom the lead is significant, after
-    Holm's correction for these four tests; paired by seed, seeds in `without` not counted."""
-    ours = final_scores(folders, rule, without)
-    ahead = []
-    for name in HUMAN:
-        theirs = final_scores(folders, NAMED_RULES[name].rule, without)
-        ahead.append(np.array([ours[seed] - theirs[seed] for seed in ours]))
-    p_values = holm([sign_flip_p(differences) for differences in ahead])
-    said = [
-        f"{name.upper()} {shown(mean_interval(differences), 4, '+')}, {probability(p)}"
-        for name, differences, p in zip(HUMAN, ahead, p_values, strict=True)
-    ]
-    won = [d.mean() > 0 and p < compare.SIGNIFICANT for d, p in zip(ahead, p_values, strict=True)]
-    return "; ".join(said), won
+    def __init__(self, folders: list[str], rule: str, without: Collection[int] = ()):
+        finals = [record for folder in folders for record in records(folder)]
+        ours = by_seed(finals, stage="final", rule=rule)
+        ours = {seed: score for seed, score in ours.items() if seed not in without}
+        self.count, self.intervals, p_values = len(ours), {}, []
+        for name in HUMAN:
+            ahead = lead(ours, by_seed(finals, stage="final", rule=NAMED_RULES[name].rule))
+            self.intervals[name] = mean_interval(ahead)
+            p_values.append(sign_flip_p(ahead))
+        self.p = dict(zip(HUMAN, holm(p_values), strict=True))
+        self.won = [self.intervals[x].middle > 0 and self.p[x] < compare.SIGNIFICANT for x in HUMAN]
+
+    def details(self) -> list[str]:
+        p = {name: f"p {p:.3f}" if p >= 0.001 else "p < 0.001" for name, p in self.p.items()}
+        return [f"minus {name.upper()} {self.intervals[name]:+.4f}, {p[name]}" for name in HUMAN]
 
 
 def found_beat_human() -> Claim:
-    """Reproduced if, with each grid, the found rule that was best on the first stage's seeds leads each
-    human optimizer significantly on the final stage's."""
-    row = NOT_RUN._replace(
-        claim="found rules beat SGD, Momentum, RMSProp and Adam on the search ConvNet",
-        paper="yes",
-        command="compare.py",
+    """Reproduced if, with each grid of rates, the found rule that was best on the first stage's seeds
+    leads each human optimizer significantly on the final stage's. Sign-flip tests, Holm-corrected for
+    the four optimizers."""
+    row = Claim(
+        "found rules beat the human optimizers on the search's ConvNet", "yes", "better-than-adam"
     )
-    said, counts, won = [], [], []
+    number, details, counts, won = [], [], [], []
     for grid, folder in COMPARISONS.items():
         found = [one for one in summary(folder) if one["kind"] == "found"]
         if not found:
             continue
         mine = records(folder)
         best = max(found, key=lambda one: compare.scores(mine, "rerank", one["rule"]).mean())
-        text, wins = beats_each([folder], best["rule"])
-        said.append(f"rates by {grid}, {best['name']} minus {text}")
-        counts.append(f"{best['n']:.0f}")
-        won += wins
-    if not said:
+        ahead = Lead([folder], best["rule"])
+        number.append(f"{ahead.intervals['adam']:+.4f}")
+        details += [f"rates by {grid}, {best['name']} {text}" for text in ahead.details()]
+        counts.append(str(ahead.count))
+        won += ahead.won
+    if not won:
         return row
-    noise = f"; standard deviation of one training {one_training():.4f}"
-    n = f"{' and '.join(counts)} fresh seeds"
-    return row._replace(here="; ".join(said) + noise, n=n, verdict=graded(won))
+    return row._replace(
+        number=f"minus ADAM {', by half decades '.join(number)}",
+        n=f"{' and '.join(counts)} fresh seeds", verdict=graded(won),
+        details=(*details, f"standard deviation of one training {one_training():.4f}"),
+    )  # fmt: skip
 
 
 def reported_beat_human() -> Claim:
     """Reproduced if the reported rule that is best in the comparison by decades leads each human
     optimizer significantly by half decades, on seeds that the first comparison had not."""
-    row = NOT_RUN._replace(
-        claim="so does the best of the rules that it reports (recalled)",
-        paper="yes",
-        command="compare.py --also; compare.py --final-from",
-    )
+    row = Claim("so does the best rule that the paper reports (recalled)", "yes", "better-than-adam")
     first, *folders = [*COMPARISONS.values(), CONFIRMATION]
     rows = summary(first)
     reported = [one for one in rows if one["name"] in REPORTED]
     if not reported or not all(map(summary, folders)):
         return row
+    best = reported[0]  # by validation accuracy
+    seen = by_seed(records(first), stage="final", rule=best["rule"])
+    ahead = Lead(folders, best["rule"], without=seen)
     above = [
-        f"{one['name'].upper()} {sum(rule['validation'] > one['validation'] for rule in reported)}"
+        f"{sum(rule['validation'] > one['validation'] for rule in reported)} above {one['name'].upper()}"
         for one in rows
         if one["kind"] == "human"
     ]
-    best = reported[0]  # by validation accuracy
-    seen = set(final_scores([first], best["rule"]))
-    text, wins = beats_each(folders, best["rule"], without=seen)
     return row._replace(
-        here=f"rates by decades: above {', '.join(above)} of {len(reported)}, the best {best['name']}; "
-        f"by half decades and other seeds, it minus {text}",
-        n=f"{len(set(final_scores(folders, best['rule'])) - seen)} fresh seeds, of both later runs",
-        verdict=graded(wins),
+        number=f"{best['name']} minus ADAM {ahead.intervals['adam']:+.4f}",
+        n=f"{ahead.count} fresh seeds",
+        verdict=graded(ahead.won),
+        details=(
+            f"rates by decades, of {len(reported)} rules: {', '.join(above)}; best: {best['name']}",
+            *(f"rates by half decades, other seeds, {best['name']} {text}" for text in ahead.details()),
+        ),
     )
 
 
@@ -115,27 +107,26 @@ def one_training() -> float:
 def last_for_long(folder: str = "longrun-strided-cifar10") -> Claim:
     """Not decided, since it ran with one seed: how many found rules trained to the end, and how many of
     those are above the best human optimizer there, or below by less than one training's deviation."""
-    row = NOT_RUN._replace(
-        claim="the best rules last for 300 epochs", paper="dozens were filtered", command="longrun.py"
-    )
+    row = Claim("the best rules last for 300 epochs", "dozens were filtered", "longrun")
     rows, noise = summary(folder), one_training()
-    if not rows or np.isnan(noise):
-        return row
-    epochs = max(one["epochs"] for one in rows)
-    ended = [one for one in rows if one["epochs"] == epochs]
-    found = [one["final"] for one in ended if one["kind"] == "found" and one["final"] is not None]
-    human = [one for one in ended if one["kind"] == "human" and one["final"] is not None]
-    if not found or not human:
+    epochs = max((one["epochs"] for one in rows), default=0)
+    ended = [one for one in rows if one["epochs"] == epochs and one["final"] is not None]
+    found = [one["final"] for one in ended if one["kind"] == "found"]
+    human = [one for one in ended if one["kind"] == "human"]
+    if not found or not human or np.isnan(noise):
         return row
     best = max(human, key=lambda one: one["final"])
     above = sum(final > best["final"] for final in found)
     near = sum(best["final"] >= final > best["final"] - noise for final in found)
+    count = sum(one["kind"] == "found" for one in rows)
     return row._replace(
-        here=f"of {sum(one['kind'] == 'found' for one in rows)} rules {len(found)} trained to the end: "
-        f"above {best['name'].upper()} ({best['final']:.4f}) {above}, less than one training's standard "
-        f"deviation below {near}; the best {max(found):.4f}",
-        n=f"{epochs:.0f} epochs of 10,000 images, 1 seed",
-        verdict="not decided, on one seed",
+        number=f"best found rule {max(found):.4f}, {best['name'].upper()} {best['final']:.4f}",
+        n=f"{count} rules, 1 seed",
+        verdict="not decided, on 1 seed",
+        details=(
+            f"of {count} rules {len(found)} trained to the end, {epochs:.0f} epochs: {above} above "
+            f"{best['name'].upper()}, {near} less than one training's standard deviation below",
+        ),
     )
 
 
@@ -143,10 +134,8 @@ def survives_changes(folder: str = "robustness-strided-cifar10") -> Claim:
     """Reproduced if each factor of 2 surely costs each found rule less than the standard deviation of
     one training, partly if that is sure of some rules; not if some factor surely costs each rule more;
     by 95 % intervals over seeds. One seed proves nothing."""
-    row = NOT_RUN._replace(
-        claim="rules survive slight changes of their hyperparameters",
-        paper="preliminary: yes",
-        command="robustness.py",
+    row = Claim(
+        "rules survive slight changes of their hyperparameters", "preliminary: yes", "robustness"
     )
     noise, rows = one_training(), summary(folder)
     found = [one["rule"] for one in rows if one["name"] not in NAMED_RULES]
@@ -161,22 +150,22 @@ def survives_changes(folder: str = "robustness-strided-cifar10") -> Claim:
         after = [scores[rule, what, factor] for what in robustness.CHANGED for factor in factors]
         return [np.array([one[seed] - before[seed] for seed in before]) for one in after]
 
-    def worst(some: list[str], factors: tuple[float, ...]) -> float:
-        return min(float(one.mean()) for rule in some for one in changes(rule, factors))
+    def worst(some: list[str], factors: tuple[float, ...]) -> str:
+        return f"{min(float(one.mean()) for rule in some for one in changes(rule, factors)):+.3f}"
 
     seeds = len(scores[found[0], None, 1.0])
-    row = row._replace(
-        here=f"the worst change of accuracy by a factor of 2 {worst(found, (0.5, 2)):+.3f}, of people's "
-        f"{worst(people, (0.5, 2)):+.3f}; by a factor of 10 {worst(found, (0.1, 10)):+.3f} and "
-        f"{worst(people, (0.1, 10)):+.3f}; standard deviation of one training {noise:.4f}",
-        n=f"{len(found)} rules, {seeds} fresh seeds",
-        verdict=f"not decided, on {seeds} seed{'s' * (seeds > 1)}",
+    ends = [[mean_interval(one) for one in changes(rule, (0.5, 2))] for rule in found if seeds > 1]
+    survive = [all(one.low > -noise for one in some) for some in ends]
+    lost = [any(one.high < -noise for one in some) for some in ends]
+    decided = seeds > 1 and (all(survive) or (any(survive) and any(lost)) or all(lost))
+    return row._replace(
+        number=f"worst change by a factor of 2 {worst(found, (0.5, 2))}; "
+        f"one training's noise {noise:.4f}",
+        n=f"{len(found)} rules, {several(seeds, 'seed')}",
+        verdict=graded(survive) if decided else f"not decided, on {several(seeds, 'seed')}",
+        details=tuple(
+            f"worst change of accuracy by a factor of {factors[1]}: found rules "
+            f"{worst(found, factors)}, human optimizers {worst(people, factors)}"
+            for factors in ((0.5, 2), (0.1, 10))
+        ),
     )
-    if seeds == 1:
-        return row
-    ends = [[mean_interval(one)[1:] for one in changes(rule, (0.5, 2))] for rule in found]
-    survive = [all(low > -noise for low, _ in some) for some in ends]
-    lost = [any(high < -noise for _, high in some) for some in ends]
-    if all(survive) or any(survive) and any(lost) or all(lost):
-        return row._replace(verdict=graded(survive))
-    return row

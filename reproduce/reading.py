@@ -3,7 +3,6 @@
 Nothing to run here. Read next: searching.py beside this file.
 """
 
-import csv
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
 from rules import NAMED_RULES, RECALLED
+from studies.analysis import read_summary
 from studies.trials import read_trials
 
 PUBLISHED = Path(__file__).parent.parent / "runs" / "published"
@@ -20,17 +20,15 @@ REPORTED = {name for name, named in NAMED_RULES.items() if named.source == RECAL
 
 
 class Claim(NamedTuple):
-    """A row of the table."""
+    """A row of the table; what has no records keeps the defaults."""
 
     claim: str
-    paper: str
-    here: str
-    n: str
-    verdict: str
-    command: str
-
-
-NOT_RUN = Claim("", "", "-", "-", "not run", "")
+    paper: str  # what the paper says of it
+    page: str  # of this folder, has the tables and figures
+    number: str = "-"  # the most telling one, with its interval
+    n: str = "-"
+    verdict: str = "not run"
+    details: tuple[str, ...] = ()  # all that the verdict stands on
 
 
 PAPERS = ("reproduced", "partly", "not reproduced")
@@ -46,24 +44,8 @@ def graded(wins: list[bool], words: tuple[str, str, str] = PAPERS) -> str:
 
 
 def summary(folder: str) -> list[dict]:
-    """Return the rows of a published run's summary.csv; none if it is not there.
-
-    What looks like a number is one, except in names: a rule's may be "1". An empty cell is None.
-    """
-    file = PUBLISHED / folder / "summary.csv"
-    if not file.exists():
-        return []
-
-    def value(column: str, text: str) -> float | str | None:
-        if column in ("kind", "name", "infix", "rule", "against"):
-            return text
-        try:
-            return float(text)
-        except ValueError:
-            return text or None
-
-    with file.open(newline="", encoding="utf-8") as lines:
-        return [{name: value(name, text) for name, text in row.items()} for row in csv.DictReader(lines)]
+    """Return the rows of a published run's summary.csv; none if it is not there."""
+    return read_summary(PUBLISHED / folder)
 
 
 def records(folder: str) -> list[dict]:
@@ -76,12 +58,6 @@ def runs(pattern: str) -> list[Run]:
     return read_all(sorted(map(Path, glob(str(PUBLISHED / pattern)))))
 
 
-def searches(folder: str, setting: str) -> Setting | None:
-    """Return one setting of a published study, None if none of its searches is there."""
-    file = PUBLISHED / folder / f"{setting}.jsonl"
-    return Setting(file) if file.exists() and file.stat().st_size else None
-
-
 class Pair(NamedTuple):
     """A value of two settings after so many rules, each float [seeds that both have]."""
 
@@ -92,9 +68,10 @@ class Pair(NamedTuple):
 
 def pair_of(folder: str, ours: str, theirs: str, what: str) -> Pair | None:
     """Return a pair of two settings of a study, None if they have not two seeds in common."""
-    settings = [searches(folder, name) for name in (ours, theirs)]
-    if None in settings:
+    files = [PUBLISHED / folder / f"{name}.jsonl" for name in (ours, theirs)]
+    if not all(file.exists() and file.stat().st_size for file in files):
         return None
+    settings = [Setting(file) for file in files]
     last = int(min(setting.rules[-1] for setting in settings))
     values = paired(*settings, what, last, last)
     return Pair(*values, rules=last) if len(values[0]) > 1 else None
@@ -103,17 +80,11 @@ def pair_of(folder: str, ours: str, theirs: str, what: str) -> Pair | None:
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def shown(values: tuple[float, float, float], digits: int = 2, sign: str = "") -> str:
-    """Return a mean with its interval."""
-    middle, low, high = (f"{value:{sign}.{digits}f}" for value in values)
-    return f"{middle} [{low}, {high}]"
-
-
-def probability(p: float) -> str:
-    return f"p {p:.3f}" if p >= 0.001 else "p < 0.001"
-
-
 def extent(values: list[float], digits: int = 3) -> str:
     """Return a mean with the lowest and the highest."""
     ends = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{ends}"
+
+
+def several(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
