@@ -83,7 +83,20 @@ def draw_steps(axes: plt.Axes, groups: list[Group]) -> list[tuple]:
 
 
 def picture(groups: list[Group]) -> Figure:
-    """Draw the figure of groups that have updates."""
+    """Draw the figure of those groups that have a controller.
+
+    Raises:
+        RunError: none has one, or no update of a run is there yet, or they differ in depth.
+    """
+    groups = [group for group in groups if group.algorithm in CONTROLLERS]
+    if not groups:
+        raise RunError("no run has a controller, whose entropy could be drawn")
+    first, *others = all_runs(groups)
+    for run in (first, *others):
+        if not run.updates:
+            raise RunError(f"{run.folder} has no updates yet")
+        if run.config["iterations"] != first.config["iterations"]:
+            raise RunError(f"{first.folder} and {run.folder} differ in iterations")
     depth = len(groups[0].runs[0].updates[0]["entropy"]) // len(SLOTS)
     longest = max(len(run.updates) for run in all_runs(groups))
     right = ("total", "distinct", "steps")
@@ -117,21 +130,8 @@ def picture(groups: list[Group]) -> Figure:
 
 
 def draw(folders: list[Path], output: Path) -> list[Path]:
-    """Draw the figure of those runs that have a controller; return the files written.
-
-    Raises:
-        RunError: none has one, or none of its updates is there yet; runs do not compare.
-    """
-    groups = [group for group in read_groups(folders) if group.algorithm in CONTROLLERS]
-    if not groups:
-        raise RunError("no run has a controller, whose entropy could be drawn")
-    for group in groups:
-        for run in group.runs:
-            if not run.updates:
-                raise RunError(f"{run.folder} has no updates yet")
-            if run.config["iterations"] != groups[0].runs[0].config["iterations"]:
-                raise RunError(f"{groups[0].runs[0].folder} and {run.folder} differ in iterations")
-    return style.save(picture(groups), output)
+    """Draw the figure of some runs; return the files written. Raises RunError as `picture` does."""
+    return style.save(picture(read_groups(folders)), output)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -108,11 +108,7 @@ def picture(groups: list[Group]) -> Figure:
 
 
 def draw(folders: list[Path], output: Path) -> list[Path]:
-    """Draw the figure of some runs; return the files written.
-
-    Raises:
-        RunError: a folder is no run, is empty, or cannot be compared; no rule is there to draw.
-    """
+    """Draw the figure of some runs; return the files written. Raises RunError as `picture` does."""
     return style.save(picture(read_groups(folders)), output)
 
 

@@ -99,7 +99,7 @@ def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
     for group in groups:
         counts, number = Counter(map(kind, group.records)), len(group.runs)
         label = f"{group.label}, {number} seeds" if number > 1 else group.label
-        label = style.fold(f"{label}: {counts['trained']:,} rules scored")
+        label = style.fold(f"{label}: {counts['trained']:,} rules scored", 45)
         trained.append((dot(color=group.color), label))
         hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
         duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n")))
@@ -152,11 +152,7 @@ def picture(groups: list[Group]) -> Figure:
 
 
 def draw(folders: list[Path], output: Path) -> list[Path]:
-    """Draw the figure of some runs; return the files written.
-
-    Raises:
-        RunError: a folder is no run, is empty, or cannot be compared with the others.
-    """
+    """Draw the figure of some runs; return the files written. Raises RunError as `read_groups` does."""
     return style.save(picture(read_groups(folders)), output)
 
 

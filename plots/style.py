@@ -32,7 +32,6 @@ from plots.names import (  # noqa: F401
     TOKENS,
 )
 
-WIDEST = 33  # characters in a line of a folded label
 DASHED = (0, (4, 1.5))  # what people made, and limits
 DOTTED = (0, (1, 1.2))  # rules with a name, where found ones are solid
 
@@ -87,11 +86,11 @@ def spread(
     return result
 
 
-def fold(text: str) -> str:
+def fold(text: str, widest: int = 33) -> str:
     """Break a group's label, with what follows it, after a comma if it is long."""
     lines: list[str] = []
     for part in text.split(", "):
-        fits = lines and len(f"{lines[-1]}, {part}") <= WIDEST
+        fits = lines and len(f"{lines[-1]}, {part}") <= widest
         lines[-1:] = [f"{lines[-1]}, {part}"] if fits else [*lines[-1:], part]
     return ",\n".join(lines)
 

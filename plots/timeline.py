@@ -98,7 +98,14 @@ def draw_run(axes: plt.Axes, run: Run, scale: Normalize) -> str:
 
 
 def picture(runs: list[Run]) -> Figure:
-    """Draw the figure."""
+    """Draw the figure, a panel a run.
+
+    Raises:
+        RunError: no job of a run has ended.
+    """
+    for run in runs:
+        if not jobs(run):
+            raise RunError(f"{run.folder} has no training with a known time")
     rewards = [job["reward"] for run in runs for job in jobs(run) if job["status"] == "ok"]
     scale = Normalize(0, max([0.1, *rewards]))
     rows = [len({job["worker"] for job in jobs(run)}) for run in runs]
@@ -118,16 +125,8 @@ def picture(runs: list[Run]) -> Figure:
 
 
 def draw(folders: list[Path], output: Path) -> list[Path]:
-    """Draw the figure of some runs, a panel each; return the files written.
-
-    Raises:
-        RunError: a folder is no run, or no job of it has ended.
-    """
-    runs = read_all(folders)
-    for run in runs:
-        if not jobs(run):
-            raise RunError(f"{run.folder} has no training with a known time")
-    return style.save(picture(runs), output)
+    """Draw the figure of some runs; return the files written. Raises RunError as `picture` does."""
+    return style.save(picture(read_all(folders)), output)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,8 +18,6 @@ from test_plots import make_run
 import results
 from dsl import OPERANDS, SUBSETS, SearchSpace, apply_rule
 from plots import report
-from plots.mathml import mathml
-from plots.svg import BOTTOM, LEFT, TOP, Chart, ticks
 from rules import NAMED_RULES, find
 
 PUBLISHED = sorted(
