@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_runs import PEOPLE, START_S, job, make_run, rewrite_config
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
@@ -22,89 +23,6 @@ FIGURES = {
     "hall_of_fame": hall_of_fame,
     "timeline": timeline,
 }
-RATES = [10.0**exponent for exponent in range(-5, 2)]
-START_S = 1_790_000_000.0
-PEOPLE = {"sgd": 0.702, "momentum": 0.705, "rmsprop": 0.706, "adam": 0.789}  # three are close together
-
-
-def job(rng: random.Random, reward: float | None, worker: int, start_s: float, wall_s: float) -> dict:
-    """Return what a record says of a training; None for one that diverged at every rate."""
-    if reward is None:
-        sweep, curve = [[rate, None] for rate in RATES], []
-    else:
-        sweep = [[rate, rng.uniform(0.05, 0.9 * reward)] for rate in RATES[:5]]
-        sweep += [[1.0, 0.95 * reward], [10.0, None]]
-        curve = [reward * share for share in (0.95, 0.9, 0.97, 0.98, 1.0)]
-    return {
-        "status": "diverged" if reward is None else "ok",
-        "reward": 0.0 if reward is None else reward,
-        "lr": None if reward is None else 1.0,
-        "sweep": sweep,
-        "curve": curve,
-        "error": None,
-        "start_s": start_s,
-        "wall_s": wall_s,
-        "cpu_s": wall_s,
-        "worker": f"worker-{worker}",
-    }
-
-
-NO_TIMES = {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
-
-
-def make_run(
-    folder: Path, samples=40, seed=0, people=PEOPLE, pause_s=0.0, workers=3, begun=False, **settings
-) -> Path:
-    """Write a run folder with trained, diverged and timed-out rules and duplicates of both."""
-    preset = {"dataset": "fashion-mnist-sample", "precision": "float32", "downsample": "stride"}
-    config = search.Config(
-        **preset | {"samples": 100 if begun else samples, "seed": seed, "iterations": 1} | settings
-    )
-    rng, free_s = random.Random(seed), [START_S] * workers
-    with results.Run.create(folder, asdict(config), {"command": "test"}) as run:
-
-        def training(reward: float | None) -> dict:
-            worker = free_s.index(min(free_s))
-            wall_s = rng.uniform(1, 3)
-            free_s[worker] += wall_s + 0.25
-            return job(rng, reward, worker, free_s[worker] - wall_s - 0.25, wall_s)
-
-        for name, reward in people.items():
-            run.append("baselines.jsonl", {"name": name, "rule": "g 1 id id mul", **training(reward)})
-        records = []
-        for id in range(samples):
-            if id == samples // 2:
-                free_s = [max(free_s) + pause_s] * workers
-            formula = " - ".join([f"g * exp({id} * m)"] * config.iterations**3)
-            rule = {"id": id, "batch": id // 5, "rule": "g 1 id id mul", "infix": formula}
-            rule |= {
-                "key": f"{config.algorithm} {seed} {id}",
-                "seed": config.child_seed,
-                "cached_from": None,
-            }
-            if id % 7 == 3:
-                old = records[id // 2]
-                of = old["id"] if old["cached_from"] is None else old["cached_from"]
-                rule = {**old, "id": id, "batch": id // 5, "cached_from": of, **NO_TIMES}
-            elif id == 8:
-                timeout = {"status": "timeout", "error": "600 s of CPU time", **NO_TIMES}
-                rule |= job(rng, None, 0, 0, 0) | timeout | {"sweep": []}
-            else:
-                junk = rng.random() < 0.6
-                rule |= training(
-                    None if id % 6 == 5 else rng.uniform(0.05, 0.15) if junk else rng.uniform(0.5, 0.8)
-                )
-            records.append(rule)
-            run.append("records.jsonl", rule)
-        for number in range(samples // 5 * (config.algorithm not in ("random", "evolution"))):
-            update = {"update": number, "samples": 5 * number + 5, "distinct_keys": 1 - number / samples}
-            update |= {"kl": 0.0 if number == 2 else rng.uniform(0.004, 0.009), "accepted": number != 2}
-            update["entropy"] = [rng.uniform(1, 2) for _ in range(5 * config.iterations)]
-            run.append("updates.jsonl", update)
-    if begun:  # as a reader sees it while a line is being written
-        for path in folder.glob("*.jsonl"):
-            path.write_bytes(path.read_bytes() + b'{"id": 9, "rewa')
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -295,23 +213,15 @@ def test_paper_preset_means_all_of_it(tmp_path):
     assert "TRPO: the paper preset." in notes([group._replace(runs=[run])])
 
 
-def rewrite(folder: Path, change: dict, *lost: str) -> Path:
-    """Change the config of a run folder, as if another version had written it."""
-    config = json.loads((folder / "config.json").read_text())
-    kept = {name: value for name, value in config.items() if name not in lost} | change
-    (folder / "config.json").write_text(json.dumps(kept))
-    return folder
-
-
 def test_runs_of_other_versions_are_one_group_unless_a_setting_differs(tmp_path):
-    new = rewrite(make_run(tmp_path / "new", samples=5), {}, *FORMER, "candidates", "start_from")
-    old = rewrite(make_run(tmp_path / "old", samples=5, seed=1), FORMER)
+    new = rewrite_config(make_run(tmp_path / "new", samples=5), {}, *FORMER, "candidates", "start_from")
+    old = rewrite_config(make_run(tmp_path / "old", samples=5, seed=1), FORMER)
     assert [group.label for group in read_groups([new, old])] == ["TRPO"]
-    rewrite(old, {"cg_iters": 9})
+    rewrite_config(old, {"cg_iters": 9})
     assert [g.label for g in read_groups([new, old])] == ["TRPO, cg iters 5", "TRPO, cg iters 9"]
-    rewrite(old, {"cg_iters": 5, "ppo_clip": 0.9})  # which TRPO does not use
+    rewrite_config(old, {"cg_iters": 5, "ppo_clip": 0.9})  # which TRPO does not use
     assert len(read_groups([new, old])) == 1
-    rewrite(old, {"race": True})
+    rewrite_config(old, {"race": True})
     with pytest.raises(results.RunError, match="differ in race"):
         read_groups([new, old])
 
@@ -468,7 +378,7 @@ def test_hall_of_fame_draws_the_best_distinct_rules_and_the_human_ones(folders):
     curves, sweep, strip, legend = picture("hall_of_fame", folders["twins"]).axes
     distinct = {r["key"]: r for r in records_of(folders["twins"]) if r["status"] == "ok"}
     best = sorted(distinct.values(), key=lambda record: -record["reward"])
-    humans = results.read_lines(folders["one"][0] / "baselines.jsonl")
+    humans = results.read_humans(folders["one"][0])
     names = [*(f"rule {k}" for k in range(1, 7)), "SGD", "Momentum", "RMSProp", "Adam"]
     for name, record in zip(names, [*best[:6], *humans], strict=True):
         [line] = by_gid(curves, name)
@@ -485,7 +395,7 @@ def test_hall_of_fame_draws_the_best_distinct_rules_and_the_human_ones(folders):
 
 def test_timeline_has_a_bar_for_every_training(folders):
     [axes, _] = picture("timeline", folders["one"]).axes
-    lines = results.read_lines(folders["one"][0] / "baselines.jsonl") + records_of(folders["one"])
+    lines = results.read_humans(folders["one"][0]) + records_of(folders["one"])
     timed = [line for line in lines if line["wall_s"] is not None]
     assert any(line["status"] == "timeout" for line in lines) and len(timed) < len(lines)
     for worker, kind in itertools.product(range(3), ("trained", "failed")):

@@ -1,8 +1,8 @@
 """How well a cheap score ranks rules: on runs whose agreement is known."""
 
 import pytest
+from made_runs import make_run
 from scipy.stats import spearmanr
-from test_plots import make_run
 
 from plots.runs import read
 from studies.figures import agreement

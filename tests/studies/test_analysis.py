@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_plots import make_run
+from made_runs import make_run
 
 from dsl import Rule, SearchSpace
 from plots.runs import read_groups
