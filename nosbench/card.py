@@ -54,7 +54,7 @@ def facts(table: Table) -> list[str]:
         f"{protocol['validation']:,}; {protocol['test']:,}",
         "learning rates": ", ".join(f"{rate:g}" for rate in protocol["rates"]),
         "seeds": f"0 to {seeds - 1}",
-        "command": f"`{header['command']}`, commit {header['commit']}, {header['date']}",
+        "built": f"with commit {header['commit']}, {header['date']}",
         "time": f"{header['seconds'] / 60:.1f} minutes, workers: {header['workers']}, one thread each; "
         f"{per_rule_ms:.1f} ms a rule and seed",
         "machine": f"{header['processor']}, {header['capability']}, torch {header['torch']}",

@@ -8,8 +8,8 @@ validation images the weights then classify correctly.
 
 A seed fixes initial weights, batches, noise and the drops' masks, which all rules and rates share. So
 a score depends on (rule, seed) alone, not on what else is measured with it. The meaning of a rule is
-dsl's; networks share no number, and a stack is but faster. Nothing to run here; nosbench.py
-builds a table of all scores. Read next: nosbench.py.
+dsl's; networks share no number, and a stack is but faster. Nothing to run here.
+Read next: build.py, which measures all rules.
 """
 
 from collections.abc import Iterator

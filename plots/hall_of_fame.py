@@ -113,7 +113,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("hall_of_fame", __doc__, draw, argv)
+    return command("plots.hall_of_fame", __doc__, draw, argv)
 
 
 if __name__ == "__main__":

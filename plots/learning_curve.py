@@ -157,7 +157,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("learning_curve", __doc__, draw, argv)
+    return command("plots.learning_curve", __doc__, draw, argv)
 
 
 if __name__ == "__main__":

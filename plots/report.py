@@ -204,7 +204,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("report", __doc__, draw, argv, file="page to write", suffix=".html")
+    return command("plots.report", __doc__, draw, argv, file="page to write", suffix=".html")
 
 
 if __name__ == "__main__":

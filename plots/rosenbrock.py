@@ -116,7 +116,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("rosenbrock", __doc__, draw, argv, what="a folder of rosenbrock.py", nargs=1)
+    return command("plots.rosenbrock", __doc__, draw, argv, what="a folder of rosenbrock.py", nargs=1)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
 
 
 def command(
-    name: str,
+    module: str,
     doc: str,
     draw: Callable[[list[Path], Path], list[Path]],
     argv: list[str] | None,
@@ -191,8 +191,8 @@ def command(
     what: str = "run folders of search.py",
     nargs: str | int = "+",
 ) -> int:
-    """Run a figure's command line: `python -m plots.NAME RUN [RUN ...] [-o FILE]`."""
-    parser = Parser(prog=f"python -m plots.{name}", description=doc)
+    """Run a figure's command line: `python -m MODULE RUN [RUN ...] [-o FILE]`."""
+    parser, name = Parser(prog=f"python -m {module}", description=doc), module.split(".")[-1]
     parser.add_argument("runs", nargs=nargs, type=Path, metavar="RUN", help=what)
     file_help = f"{file} (default: {name}{suffix} in the first RUN, or beside it if it is a file)"
     parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)

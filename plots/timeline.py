@@ -130,7 +130,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("timeline", __doc__, draw, argv)
+    return command("plots.timeline", __doc__, draw, argv)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,9 @@ def draw(paths: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("ablations", __doc__, draw, argv, what="files of study.py, the first unchanged")
+    return command(
+        "nosbench.figures.ablations", __doc__, draw, argv, what="files of study.py, the first unchanged"
+    )
 
 
 if __name__ == "__main__":

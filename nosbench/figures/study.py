@@ -112,7 +112,7 @@ def draw(paths: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("study", __doc__, draw, argv, what="files or folders of study.py")
+    return command("nosbench.figures.study", __doc__, draw, argv, what="files or folders of study.py")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("agreement", __doc__, draw, argv)
+    return command("studies.figures.agreement", __doc__, draw, argv)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("compare", __doc__, draw, argv, what="a run folder of compare.py", nargs=1)
+    return command(
+        "studies.figures.compare", __doc__, draw, argv, what="a run folder of compare.py", nargs=1
+    )
 
 
 if __name__ == "__main__":

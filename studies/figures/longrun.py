@@ -68,7 +68,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("longrun", __doc__, draw, argv, what="a run folder of longrun.py", nargs=1)
+    return command(
+        "studies.figures.longrun", __doc__, draw, argv, what="a run folder of longrun.py", nargs=1
+    )
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("robustness", __doc__, draw, argv, what="a folder of robustness.py", nargs=1)
+    return command(
+        "studies.figures.robustness", __doc__, draw, argv, what="a folder of robustness.py", nargs=1
+    )
 
 
 if __name__ == "__main__":

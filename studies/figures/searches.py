@@ -114,7 +114,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("searches", __doc__, draw, argv)
+    return command("studies.figures.searches", __doc__, draw, argv)
 
 
 if __name__ == "__main__":

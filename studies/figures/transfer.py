@@ -89,7 +89,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("transfer", __doc__, draw, argv, what="a run folder of transfer.py", nargs=1)
+    return command(
+        "studies.figures.transfer", __doc__, draw, argv, what="a run folder of transfer.py", nargs=1
+    )
 
 
 if __name__ == "__main__":
