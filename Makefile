@@ -38,7 +38,7 @@ reproduce: .venv/ready
 scratch: .venv/ready
 	PATH="$(CURDIR)/.venv/bin:$$PATH" sh reproduce/scratch.sh
 
-.venv/ready: $(wildcard requirements*.txt)
+.venv/ready: requirements.txt requirements-studies.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "needs Python 3.10 or newer; name one: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
