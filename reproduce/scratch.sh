@@ -4,17 +4,21 @@
 #     sh reproduce/scratch.sh [FOLDER]                 # FOLDER: runs/scratch; the same command goes on
 #
 # A day or two on a few cores; what is finished is passed over. Needs the virtual environment, CIFAR-10 and
-# Fashion-MNIST: `python data.py cifar10`, `python data.py fashion-mnist`. Afterwards the commands above
-# the tables of RESULTS.md draw its figures and tables, with FOLDER in place of runs/published.
+# Fashion-MNIST: `python data.py cifar10`, `python data.py fashion-mnist`. Afterwards the commands above the
+# tables of reproduce/*.md print them and draw the figures, with FOLDER in place of runs/published.
+#
+# Three published runs cannot be made again: laptop-cifar10-random-s10-race, laptop-cifar10-random-s10-give-up and
+# strided-cifar10-random-s100-race. They took flags, --race and --give-up, that went after commit 4b455d5, which
+# has them and their commands. screening.md says what they showed.
 
 set -eu
 out=${1:-runs/scratch}
 
-# run NAME SCRIPT ...: make a run folder, or go on with it.
+# run NAME MODULE ...: make a run folder, or go on with it.
 run() {
-    folder=$out/$1 script=$2
+    folder=$out/$1 module=$2
     shift 2
-    if [ -d "$folder" ]; then python "$script" --resume "$folder"; else python "$script" "$@" --out "$folder"; fi
+    if [ -d "$folder" ]; then python -m "$module" --resume "$folder"; else python -m "$module" "$@" --out "$folder"; fi
 }
 
 # study NAME ...: add searches to a study of NOS-Bench.
@@ -39,53 +43,50 @@ protocol="$small --filters 32 --epoch-size 10000 --num-validation 5000"
 
 for seed in 0 1 2; do
     for algorithm in trpo random; do
-        run laptop-cifar10-$algorithm-s$seed search.py $small $plain --no-screen --algorithm $algorithm --seed $seed
+        run laptop-cifar10-$algorithm-s$seed search $small $plain --no-screen --algorithm $algorithm --seed $seed
     done
     for algorithm in trpo evolution random; do
-        run tier-cifar10-$algorithm-s$seed search.py $small --samples 1000 --algorithm $algorithm --seed $seed
+        run tier-cifar10-$algorithm-s$seed search $small --samples 1000 --algorithm $algorithm --seed $seed
     done
     for algorithm in trpo evolution random; do
-        run protocol-strided-cifar10-$algorithm-s$seed search.py $protocol $plain --samples 1000 --algorithm $algorithm \
+        run protocol-strided-cifar10-$algorithm-s$seed search $protocol $plain --samples 1000 --algorithm $algorithm \
             --seed $seed
     done
-    run protocol-strided-cifar10-paper-trpo-s$seed search.py $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 \
+    run protocol-strided-cifar10-paper-trpo-s$seed search $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 \
         --samples 1000 --seed $seed
 done
-run protocol-pooled-cifar10-trpo-s0 search.py $protocol $plain --downsample pool --samples 2000
-run tier-rescored rescore.py "$out"/tier-cifar10-*-s[012]
-run protocol-rescored rescore.py "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
+run protocol-pooled-cifar10-trpo-s0 search $protocol $plain --downsample pool --samples 2000
+run tier-rescored studies.rescore "$out"/tier-cifar10-*-s[012]
+run protocol-rescored studies.rescore "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
     "$out"/protocol-strided-cifar10-evolution-s[012] "$out"/protocol-strided-cifar10-random-s[012]
 
-# The same random rules scored in full, and in cheaper ways.
+# The same random rules scored twice; what --race and --give-up scored, see above, is compared with them.
 unscreened="$plain --algorithm random --no-screen"
-run laptop-cifar10-random-s10 search.py $small $unscreened --seed 10
-run laptop-cifar10-random-s10-race search.py $small $unscreened --seed 10 --race
-run laptop-cifar10-random-s10-give-up search.py $small $unscreened --seed 10 --give-up
-run laptop-cifar10-random-s10-child1 search.py $small $unscreened --seed 10 --child-seed 1
-run strided-cifar10-random-s100 search.py $protocol $unscreened --seed 100 --samples 400
-run strided-cifar10-random-s101 search.py $protocol $unscreened --seed 101 --samples 80
-run strided-cifar10-random-s100-race search.py $protocol $plain --algorithm random --seed 100 --samples 335 --race
+run laptop-cifar10-random-s10 search $small $unscreened --seed 10
+run laptop-cifar10-random-s10-child1 search $small $unscreened --seed 10 --child-seed 1
+run strided-cifar10-random-s100 search $protocol $unscreened --seed 100 --samples 400
+run strided-cifar10-random-s101 search $protocol $unscreened --seed 101 --samples 80
 
 # --- what became of the best ---
 
 best="$out/protocol-strided-cifar10-trpo-s0 $out/protocol-strided-cifar10-trpo-s1"
 best="$best $out/protocol-strided-cifar10-trpo-s2 $out/protocol-strided-cifar10-random-s0"
-run compare-protocol-cifar10 compare.py $best --also powersign powersign-clip-g powersign-drop10 powersign-drop30 \
+run compare-protocol-cifar10 studies.compare $best --also powersign powersign-clip-g powersign-drop10 powersign-drop30 \
     powersign-adam adam-exp-m m-exp-v clip-m-exp-v m-exp-g2 m-over-exp-g2 m-exp-g3 m-exp-w rmsprop-plus-m g-plus-m \
     g-minus-clip-g2 exp-difference
-run compare-halfdecades-cifar10 compare.py $best --final-seeds 20 --rates half-decades \
+run compare-halfdecades-cifar10 studies.compare $best --final-seeds 20 --rates half-decades \
     --also powersign powersign-adam adam-exp-m clip-m-exp-v
-run compare-confirm-cifar10 compare.py $best --top 1 --finalists 1 --seeds 2 --final-seeds 20 --final-from 2020 \
+run compare-confirm-cifar10 studies.compare $best --top 1 --finalists 1 --seeds 2 --final-seeds 20 --final-from 2020 \
     --rates half-decades --also powersign-adam
-run longrun-strided-cifar10 longrun.py $best
-run robustness-strided-cifar10 robustness.py $best --rules powersign-adam
+run longrun-strided-cifar10 studies.longrun $best
+run robustness-strided-cifar10 studies.robustness $best --rules powersign-adam
 for task in text fashion wrn; do
     if [ $task = wrn ]; then seeds=1; else seeds=3; fi
-    run transfer-$task transfer.py $task --seeds $seeds --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
+    run transfer-$task studies.transfer $task --seeds $seeds --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
 done
-run rosenbrock-valley-s0 rosenbrock.py
-run rosenbrock-found-s0 rosenbrock.py $best --starts 10
+run rosenbrock-valley-s0 rosenbrock
+run rosenbrock-found-s0 rosenbrock $best --starts 10
 
 # --- the study of the controller on NOS-Bench ---
 

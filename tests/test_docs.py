@@ -32,7 +32,7 @@ def test_links_resolve(document):
                 assert anchor in anchors, f"{document.name} links to {link}"
 
 
-def commands() -> dict[str, set[tuple[str, str]]]:
+def commands() -> dict[str, list[tuple[str, str]]]:
     """Return for each script that the documents run, (document, flag) of all flags it is given."""
     found: dict[str, set[tuple[str, str]]] = {}
     for document in DOCUMENTS:
@@ -41,10 +41,11 @@ def commands() -> dict[str, set[tuple[str, str]]]:
         for module, file, rest in re.findall(r"python (?:-m ([\w.]+)|(\w+)\.py)([^\n`#|]*)", text):
             flags = found.setdefault(module or file, set())
             flags |= {(document.name, flag) for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", rest)}
-    return {script: flags for script, flags in found.items() if script not in ("dask", "pytest", "venv")}
+    others = ("dask", "pytest", "venv")
+    return {script: sorted(flags) for script, flags in found.items() if script not in others}
 
 
-@pytest.mark.parametrize("script, flags", sorted(commands().items()), ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize("script, flags", sorted(commands().items()))
 def test_commands_of_the_documents_exist_with_their_flags(script, flags, capsys):
     main = importlib.import_module(script).main
     ways = ["list", "show", "export"] if script == "rules" else [""]

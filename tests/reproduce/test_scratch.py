@@ -19,6 +19,10 @@ from studies import trials
 
 ROOT = Path(__file__).parent.parent.parent
 PUBLISHED = ROOT / "runs" / "published"
+# Made with flags that are gone.
+GONE = {f"laptop-cifar10-random-s10-{flag}" for flag in ("race", "give-up")}
+GONE |= {"strided-cifar10-random-s100-race"}
+SHARES = {*PUBLISHED.glob("study-tuning/reinforce-*-0.05-*.jsonl")}  # an elite of a twentieth
 # In python's place: notes its arguments and makes the folder, so that the next command finds it.
 STAND_IN = f"""#!{sys.executable}
 import json, os, sys
@@ -31,23 +35,26 @@ FREE = {"data", "precision"}  # where the pictures are, and what this processor 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory) -> list[tuple[str, str, list[str]]]:
-    """Return (folder's name, script, arguments) of all commands."""
+    """Return (folder's name, module, arguments) of all commands."""
     folder = tmp_path_factory.mktemp("scratch")
-    python = folder / "bin" / "python"
+    python, notes = folder / "bin" / "python", folder / "notes"
     python.parent.mkdir()
     python.write_text(STAND_IN)
     python.chmod(0o755)
-    notes = folder / "notes"
-    path = f"{python.parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["sh", ROOT / "scratch.sh", folder / "out"],
-        env=os.environ | {"PATH": path, "NOTES": str(notes)},
-        capture_output=True,
-        text=True,
-    )
+    env = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}", "NOTES": str(notes)}
+    script = ["sh", ROOT / "reproduce" / "scratch.sh", folder / "out"]
+    done = subprocess.run(script, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in notes.read_text().splitlines()]
-    return [(Path(line[line.index("--out") + 1]).name, line[0], line[1:]) for line in lines]
+    assert {line[0] for line in lines} == {"-m"}
+    return [(Path(line[line.index("--out") + 1]).name, line[1], line[2:]) for line in lines]
+
+
+def of(commands, start: str) -> list[tuple[str, str, list[str]]]:
+    """Return the commands of a module, or of a room."""
+    some = [command for command in commands if command[1].startswith(start)]
+    assert some
+    return some
 
 
 def plain(config):
@@ -59,15 +66,13 @@ def plain(config):
 
 def test_every_published_folder_has_its_commands_and_no_other(commands):
     folders = {path.parent.name for path in PUBLISHED.glob("*/*.json*")}
-    assert {name for name, _, _ in commands} == folders
-    once = [name for name, script, _ in commands if script != "study.py"]
+    assert {name for name, _, _ in commands} == folders - GONE
+    once = [name for name, module, _ in commands if module != "nosbench.study"]
     assert len(once) == len(set(once))
 
 
 def test_searches_are_those_that_were_published(commands):
-    searches = [(name, arguments) for name, script, arguments in commands if script == "search.py"]
-    assert len(searches) > 20
-    for name, arguments in searches:
+    for name, _, arguments in of(commands, "search"):
         args = search.make_parser().parse_args(arguments)
         ours = vars(resolve(search.Config, args, search.PRESETS[args.preset]))
         theirs = results.read_config(PUBLISHED / name)
@@ -76,11 +81,9 @@ def test_searches_are_those_that_were_published(commands):
             assert plain(part(ours)) == plain(part(theirs)), name
 
 
-def test_studies_are_those_that_were_published(commands):
+def test_studies_of_the_table_are_those_that_were_published(commands):
     lines = set()
-    for folder, script, arguments in commands:
-        if script != "study.py":
-            continue
+    for folder, _, arguments in of(commands, "nosbench.study"):
         plan = study.configure(study.make_parser().parse_args(arguments))
         for name, config in plan.configs.items():
             published = results.read_lines(PUBLISHED / folder / f"{name}.jsonl")
@@ -91,34 +94,28 @@ def test_studies_are_those_that_were_published(commands):
                 ours = plain(vars(config)) | {"seed": 0, "table_seed": 0}
                 assert theirs | ours == theirs, (folder, name)
             lines.add(PUBLISHED / folder / f"{name}.jsonl")
-    # An elite of a twentieth was tried before it became the constant controller.ELITE_SHARE, a tenth.
-    assert lines == {*PUBLISHED.glob("study*/*.jsonl")} - {*PUBLISHED.glob("study-tuning/*-0.05-*")}
+    assert lines == {*PUBLISHED.glob("study*/*.jsonl")} - SHARES and len(SHARES) == 4
 
 
-def test_other_scripts_are_planned_as_those_that_were_published(commands, monkeypatch):
+def test_trainings_are_planned_as_those_that_were_published(commands, monkeypatch):
     """The plan made of the published searches: same rules, same seeds, same trainings."""
     monkeypatch.chdir(ROOT)  # plans name their sources as the command does
-    own = ("search.py", "study.py", "cifar_tier.py")
-    others = [c for c in commands if c[1] not in own and not c[1].startswith("bench.")]
-    assert len({script for _, script, _ in others}) > 3
-    for name, script, arguments in others:
+    for name, module, arguments in of(commands, "studies.") + of(commands, "rosenbrock"):
         out = Path(arguments[arguments.index("--out") + 1]).parent
         arguments = [word.replace(str(out), "runs/published") for word in arguments]
-        module = importlib.import_module(script.removesuffix(".py"))
-        args = trials.make_parser(module).parse_args(arguments)
-        ours, theirs = module.configure(args), trials.from_folder(module, PUBLISHED / name)
-        assert plain(trials.to_dict(module, ours)) == plain(trials.to_dict(module, theirs)), name
+        script = importlib.import_module(module)
+        args = trials.make_parser(script).parse_args(arguments)
+        ours, theirs = script.configure(args), trials.from_folder(script, PUBLISHED / name)
+        assert plain(trials.to_dict(script, ours)) == plain(trials.to_dict(script, theirs)), name
 
 
 def test_timings_are_those_that_were_published(commands):
-    timings = [command for command in commands if command[1].startswith("bench.")]
-    assert timings
-    for name, script, arguments in timings:
-        parser, settings = Parser(), importlib.import_module(script).Config
+    for name, module, arguments in of(commands, "bench."):
+        parser, settings = Parser(), importlib.import_module(module).Config
         parser.add_argument("--out")
         add_settings(parser, settings)
         measured = {line["benchmark"] for line in results.read_lines(PUBLISHED / name / "records.jsonl")}
-        assert measured == {script.removeprefix("bench.")}
+        assert measured == {module.removeprefix("bench.")}
         theirs = results.read_config(PUBLISHED / name)
         ours = plain(vars(resolve(settings, parser.parse_args(arguments))))
         assert ours == {key: value for key, value in plain(theirs).items() if key in ours}, name
