@@ -87,7 +87,7 @@ def fill(text: str, printed: dict[str, str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="reproduce.tables", description=__doc__)
+    parser = Parser(prog="python -m reproduce.tables", description=__doc__)
     what = "leave the pages alone, say what would change; figures are drawn again all the same"
     parser.add_argument("--check", action="store_true", help=what)
     args = parser.parse_args(argv)

@@ -17,7 +17,7 @@ FLOORS = [
     ["faces", "sameness", "data", "screen"],
     ["rules", "child", "controller", "rivals"],
     ["cluster", "search", "rosenbrock"],
-    ["export", "bench", "plots", "nosbench"],
+    ["plots", "export", "bench", "nosbench"],
     ["studies"],
     ["reproduce"],
 ]
