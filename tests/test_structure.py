@@ -74,7 +74,7 @@ STEPS = """
 import importlib, json, sys
 for name in sys.argv[1:]:
     importlib.import_module(name)
-    print(json.dumps([*{name.split(".")[0] for name in sys.modules}, *{"torch._dynamo"} & {*sys.modules}]))
+    print(json.dumps([name for name in sys.modules if name == "torch._dynamo" or "." not in name]))
 """
 
 
