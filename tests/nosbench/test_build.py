@@ -123,11 +123,6 @@ def test_partial_result_of_other_settings_is_refused(instant, tmp_path):
 # --- the published table --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def table() -> Table:
-    return Table.load("micro")
-
-
 def test_published_table_is_measured_again_the_same(table, capsys):
     text, agrees = verify.verify(table, 5, 1)
     assert agrees, text

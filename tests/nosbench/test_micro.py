@@ -91,7 +91,7 @@ def test_stack_equals_plain_networks(rules):
 
 def test_whole_protocol_equals_the_plain_one():
     """Sweep, choice of the rate, and a long run that goes on where the sweep's ended."""
-    rules = ["g 1 id id mul", "adam 1 id id mul", "rmsprop m clip1e-3 id mul"]
+    rules = ["g 1 id id mul", "rmsprop m clip1e-3 id mul"]
     scores = measure(rules, 2)
     for i, rule in enumerate(rules):
         sweep = [Plain(rule, lr, 2).train(0, SWEEP_STEPS) for lr in RATES]
@@ -131,7 +131,7 @@ def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch)
 
 def test_score_does_not_depend_on_the_company():
     rules = ["m noise id drop0.3 add", "adam g id id left", "g3 v drop0.5 log div", "1 g id id sub"]
-    others = [str(rule) for rule in islice(dsl.SearchSpace(1), 0, None, 3511)]  # with them, two stacks
+    others = [str(rule) for rule in islice(dsl.SearchSpace(1), 0, 31 * 4999, 4999)]  # two stacks with them
     together = measure(others + rules, 0)
     for i, rule in enumerate(rules):
         for alone, all in zip(measure([rule], 0), together, strict=True):

@@ -8,7 +8,7 @@ import pytest
 from dsl import Rule
 from nosbench import micro
 from nosbench.oracle import Lookup, Measured, make_oracle, top_rules
-from nosbench.table import NONE, Table
+from nosbench.table import NONE
 from search import ProposerConfig, make_space
 
 CONFIG = ProposerConfig(
@@ -16,14 +16,12 @@ CONFIG = ProposerConfig(
 )
 
 
-def some(number: int, learning: bool) -> list[int]:
-    table = Table.load("micro")
-    good = table.mean > 0.6
-    return random.Random(0).sample(np.flatnonzero(good if learning else ~good).tolist(), number)
+def some(table, number: int, good: bool) -> list[int]:
+    chosen = np.flatnonzero((table.mean > 0.6) == good)
+    return random.Random(0).sample(chosen.tolist(), number)
 
 
-def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space():
-    table = Table.load("micro")
+def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space(table):
     scores = table.accuracy[:, 1]
     top = set(top_rules(CONFIG, scores).tolist())
     legal = {table.number(rule) for rule in make_space(CONFIG)}
@@ -32,9 +30,8 @@ def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space():
     assert sum(scores[n] > worst for n in legal) < len(top)
 
 
-def test_lookup_rewards_by_one_seed_and_tells_the_others_mean():
-    oracle, table = Lookup(CONFIG, 1), Table.load("micro")
-    numbers = some(20, learning=True)
+def test_lookup_rewards_by_one_seed_and_tells_the_others_mean(table):
+    oracle, numbers = Lookup(CONFIG, 1), some(table, 20, good=True)
     np.testing.assert_array_equal(oracle.rewards(numbers), table.accuracy[numbers, 1])
     np.testing.assert_allclose(oracle.fresh(numbers), table.accuracy[numbers][:, [0, 2]].mean(1))
     tops = [top_rules(CONFIG, s) for s in (table.accuracy[:, 1], table.accuracy[:, [0, 2]].mean(1))]
@@ -43,12 +40,11 @@ def test_lookup_rewards_by_one_seed_and_tells_the_others_mean():
     assert oracle.found(numbers) == tuple(len(set(numbers) & set(top.tolist())) for top in tops)
 
 
-def test_what_is_measured_is_what_stands_in_the_table():
+def test_what_is_measured_is_what_stands_in_the_table(table):
     """At depth 1, where both can answer, and its top rules are those that reach the table's bar."""
-    table, measured, lookup = Table.load("micro"), Measured(CONFIG, 2), Lookup(CONFIG, 2)
-    known = (
-        some(12, learning=False) + some(12, learning=True) + top_rules(CONFIG, table.mean)[:6].tolist()
-    )
+    measured, lookup = Measured(CONFIG, 2), Lookup(CONFIG, 2)
+    known = some(table, 6, good=False) + some(table, 6, good=True)
+    known += top_rules(CONFIG, table.mean)[:6].tolist()
     numbers = [measured.number(table.rule(table.measured[n])) for n in known]
     np.testing.assert_allclose(measured.rewards(numbers), lookup.rewards(known))
     np.testing.assert_allclose(measured.fresh(numbers), lookup.fresh(known))
