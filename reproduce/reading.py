@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nosbench.intervals import Interval, ratio_interval
 from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
 from rules import NAMED_RULES, RECALLED
@@ -58,23 +59,24 @@ def runs(pattern: str) -> list[Run]:
     return read_all(sorted(map(Path, glob(str(PUBLISHED / pattern)))))
 
 
-class Pair(NamedTuple):
-    """A value of two settings after so many rules, each float [seeds that both have]."""
+class Ratio(NamedTuple):
+    """How many times as much of something one setting of a study has as another."""
 
-    ours: np.ndarray
-    theirs: np.ndarray
-    rules: int
+    times: Interval
+    searches: int  # whose seeds both have
+    rules: int  # sampled by each search
 
 
-def pair_of(folder: str, ours: str, theirs: str, what: str) -> Pair | None:
-    """Return a pair of two settings of a study, None if they have not two seeds in common."""
+def ratio_of(folder: str, ours: str, theirs: str, what: str) -> Ratio | None:
+    """Return the ratio of two settings of a study, None if there is no interval."""
     files = [PUBLISHED / folder / f"{name}.jsonl" for name in (ours, theirs)]
     if not all(file.exists() and file.stat().st_size for file in files):
         return None
     settings = [Setting(file) for file in files]
     last = int(min(setting.rules[-1] for setting in settings))
-    values = paired(*settings, what, last, last)
-    return Pair(*values, rules=last) if len(values[0]) > 1 else None
+    pair = paired(*settings, what, last, last)
+    times = ratio_interval(*pair)
+    return times and Ratio(times, len(pair[0]), last)
 
 
 # --- numbers --------------------------------------------------------------------------------------

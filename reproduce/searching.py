@@ -5,9 +5,8 @@ Nothing to run here. Read next: convnet.py beside this file.
 
 import numpy as np
 
-from nosbench.intervals import ratio_interval
 from plots.runs import Run
-from reproduce.reading import OURS, PAPERS, Claim, extent, graded, pair_of, runs
+from reproduce.reading import OURS, PAPERS, Claim, extent, graded, ratio_of, runs
 from results import good_bar
 from studies.analysis import standing
 
@@ -89,19 +88,18 @@ def controllers(row: Claim, kind: str, what: str, bar: float = 1.0) -> Claim:
     """
     names = ("reinforce", "ppo", "trpo")
     for folder in ("study-10000", "study"):  # the longer one if all three have been run there
-        pairs = [pair_of(folder, f"{name}-{kind}", "random", what) for name in names]
-        if None not in pairs:
+        ratios = [ratio_of(folder, f"{name}-{kind}", "random", what) for name in names]
+        if None not in ratios:
             break
     else:
         return row
-    ratios = [ratio_interval(pair.ours, pair.theirs) for pair in pairs]
-    if None in ratios:
-        return row
-    said = [f"{name.upper()} {ratio:.2f}" for name, ratio in zip(names, ratios, strict=True)]
+    said = [f"{name.upper()} {ratio.times:.2f}" for name, ratio in zip(names, ratios, strict=True)]
     return row._replace(
         number=f"times random: {', '.join(said)}",
-        n=f"{min(len(pair.ours) for pair in pairs)} searches each of {pairs[0].rules:,} rules",
-        verdict=graded([ratio.low > bar for ratio in ratios], PAPERS if what == "latest" else OURS),
+        n=f"{min(one.searches for one in ratios)} searches each of {ratios[0].rules:,} rules",
+        verdict=graded(
+            [ratio.times.low > bar for ratio in ratios], PAPERS if what == "latest" else OURS
+        ),
     )
 
 
@@ -141,19 +139,18 @@ def beats_careful_search() -> Claim:
     depth 2."""
     claim = "with an elite and known rules passed over, more than by rivals treated alike"
     row = Claim(claim, "not in the paper", "controller-study")
-    said, ratios, counts, number = [], [], [], []
+    said, ratios = [], []
     for folder, kind in (("study", "new"), ("study-10000", "long"), ("study-depth2", "new")):
         depth = " at depth 2" if folder == "study-depth2" else ""
         for rival, name in (("random-new", "random search"), (f"evolution-{kind}", "evolution")):
-            pair = pair_of(folder, f"reinforce-{kind}", rival, "found_fresh")
-            if pair is None or (ratio := ratio_interval(pair.ours, pair.theirs)) is None:
+            if not (ratio := ratio_of(folder, f"reinforce-{kind}", rival, "found_fresh")):
                 return row
             ratios.append(ratio)
-            counts.append(len(pair.ours))
-            said.append(f"{ratio:.2f} times {name}'s top rules after {pair.rules:,}{depth}")
-        number.append(f"{ratio:.2f}")
+            said.append(f"{ratio.times:.2f} times {name}'s top rules after {ratio.rules:,}{depth}")
+    over = ratios[1::2]  # evolution
+    counts = ", ".join(f"{one.searches} of {one.rules:,}" for one in over)
     return row._replace(
-        number=f"times evolution: {', '.join(number)}",
-        n="{} of 2,000 rules, {} of 10,000, {} at depth 2".format(*counts[1::2]),
-        verdict=graded([ratio.low > 1 for ratio in ratios], OURS), details=tuple(said),
+        number=f"times evolution: {', '.join(f'{one.times:.2f}' for one in over)}",
+        n=f"{counts} rules, the last at depth 2",
+        verdict=graded([ratio.times.low > 1 for ratio in ratios], OURS), details=tuple(said),
     )  # fmt: skip
