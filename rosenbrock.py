@@ -2,144 +2,50 @@
 
 Neural Optimizer Search, Bello et al., ICML 2017, section 4.2. The function is
 f(x, y) = (1 - x)^2 + 100 (y - x^2)^2, a long bent valley that leads to the minimum, 0 at (1, 1).
-All get the same starts, number of steps and learning rates; the best run of each is compared. In the
-paper (recalled), the found rule beat Adam, RMSProp and SGD and came close to Momentum.
+All get the same start, steps and learning rates; the run that ends lowest counts. In the paper
+(recalled), the found rule beat Adam, RMSProp and SGD and came close to Momentum.
 
-    python rosenbrock.py                                           # about 20 s
-    python rosenbrock.py --rules addsign "g m id id add"           # other rules than the default ones
-    python rosenbrock.py RUN --starts 10                           # a search's hall of fame, ten starts
-    python rosenbrock.py --resume runs/...                         # go on after Ctrl-C or a crash
-    python -m plots.rosenbrock runs/...                            # draw the figure again
+    python rosenbrock.py [--rules addsign "g m id id add"] [--out DIR]           # about 40 s
 
-Writes a run folder: records.jsonl (a line an optimizer and rate, then the paths of the best
-runs), summary.csv and summary.txt (the order), log.txt and the figure. Who wins here
-says little about networks. Read next: trials.py, which does the runs; child.py, which trains a network.
+Writes a folder with the table, the figure and its paths. Who wins here says little about networks.
+Read next: child.py, which trains a network; studies/valley.py, which starts from many places.
 """
 
-import math
-import signal
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-import results
-from config import resolve, setting
+from config import Parser
 from dsl import Rule
-from results import aligned, interrupt_once
-from rules import NAMED_RULES, find, make_optimizer
-from studies.searches import RUNS, best_found, read_search
-from studies.trials import Trials, launch
+from rules import make_optimizer, named
 
-# UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter:
+# UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter.
 RULES = ("powersign", "powersign-adam", "g-plus-m")
 PICKED = """\
 The default rules were picked after a race, with the default settings, of all 16 that the paper
 reports (recalled): they are its best three, one near copy of powersign left out. Of the 16, three
 diverged at every rate and four never left the start."""
-THRESHOLDS = ("1e-2", "1e-4", "1e-6", "1e-8")  # a record says when f first fell below each
-HALL_OF_FAME = 100  # most rules of a search
-DRAWN = 6  # best rules whose paths are kept, or the figure is full
-SHOWN = 12  # best rules in the printed tables; summary.csv has all
-TUNED = "Adam, tuned eps"
+STEPS = 4_000  # of a run (recalled)
+# UNSPECIFIED: the four rates, and the start; ours is the function's customary one.
+RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+START = (-1.2, 1.0)
+ADAM_EPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)  # that Adam is tuned over
 # DEVIATION: torch's settings, not TensorFlow's (RMSProp: decay 0.99 instead of 0.9).
 TORCH = {
     "SGD": torch.optim.SGD,
-    "Momentum": torch.optim.SGD,
+    "Momentum": partial(torch.optim.SGD, momentum=0.9),
     "RMSProp": torch.optim.RMSprop,
     "Adam": torch.optim.Adam,
-    TUNED: torch.optim.Adam,
 }
-ARGUMENT = RUNS._replace(required=False)
-FIGURE = "plots.rosenbrock"
-
-
-@dataclass(frozen=True)
-class Config:
-    iterations: int = setting(4_000, "steps of a run (paper, recalled)", low=1, high=10**5)
-    # UNSPECIFIED: the four rates, and the start; ours is the function's customary one.
-    rates: tuple[float, ...] = setting(
-        (1e-4, 1e-3, 1e-2, 1e-1), "learning rates", low=1e-12, high=1e6, least=1
-    )
-    start_x: float = setting(-1.2, "x of the start", low=-100, high=100)
-    start_y: float = setting(1.0, "y of the start", low=-100, high=100)
-    starts: int = setting(
-        1, "starts; all but the first are drawn from the plane around", low=1, high=100
-    )
-    adam_eps: tuple[float, ...] = setting(
-        (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
-        "values of eps that Adam is tuned over",
-        low=0,
-        high=1,
-        least=1,
-    )
-    momentum: float = setting(0.9, "decay of Momentum", low=0, high=1)
-    rules: tuple[str, ...] = setting(
-        (), f"rules to race, names or strings (default, without a RUN: {' '.join(RULES)})", words=True
-    )
-    seed: int = setting(0, "of random rules, the same in every run", low=0, high=2**63 - 1)
-
-
-class Plan(NamedTuple):
-    """All that determines the runs."""
-
-    config: Config
-    rules: list[tuple[str, str]]  # (name, rule)
-
-
-def configure(args) -> Plan:
-    """Return the plan.
-
-    Raises:
-        ValueError: something that is no rule, a folder that is no search.
-    """
-    config = resolve(Config, args)
-    found = [rule for folder in args.runs for rule in found_rules(folder)]
-    return Plan(config, distinct_rules([*config.rules, *found] or RULES))
-
-
-def found_rules(folder: Path) -> list[str]:
-    """Return the rules of a search's hall of fame that are not SGD, Momentum, RMSProp or Adam.
-
-    Raises:
-        RunError: it is no search, or none of its rules has trained to the end.
-    """
-    read_search(folder)
-    return [record["rule"] for record in best_found(results.read_records(folder), HALL_OF_FAME)]
-
-
-def distinct_rules(texts: list[str]) -> list[tuple[str, str]]:
-    """Return the name and the rule of each text, a name or a rule string, one a `key()`.
-
-    Raises:
-        RuleError: a text is neither.
-    """
-    rules: dict[str, tuple[str, str]] = {}
-    for text in texts:
-        rule, name = find(text), text.strip().lower()
-        name = name if name in NAMED_RULES else rule.infix()
-        name += " (rule)" if name in (torchs.lower() for torchs in TORCH) else ""
-        rules.setdefault(rule.key(), (name, str(rule)))
-    return list(rules.values())
-
-
-def prepare(plan: Plan) -> None:
-    """There is no data to prepare."""
-
-
-def label(plan: Plan) -> tuple[str, int]:
-    return "valley", plan.config.seed
-
-
-# --- one run --------------------------------------------------------------------------------------
 
 
 def rosenbrock(x, y):
-    """Return f(x, y) = (1 - x)^2 + 100 (y - x^2)^2 of numbers, arrays or tensors."""
-    # Products, because a power of a large Python float raises instead of giving infinity.
+    """Return f(x, y) = (1 - x)^2 + 100 (y - x^2)^2; products, as a float's power may raise."""
     return (1 - x) * (1 - x) + 100 * (y - x * x) * (y - x * x)
 
 
@@ -148,222 +54,127 @@ def gradient(x, y):
     return -2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)
 
 
-def descend(optimizer: torch.optim.Optimizer, w: torch.Tensor, iterations: int) -> np.ndarray:
-    """Minimise f over each row of w, float64 [S, 2], and return the points on the way with their values.
+def descend(make: Callable, starts: list[tuple[float, float]], steps: int) -> np.ndarray:
+    """Minimise f from S starts at once and return the points on the way with their values.
 
+    Args:
+        make: makes an optimizer of a list of parameters; if it draws no random numbers, each start has
+            the path that it would have alone.
     Returns:
-        float64 [iterations + 1, S, 3]: x, y, f from the start on; it ends early if all have diverged.
-        Optimizers work element by element, so starts do not mind each other, unless a rule draws
-        random numbers.
+        float64 [steps + 1, S, 3]: x, y, f from the start on; it ends early if all have diverged.
     """
-    points = []
+    w = torch.tensor(starts, dtype=torch.float64, requires_grad=True)  # [S, 2]
+    optimizer, points = make([w]), []
     while True:
         x, y = w.detach().unbind(1)
         value = rosenbrock(x, y)
         points.append(torch.stack([x, y, value], dim=1))
-        if len(points) > iterations or not value.isfinite().any():
+        if len(points) > steps or not value.isfinite().any():
             return torch.stack(points).numpy()
         w.grad = torch.stack(gradient(x, y), dim=1)
         optimizer.step()
 
 
-def run_from(starts: list[tuple[float, float]], job: dict, config: Config) -> np.ndarray:
-    """Return the paths of one optimizer at one rate, float64 [N, S, 3]."""
-    w = torch.tensor(starts, dtype=torch.float64, requires_grad=True)
-    if job["rule"]:
-        rule, lr = Rule.parse(job["rule"]), job["lr"]
-        optimizer = make_optimizer(rule, [w], lr=lr, seed=job["seed"], total_steps=config.iterations)
-    else:
-        more = {"momentum": config.momentum} if job["name"] == "Momentum" else {}
-        more |= {} if job["eps"] is None else {"eps": job["eps"]}
-        optimizer = TORCH[job["name"]]([w], lr=job["lr"], **more)
-    return descend(optimizer, w, config.iterations)
+def distinct_rules(texts: Iterable[str]) -> dict[str, Rule]:
+    """Return rules by what to call them; of those with one `key()`, the first; raise as `named` does."""
+    rules: dict[str, tuple[str, Rule]] = {}
+    for text in texts:
+        name, rule = named(text)
+        name += " (rule)" if name in (torchs.lower() for torchs in TORCH) else ""
+        rules.setdefault(rule.key(), (name, rule))
+    return dict(rules.values())
 
 
-def race(starts: list[tuple[float, float]], job: dict, config: Config) -> list[dict]:
-    """Return what a record says of each start."""
-    paths = run_from(starts, job, config)
-    return [measure(paths[:, number]) for number in range(len(starts))]
+def race(rules: dict[str, Rule]) -> dict[str, dict[float, np.ndarray]]:
+    """Return the path of each optimizer at each rate, [N, 3]; of the tuned Adam that of its best eps."""
+    field = {name: [make] for name, make in TORCH.items()}
+    field["Adam, tuned eps"] = [partial(torch.optim.Adam, eps=eps) for eps in ADAM_EPS]
+    field |= {name: [partial(make_optimizer, rule, total_steps=STEPS)] for name, rule in rules.items()}
+    paths: dict[str, dict[float, np.ndarray]] = {name: {} for name in field}
+    for number, (name, makes) in enumerate(field.items(), 1):
+        print(f"{number}/{len(field)}  {name}", file=sys.stderr)
+        for lr in RATES:
+            tried = [descend(partial(make, lr=lr), [START], STEPS)[:, 0] for make in makes]
+            paths[name][lr] = min(tried, key=end)
+    return paths
 
 
-def follow(starts: list[tuple[float, float]], job: dict, config: Config) -> dict[str, list]:
-    """Return the way from the first start, for the figure; the others are run too, or a rule that draws
-    random numbers would draw others."""
-    return thin(run_from(starts, job, config)[:, 0])
-
-
-def measure(path: np.ndarray) -> dict:
-    """Return what a record says about a path [N, 3]: where it ended and how soon it was close; a
-    path that diverges ends with its first value that is not finite."""
-    lost = ~np.isfinite(path[:, 2])
-    path = path[: lost.argmax() + 1] if lost.any() else path
-    x, y, value = path[-1].tolist()
-    below = {text: path[:, 2] < float(text) for text in THRESHOLDS}
-    return {
-        "status": "ok" if math.isfinite(value) else "diverged",
-        "steps": len(path) - 1,
-        "final_value": value,
-        "lowest_value": float(np.nanmin(path[:, 2])),
-        "distance": math.hypot(x - 1, y - 1),
-        "steps_below": {text: int(hit.argmax()) if hit.any() else None for text, hit in below.items()},
-    }
+def end(path: np.ndarray) -> float:
+    """Return the last value of f on a path [N, 3], infinity if it diverged."""
+    return path[-1, 2] if np.isfinite(path[-1, 2]) else np.inf
 
 
 # UNSPECIFIED: which run of an optimizer counts, and by what.
-def best(records: list[dict]) -> dict | None:
-    """Return the record with the lowest final value, the smaller rate if tied; None if all diverged."""
-    finite = [record for record in records if record["status"] == "ok"]
-    return min(finite, key=lambda record: (record["final_value"], record["lr"]), default=None)
+def best(runs: dict[float, np.ndarray]) -> tuple[float, np.ndarray]:
+    """Return the rate and the path of the run that ends lowest, that of the smaller rate if tied."""
+    return min(runs.items(), key=lambda run: (end(run[1]), run[0]))
 
 
-def thin(path: np.ndarray) -> dict[str, list]:
-    """Return a path's first 200 points and some 600 later ones as columns."""
-    last = len(path) - 1
-    spread = (np.arange(min(200, last) + 1), np.geomspace(1, last, 200), np.linspace(0, last, 401))
-    kept = np.unique(np.concatenate(spread).round().astype(int))
-    x, y, value = path[kept].T.tolist()
-    return {"iteration": kept.tolist(), "x": x, "y": y, "value": value}
+def table(paths: dict[str, dict[float, np.ndarray]]) -> str:
+    """Return the final values as text: a row an optimizer, best first, * at the run that counts."""
+    width = max(map(len, paths))
+    lines = [f"f after {STEPS:,} steps from {START}, by learning rate; * is the run that counts.\n"]
+    lines += [" " * width + "".join(f"{lr:>10g} " for lr in RATES) + "  f < 1e-4 after"]
+    for name, runs in sorted(paths.items(), key=lambda item: end(best(item[1])[1])):
+        row, (rate, path) = f"{name:{width}}", best(runs)
+        for lr, final in zip(runs, map(end, runs.values()), strict=True):
+            row += f"{final:>10.1e}{'*' if lr == rate else ' '}" if final < np.inf else "  diverged "
+        below = np.flatnonzero(path[:, 2] < 1e-4)
+        lines.append(row + (f"{below[0]:>10,} steps" if len(below) else f"{'never':>16}"))
+    return "\n".join(lines)
 
 
-# --- all runs -------------------------------------------------------------------------------------
+def draw(winners: dict[str, np.ndarray], output: Path) -> None:
+    """Draw the ways from the start to the minimum, and how f falls; torch's optimizers are dashed."""
+    from matplotlib.figure import Figure  # here, so that --help need not wait for it
 
-
-def work(plan: Plan, trials: Trials) -> None:
-    """Run everybody at every rate from all starts; then follow the best over all from the first."""
-    config, starts = plan.config, starting_points(plan.config)
-    field = [(name, None, None) for name in TORCH if name != TUNED]
-    field += [(TUNED, None, eps) for eps in config.adam_eps]
-    field += [(name, rule, None) for name, rule in plan.rules]
-    jobs = [
-        {"name": name, "rule": rule, "eps": eps, "lr": lr, "seed": config.seed}
-        for name, rule, eps in field
-        for lr in config.rates
-    ]
-    trials.do("races", jobs, race, lambda job: (starts, job, config), lambda runs: {"starts": runs})
-    runs = runs_of(trials.records)
-    first = by_name([run for run in runs if run["start"] == 0])
-    winners = {name: winner for name, some in first.items() if (winner := best(some))}
-    places = [row["name"] for row in order(runs) if row["name"] in winners]
-    rules = [name for name in places if winners[name]["rule"]]
-    winners = [run for name, run in winners.items() if name not in rules[DRAWN:]]
-    jobs = [{name: winner[name] for name in jobs[0]} for winner in winners]
-    trials.do("paths", jobs, follow, lambda job: (starts, job, config), lambda path: {"path": path})
-
-
-def runs_of(records: list[dict]) -> list[dict]:
-    """Return a dict a run: what its record says, the start's number and what came out from there."""
-    return [
-        {**record, "start": number, **run}
-        for record in records
-        for number, run in enumerate(record.get("starts", ()))
-    ]
-
-
-def starting_points(config: Config) -> list[tuple[float, float]]:
-    """Return the starts: the configured one, then uniform draws from [-2, 2] x [-1, 3]."""
-    drawn = np.random.default_rng(config.seed).uniform((-2, -1), (2, 3), size=(config.starts - 1, 2))
-    return [(config.start_x, config.start_y), *map(tuple, drawn.tolist())]
-
-
-def order(records: list[dict]) -> list[dict]:
-    """Return a row an optimizer, best mean rank first: from each start its best run counts.
-
-    Equal values share the mean of their ranks; those that diverged at every rate come last. `wins` are
-    the starts from which none is better, `solved` those from which its final value is below 1e-4.
-    """
-    names, values = list(by_name(records)), []  # values: [starts, optimizers]
-    for start in sorted({record["start"] for record in records}):
-        groups = by_name([record for record in records if record["start"] == start])
-        winners = [best(runs) for runs in groups.values()]
-        values.append([math.inf if winner is None else winner["final_value"] for winner in winners])
-    final = np.array(values)
-    below = (final[:, None, :] < final[:, :, None]).sum(2)  # how many are better
-    equal = (final[:, None, :] == final[:, :, None]).sum(2)
-    ranks = below + (equal + 1) / 2
-    rows = [
-        {
-            "name": name,
-            "mean_rank": float(ranks[:, i].mean()),
-            "wins": int((below[:, i] == 0).sum()),
-            "solved": int((final[:, i] < 1e-4).sum()),
-            "median_value": float(np.median(final[:, i])),
-        }
-        for i, name in enumerate(names)
-    ]
-    return sorted(rows, key=lambda row: row["mean_rank"])
-
-
-def order_table(rows: list[dict], starts: int) -> str:
-    """Return the order as text: torch's optimizers and the best rules."""
-    head = f"{'place':>5}{'mean rank':>11}{'wins':>6}{'solved':>8}{'median f':>10}"
-    lines = [f"{head}  optimizer, of {len(rows)}"]
-    shown = [row["name"] for row in rows if row["name"] not in TORCH][:SHOWN]
-    for place, row in enumerate(rows, 1):
-        if row["name"] in (*TORCH, *shown):
-            numbers = f"{place:>5}{row['mean_rank']:>11.1f}{row['wins']:>6}{row['solved']:>8}"
-            lines.append(f"{numbers}{row['median_value']:>10.1e}  {row['name']}")
-    return "\n".join([f"Order over {starts} starts; solved: f below 1e-4 at the end.", "", *lines])
-
-
-def by_name(records: list[dict]) -> dict[str, list[dict]]:
-    """Group records by the optimizer's name, in order."""
-    names = dict.fromkeys(record["name"] for record in records)
-    return {name: [record for record in records if record["name"] == name] for name in names}
-
-
-def table(config: Config, records: list[dict]) -> str:
-    """Return the final values as text: a row an optimizer, best first, * at the run that counts, of
-    rules the best ones."""
-
-    def row(name: str, runs: list[dict]) -> tuple[float, list[str]]:
-        winner, cells = best(runs), []
-        for lr in config.rates:
-            cell = best([record for record in runs if record["lr"] == lr])
-            mark = "*" if cell and cell is winner else " "
-            cells.append(f"{cell['final_value']:.1e}{mark}" if cell else "diverged ")
-        if winner is None:
-            return math.inf, [name, *cells, "-", "-"]
-        below = winner["steps_below"]["1e-4"]
-        cells += [f"{winner['lowest_value']:.1e}", "-" if below is None else f"{below:,}"]
-        return winner["final_value"], [name, *cells]
-
-    groups = by_name(records)
-    rows = [cells for _, cells in sorted(row(*item) for item in groups.items())]
-    found = [cells for cells in rows if cells[0] not in TORCH]
-    rows = [cells for cells in rows if cells not in found[SHOWN:]]
-    for eps in config.adam_eps:
-        rows.append(row(f"Adam, eps {eps:g}", [r for r in groups[TUNED] if r["eps"] == eps])[1])
-    head = ["optimizer", *(f"{lr:g} " for lr in config.rates), "lowest f", "f < 1e-4"]
-    lines = aligned([head, *rows], figures=True)
-    for place in (1, len(rows) - len(config.adam_eps) + 2):
-        lines.insert(place, "-" * len(lines[0]))
-    more = f" Of {len(found)} rules the best {SHOWN}." if len(found) > SHOWN else ""
-    steps, start = f"{config.iterations:,} steps", f"({config.start_x:g}, {config.start_y:g})"
-    return f"""f after {steps} from {start}, by learning rate; * is the run that counts,
-by which rows are ordered, with the lowest f on its way and its first step with f < 1e-4.{more}
-
-""" + "\n".join(lines)
-
-
-def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
-    config, runs = plan.config, runs_of(records)
-    rows = order(runs)
-    parts = [table(config, [run for run in runs if run["start"] == 0])]
-    parts += [order_table(rows, config.starts)] if config.starts > 1 else []
-    parts += [PICKED] if tuple(name for name, _ in plan.rules) == RULES else []
-    if any((rule := Rule.parse(text)).draws or "noise" in str(rule) for _, text in plan.rules):
-        parts.append(f"Rules with drop or noise are random; here with seed {config.seed}.")
-    return rows, "\n\n".join(parts) + "\n"
-
-
-def then(plan: Plan, rows: list[dict], folder: Path) -> str:
-    return f"python rules.py show '{plan.rules[0][1]}' explains the first rule"
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    valley, fall = figure.subplots(1, 2)
+    x, y = np.meshgrid(np.linspace(-1.6, 1.6, 300), np.linspace(-0.6, 1.8, 300))
+    valley.contourf(x, y, np.log10(rosenbrock(x, y) + 1e-2), 12, cmap="Greys", vmin=-2, vmax=8)
+    for name, path in winners.items():
+        look = {"ls": "--", "lw": 1.5} if name.split(",")[0] in TORCH else {"lw": 2}
+        [line] = valley.plot(path[:, 0], path[:, 1], **look)
+        fall.plot(np.maximum(path[:, 2], 1e-32), color=line.get_color(), label=name, **look)
+    valley.plot(*START, "ko", 1, 1, "k*", markersize=9)
+    valley.set(xlim=(-1.6, 1.6), ylim=(-0.6, 1.8), xlabel="x", ylabel="y", title="From dot to star")
+    fall.set(xscale="log", yscale="log", xlabel="step", title="f(x, y) on the way")
+    figure.legend(loc="outside right upper", title="optimizer, rate")
+    figure.savefig(output, dpi=150)
 
 
 def main(argv: list[str] | None = None) -> int:
-    return launch(sys.modules[__name__], argv)
+    parser = Parser(prog="rosenbrock.py", description=__doc__)
+    defaults = f"names or strings of rules (default: {' '.join(RULES)})"
+    parser.add_argument("--rules", nargs="+", default=RULES, metavar="RULE", help=defaults)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: runs/...)")
+    args = parser.parse_args(argv)
+    folder = args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-rosenbrock")
+    try:
+        rules = distinct_rules(args.rules)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        parser.error(f"cannot make {folder}: {error.strerror}; nothing was changed")
+    except ValueError as error:
+        parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
+    try:
+        paths = race(rules)
+    except KeyboardInterrupt:
+        folder.rmdir()
+        print("interrupted; nothing is kept", file=sys.stderr)
+        return 130
+    text = table(paths) + (f"\n\n{PICKED}" if args.rules == RULES else "")
+    if any(rule.draws or "noise" in str(rule) for rule in rules.values()):
+        text += "\n\nRules with drop or noise are random; here with seed 0."
+    winners = ((name, *best(runs)) for name, runs in paths.items())
+    ended = {f"{name}, {lr:g}": path for name, lr, path in winners if end(path) < np.inf}
+    (folder / "table.txt").write_text(text + "\n", "utf-8")
+    np.savez_compressed(folder / "paths.npz", **ended)  # x, y and f after each step
+    draw(ended, folder / "rosenbrock.png")
+    print(f"\n{text}\n\nWrote {folder}: this in table.txt, rosenbrock.png, and its paths in paths.npz")
+    print(f"Next: python rules.py show '{args.rules[0]}' explains the first rule")
+    return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

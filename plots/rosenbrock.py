@@ -2,7 +2,7 @@
 
     python -m plots.rosenbrock RUN [-o FILE]
 
-RUN is a finished folder of rosenbrock.py. Of torch's optimizers and the best rules, the run with the
+RUN is a finished folder of studies.valley. Of torch's optimizers and the best rules, the run with the
 lowest final value from the first start is drawn, from some of its points. Bello et al., ICML 2017,
 section 4.2.
 """
@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 
 from plots import style
 from plots.style import command, plt
-from results import RunError
-from studies.trials import read_config, read_trials
+from results import RunError, read_config, read_lines
+from rosenbrock import rosenbrock
 
 NAMED = 6  # optimizers that are listed as diverged
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left
@@ -40,7 +40,7 @@ def looks(winners: list[dict]) -> list[dict]:
 def draw_valley(axes: plt.Axes, winners: list[dict], levels: np.ndarray, xlim: tuple, ylim: tuple):
     """Draw the contours of f, at these powers of ten, and the winners' paths."""
     x, y = np.meshgrid(np.linspace(*xlim, 300), np.linspace(*ylim, 300))
-    height = np.log10((1 - x) ** 2 + 100 * (y - x * x) ** 2 + FLOOR)
+    height = np.log10(rosenbrock(x, y) + FLOOR)
     axes.contourf(x, y, height, levels=levels, cmap=GROUND, extend="both")
     axes.contour(x, y, height, levels=levels, colors="white", linewidths=0.8, linestyles="solid")
     for winner, look in zip(winners, looks(winners), strict=True):
@@ -68,13 +68,16 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure of a run folder; return the files written.
 
     Raises:
-        RunError: the folder is none of rosenbrock.py, or not finished.
+        RunError: the folder is none of studies.valley, or not finished.
     """
-    folder = folders[0]
-    config = read_config(folder, "rosenbrock.py")["config"]
+    [folder] = folders
+    saved = read_config(folder)
+    if saved.get("script") not in ("valley.py", "rosenbrock.py"):  # its name in older folders
+        raise RunError(f"{folder} is a run of another script than studies.valley")
     if not (folder / "summary.csv").exists():
-        raise RunError(f"{folder} is not finished; go on: python rosenbrock.py --resume {folder}")
-    records = read_trials(folder)
+        raise RunError(f"{folder} is not finished; go on: python -m studies.valley --resume {folder}")
+    config = saved["config"]
+    records = sorted(read_lines(folder / "records.jsonl"), key=lambda record: record["id"])
     winners = [record for record in records if "path" in record]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.8), width_ratios=(1, 0.72))
 
@@ -116,7 +119,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command("plots.rosenbrock", __doc__, draw, argv, what="a folder of rosenbrock.py", nargs=1)
+    return command("plots.rosenbrock", __doc__, draw, argv, what="a folder of studies.valley", nargs=1)
 
 
 if __name__ == "__main__":

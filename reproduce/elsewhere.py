@@ -7,11 +7,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import results
-import rosenbrock
 from nosbench.intervals import mean_interval
 from reproduce import reading
 from reproduce.reading import PAPERS, REPORTED, Claim, graded, records, several, summary
 from rules import HUMAN, NAMED_RULES
+from studies import valley
 from studies.analysis import curves, lead
 from studies.tasks import BEST, METRICS
 
@@ -78,11 +78,11 @@ def rosenbrock_valley(folder: str = "rosenbrock-found-s0") -> Claim:
         return row
     plan = results.read_config(reading.PUBLISHED / folder)
     rules = [name for name, _ in plan["rules"]]
-    everyone = rosenbrock.runs_of(records(folder))
+    everyone = valley.runs_of(records(folder))
     below = []  # [starts, rules]: whether a rule ends below all of them
     for start in range(plan["config"]["starts"]):
-        groups = rosenbrock.by_name([one for one in everyone if one["start"] == start])
-        winners = {name: rosenbrock.best(mine) for name, mine in groups.items()}
+        groups = valley.by_name([one for one in everyone if one["start"] == start])
+        winners = {name: valley.best(mine) for name, mine in groups.items()}
         final = {name: won["final_value"] if won else np.inf for name, won in winners.items()}
         bar = min(value for name, value in final.items() if name not in (*rules, "Momentum"))
         below.append([final[name] < bar for name in rules])

@@ -32,6 +32,9 @@ from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, reopen
 
 
+FORMERLY = {"valley.py": "rosenbrock.py"}  # how older run folders name a script
+
+
 class Trials:
     """The records of a run folder, and the workers that make more of them."""
 
@@ -161,7 +164,7 @@ def read_config(folder: Path, script: str) -> dict:
         RunError: it is none, or of another script.
     """
     saved = results.read_config(folder)
-    if saved.get("script") != script:
+    if saved.get("script") not in (script, FORMERLY.get(script)):
         raise results.RunError(f"{folder} is a run of another script than {script}")
     return saved
 

@@ -1,0 +1,287 @@
+"""Tests of studies/valley.py: what a race records, who wins over many starts, the folder, the figure."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import killed, refusal
+
+import plots.rosenbrock as figure
+import results
+import search
+from rosenbrock import START, TORCH, descend, distinct_rules
+from rules import NAMED_RULES
+from studies import valley
+from studies.trials import read_trials
+from studies.valley import TUNED, Config, best, measure, run_from, runs_of, table, thin
+
+PUBLISHED = Path(__file__).parent.parent.parent / "runs" / "published"
+SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8", "--workers", "1"]
+RACED = ["powersign", "m-exp-v", "g m id drop0.3 add", "adam"]
+
+
+def a_path(values):
+    """A path [N, 3] with these values of f."""
+    return np.stack([np.zeros(len(values)), np.zeros(len(values)), np.array(values, float)], axis=1)
+
+
+def record(value, lr=0.1, status="ok", **more):
+    return {"status": status, "final_value": value, "lr": lr, **more}
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
+    path = a_path([24, 1e-3, 0.5, 1e-5, 1e-3])
+    path[-1, :2] = (4, 5)
+    measured = measure(path)
+    assert (measured["status"], measured["steps"], measured["final_value"]) == ("ok", 4, 1e-3)
+    assert (measured["distance"], measured["lowest_value"]) == (5, 1e-5)
+    assert measured["steps_below"] == {"1e-2": 1, "1e-4": 3, "1e-6": None, "1e-8": None}
+    lost = measure(a_path([24, 1e-3, math.nan, math.nan]))  # while other starts went on
+    assert (lost["status"], lost["steps"], lost["lowest_value"]) == ("diverged", 2, 1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 199, 201, 4000, 100_000])
+def test_thinned_path_keeps_its_beginning_and_its_end(steps):
+    path = np.random.default_rng(0).normal(size=(steps + 1, 3))
+    kept = thin(path)
+    iterations = kept["iteration"]
+    assert iterations[: min(steps, 200) + 1] == list(range(min(steps, 200) + 1))
+    assert iterations[-1] == steps and len(iterations) <= 802 and np.all(np.diff(iterations) > 0)
+    np.testing.assert_array_equal(np.stack([kept["x"], kept["y"], kept["value"]], 1), path[iterations])
+
+
+def test_random_rules_repeat_with_their_seed_and_decays_end_with_the_run():
+    def walk(text, seed=0, steps=50):
+        [(name, rule)] = distinct_rules([text]).items()
+        job = {"name": name, "rule": str(rule), "eps": None, "lr": 1e-3, "seed": seed}
+        return run_from([START], job, Config(iterations=steps))[:11].tolist()
+
+    assert walk("g-plus-m") == walk("g-plus-m") != walk("g-plus-m", seed=1)
+    assert walk("powersign") == walk("powersign", seed=1)
+    short, long = walk("powersign-ld", steps=10), walk("powersign-ld", steps=1_000)
+    assert short[1] == long[1] and short[5] != long[5]
+
+
+# --- who wins -------------------------------------------------------------------------------------
+
+
+def test_lowest_final_value_wins_a_tie_goes_to_the_smaller_rate_and_a_diverged_run_never_wins():
+    records = [record(2.0), record(1.0, lr=0.1), record(1.0, lr=0.01), record(3.0)]
+    assert best(records) is records[2]
+    for value in (math.nan, -math.inf, math.inf, None):
+        lost = record(value, status="diverged")
+        assert best([lost, record(1e300), lost])["final_value"] == 1e300
+        assert best([lost]) is None
+
+
+def test_table_ranks_by_final_value_and_hides_no_diverged_run():
+    config = Config(rates=(0.1, 0.2), adam_eps=(1e-3, 1e-8))
+    more = {"lowest_value": 0.0, "steps_below": {"1e-4": 1234}}
+    values = {
+        "B": [(0.1, 5.0), (0.2, math.nan)],
+        "lost": [(0.1, math.inf), (0.2, math.nan)],
+        "A": [(0.1, 4.0), (0.2, 3.0)],
+        TUNED: [(0.1, 9.0), (0.2, 8.0), (0.1, 7.0), (0.2, math.nan)],
+    }
+    records = [
+        record(v, lr, ("diverged", "ok")[math.isfinite(v)], name=name, eps=(1e-3, 1e-8)[i // 2], **more)
+        for name, runs in values.items()
+        for i, (lr, v) in enumerate(runs)
+    ]
+    lines = table(config, records).splitlines()[3:]
+    rows = [re.split(r" {2,}", line) for line in lines]
+    assert [row[0] for row in rows if len(row) > 1] == (
+        ["optimizer", "A", "B", TUNED, "lost", "Adam, eps 0.001", "Adam, eps 1e-08"]
+    )
+    cells = {row[0]: row[1:] for row in rows}
+    assert cells["A"] == ["4.0e+00", "3.0e+00*", "0.0e+00", "1,234"]
+    assert cells["B"] == ["5.0e+00*", "diverged", "0.0e+00", "1,234"]
+    assert cells[TUNED][:2] == ["7.0e+00*", "8.0e+00"]  # the best eps at each rate
+    assert cells["Adam, eps 0.001"][:2] == ["9.0e+00", "8.0e+00*"]
+    assert cells["lost"] == ["diverged", "diverged", "-", "-"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_order_is_the_mean_rank_over_starts():
+    values = [  # a row a start, the best of two rates each
+        {"a": 1.0, "b": 2.0, "c": None},
+        {"a": 5e-5, "b": 5e-5, "c": 3.0},
+        {"a": 9.0, "b": 1.0, "c": 2.0},
+    ]
+    records = [
+        record(value if value is not None else math.inf, lr, "ok" if value is not None else "diverged",
+               name=name, start=start)
+        for start, row in enumerate(values)
+        for name, value in row.items()
+        for lr, value in ((0.1, value), (1.0, None if value is None else value + 7))
+    ]  # fmt: skip
+    rows = valley.order(records)
+    assert [row["name"] for row in rows] == ["b", "a", "c"]
+    assert [row["mean_rank"] for row in rows] == pytest.approx([4.5 / 3, 5.5 / 3, 8 / 3])
+    assert [row["wins"] for row in rows] == [2, 2, 0] and [row["solved"] for row in rows] == [1, 1, 0]
+    assert rows[2]["median_value"] == 3.0
+    lines = valley.order_table(rows, 3).splitlines()
+    assert lines[-3].split() == ["1", "1.5", "2", "1", "1.0e+00", "b"]
+    many = [{**rows[0], "name": f"rule {i}"} for i in range(20)] + [{**rows[0], "name": "Adam"}]
+    shown = valley.order_table(many, 3).splitlines()[3:]
+    assert len(shown) == valley.SHOWN + 1 and shown[-1].split()[0] == "21"  # Adam keeps its place
+
+
+# --- the script -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory):
+    """A finished small race: its folder."""
+    folder = tmp_path_factory.mktemp("runs") / "race"
+    assert valley.main([*SMALL, "--rules", *RACED, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_every_optimizer_has_a_record_at_every_rate(raced):
+    records = runs_of(read_trials(raced))
+    names = ["SGD", "Momentum", "RMSProp", "Adam", TUNED, TUNED]
+    names += ["powersign", "m-exp-v", "g + drop(m, 0.3)", "adam (rule)"]
+    assert [(r["name"], r["lr"]) for r in records] == [
+        (n, lr) for n in names for lr in (1e-3, 0.1, 10.0)
+    ]
+    assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
+    assert all((r["final_value"] is None) == (r["status"] == "diverged") for r in records)
+    assert all(r["status"] == "diverged" for r in records if r["name"] == "m-exp-v")
+    assert all(r["steps"] == 60 for r in records if r["status"] == "ok")
+    for r in records:  # what torch's optimizers do
+        if r["name"].split(",")[0] in TORCH and r["status"] == "ok":
+            more = {} if r["eps"] is None else {"eps": r["eps"]}
+            make = TORCH[r["name"].split(",")[0]]
+            path = descend(lambda w: make(w, lr=r["lr"], **more), [START], 60)[:, 0]  # noqa: B023
+            assert r["final_value"] == path[-1, 2] and r["lowest_value"] == path[:, 2].min()
+
+
+def test_each_path_is_of_the_run_with_the_lowest_final_value(raced):
+    records = runs_of(read_trials(raced))
+    paths = [record for record in read_trials(raced) if "path" in record]
+    assert {p["name"] for p in paths} == {r["name"] for r in records} - {"m-exp-v"}
+    for p in paths:
+        finals = [r["final_value"] for r in records if r["name"] == p["name"] and r["status"] == "ok"]
+        path = p["path"]
+        assert path["value"][-1] == min(finals)
+        assert (path["x"][0], path["y"][0]) == START and path["iteration"] == list(range(61))
+
+
+def test_folder_tells_what_was_raced_and_what_came_out(raced):
+    saved = json.loads((raced / "config.json").read_text())
+    assert (saved["config"]["iterations"], saved["config"]["rates"]) == (60, [1e-3, 0.1, 10.0])
+    assert saved["rules"][0] == ["powersign", NAMED_RULES["powersign"].rule] and len(saved["rules"]) == 4
+    assert json.loads((raced / "meta.json").read_text())["end"]
+    assert "with seed 0" in (raced / "summary.txt").read_text()
+    assert (raced / "rosenbrock.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("lines", [7, 31])
+def test_a_killed_race_goes_on_to_the_same_result(raced, lines, tmp_path):
+    folder = killed(raced, tmp_path / "run", lines, torn='{"id": 40, "na')
+    assert valley.main(["--resume", str(folder), "--workers", "1"]) == 0
+    assert read_trials(folder) == read_trials(raced)
+    assert (folder / "summary.txt").read_text() == (raced / "summary.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["rosenbrock-valley-s0", "rosenbrock-found-s0"])
+def test_published_races_are_reported_and_drawn_as_they_were(name, tmp_path, capsys):
+    """Made when rosenbrock.py raced halls of fame too."""
+    folder = PUBLISHED / name
+    assert valley.main(["--resume", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said == f"{folder} is already complete:\n\n{(folder / 'summary.txt').read_text()}\n"
+    assert figure.main([str(folder), "-o", str(tmp_path / "figure.png")]) == 0
+
+
+BAD = ["--iterations 0", "--iterations many", "--rates 0", "--rates nan", "--rates ,", "--adam-eps ,"]
+BAD += ["--start-x inf", "--momentum 1.1", "--starts 101", "--rules powersing", "."]
+
+
+@pytest.mark.parametrize("flags", BAD)
+def test_bad_input_is_one_line_with_code_2_and_leaves_no_folder(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where there is no search
+    line = refusal(valley.main, [*flags.split(), "--out", "run"], capsys)
+    assert "error: " in line and list(tmp_path.iterdir()) == []
+
+
+def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
+    flags = "--preset table --algorithm random --samples 8 --out".split() + [str(tmp_path / "s")]
+    assert search.main(flags) == 0
+    flags = [
+        str(tmp_path / "s"),
+        *SMALL,
+        "--starts",
+        "3",
+        "--rules",
+        "addsign",
+        "adam g drop0.1 id left",
+    ]
+    assert valley.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    records = read_trials(tmp_path / "run")
+    rules = {record["rule"] for record in records if record["rule"]}
+    found = {record["rule"] for record in results.best_distinct(results.read_records(tmp_path / "s"))}
+    assert rules == found | {NAMED_RULES["addsign"].rule, "adam g drop0.1 id left"}
+    assert all(len(record["starts"]) == 3 for record in records if "path" not in record)
+    starts = valley.starting_points(Config(starts=3))
+    assert len(set(starts)) == 3 and starts[0] == START
+    assert all(-2 <= x <= 2 and -1 <= y <= 3 for x, y in starts)
+    assert "Order over 3 starts" in capsys.readouterr().out
+    # The path of a random rule, followed again, is that of its race: it draws for all starts.
+    runs = [run for run in runs_of(records) if run["rule"] == "adam g drop0.1 id left"]
+    followed = [r["path"] for r in records if "path" in r and r["rule"] == "adam g drop0.1 id left"]
+    assert [path["value"][-1] for path in followed] == (
+        [best([run for run in runs if run["start"] == 0])["final_value"]] * len(followed)
+    )
+
+
+# --- the figure -----------------------------------------------------------------------------------
+
+
+def test_figure_is_drawn_from_the_folder_alone(raced, tmp_path, capsys):
+    for name in ("config.json", "meta.json", "records.jsonl", "summary.csv"):
+        (tmp_path / name).write_bytes((raced / name).read_bytes())
+    assert figure.main([str(tmp_path), "-o", str(tmp_path / "again" / "figure.png")]) == 0
+    again = (tmp_path / "again" / "figure.svg").read_text()
+    assert again == (raced / "rosenbrock.svg").read_text()
+    for words in ("SGD, 0.001", "powersign, 0.001", TUNED, "Diverged at every rate: m-exp-v"):
+        assert words in again
+    (tmp_path / "summary.csv").unlink()
+    assert "is not finished" in refusal(figure.main, [str(tmp_path)], capsys)
+
+
+def test_if_all_diverge_there_is_a_figure_all_the_same(tmp_path):
+    flags = ["--iterations", "50", "--rates", "1e6", "--rules", "m-exp-v", "--adam-eps", "0"]
+    flags += ["--workers", "1", "--start-x", "90", "--out", str(tmp_path / "run")]
+    assert valley.main(flags) == 0
+    assert "Diverged at every rate" in (tmp_path / "run" / "rosenbrock.svg").read_text()
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_of_many_rules_the_best_over_all_starts_are_drawn(tmp_path, monkeypatch, starts):
+    monkeypatch.setattr(valley, "DRAWN", 2)
+    steps = ("g", "m", "rmsprop", "adam", "sign_g", "sign_m")
+    rules = [f"{step} {step} id id add" for step in steps] + ["adam m id id add", "adam g id id add"]
+    flags = ["--iterations", "60", "--rates", "1e-3", "--adam-eps", "1e-3", "--seed", "4"]
+    flags += ["--workers", "1", "--starts", str(starts), "--rules", *rules]
+    assert valley.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    records = read_trials(tmp_path / "run")
+    text = (tmp_path / "run" / "rosenbrock.svg").read_text()
+    raced = [record for record in records if record["rule"] and "starts" in record]
+    lost = float("inf")  # where a rule diverged
+    final = [[lost if s["status"] != "ok" else s["final_value"] for s in r["starts"]] for r in raced]
+    ranks = (np.array(final)[:, None] > np.array(final)[None]).sum(1)  # how many are lower
+    names = {raced[i]["name"] for i in np.argsort(ranks.mean(1), kind="stable")[:2]}
+    from_first = {raced[i]["name"] for i in np.argsort(ranks[:, 0], kind="stable")[:2]}
+    assert (names == from_first) == (starts == 1)  # or the case would show nothing
+    assert len(raced) == 8 and {r["name"] for r in records if r["rule"] and "path" in r} == names
+    assert {r["name"] for r in raced if f">{r['name']}, {r['lr']:g}<" in text} == names
+    assert "And 6 rules" in text and "Diverged" not in text
+    assert (f"the first of {starts} starts" in text) == (starts > 1)
