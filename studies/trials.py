@@ -31,7 +31,6 @@ from config import ConfigError, Parser, add_settings, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, reopen
 
-
 FORMERLY = {"valley.py": "rosenbrock.py"}  # how older run folders name a script
 
 
@@ -249,9 +248,8 @@ def _to_end(plan: Any, trials: Trials, script: Script) -> int:
         drawn = ""
         if script.FIGURE is not None:  # imported late: workers import the script too
             figure = importlib.import_module(script.FIGURE)
-            drawn = (
-                f"; its figure is {figure.draw([run.folder], run.folder / f'{script.FIGURE}.png')[0]}"
-            )
+            name = script.FIGURE.rpartition(".")[2]
+            drawn = f"; its figure is {figure.draw([run.folder], run.folder / f'{name}.png')[0]}"
         run.finish()
     except KeyboardInterrupt:
         trials.progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
