@@ -8,12 +8,11 @@ the weights. PowerSign, g * exp(sign(g) * sign(m)), is the two groups
     sign_g sign_m id id mul | r1 g exp id mul
 
 Three tables say what each token means, `Rule` reads a string, `apply_rule` computes it,
-`RuleOptimizer` trains with it and `SearchSpace` says which strings are legal. Nothing to run here;
-try `python rules.py show powersign`. Read next: rules.py, then child.py.
+`RuleOptimizer` trains with it and `SearchSpace` says which strings are legal. Needs torch alone, and
+nothing to run here; try `python rules.py show powersign`. Read next: rules.py, then child.py.
 """
 
 import copy
-import hashlib
 import math
 import random
 import re
@@ -46,7 +45,7 @@ class ParameterStep:
 
     Args:
         w, g: weights and gradient, any shape, same dtype.
-        state: dict that keeps `step` (int, 0 before the first step) and the averages between steps.
+        state: dict that keeps `step` (int, 0 before the first step) and tensors between steps.
         group: `betas`, `eps` and `total_steps`, as in a parameter group of RuleOptimizer.
         generator: a CPU generator for random operands.
     """
@@ -58,10 +57,15 @@ class ParameterStep:
         self.completed = state.get("step", 0)
         state["step"] = self.completed + 1
 
-    def _average(self, name: str, value: Tensor, beta: float) -> Tensor:
+    def kept(self, name: str, change: Callable[[Tensor], object]) -> Tensor:
+        """Return the tensor kept under a name, 0 at first, after `change` has changed it in place."""
         if name not in self.state:
-            self.state[name] = torch.zeros_like(value, memory_format=torch.preserve_format)
-        average = self.state[name].lerp_(value, 1 - beta)
+            self.state[name] = torch.zeros_like(self.g, memory_format=torch.preserve_format)
+        change(self.state[name])
+        return self.state[name]
+
+    def _average(self, name: str, value: Tensor, beta: float) -> Tensor:
+        average = self.kept(name, lambda x: x.lerp_(value, 1 - beta))
         return average / (1 - beta ** self.state["step"])  # Adam's bias correction
 
     @cached_property
@@ -111,45 +115,49 @@ def keep_where(keep: Tensor, x: Tensor) -> Tensor:
 
 
 class Operand(NamedTuple):
+    """All that is known of an operand: a new one is a line in the table below, and nothing else."""
+
     infix: str
     latex: str
+    reads: str  # words out of g, w, T (total_steps), and the names of what it keeps between steps
     value: Callable[[ParameterStep], Tensor]
+    extra: bool = False  # of the later arXiv text, opt-in: in the subset "arxiv" alone
 
 
 # fmt: off
 # Names and order of the three tables are a file format: append, never reorder.
 OPERANDS: dict[str, Operand] = {
-    "g":       Operand("g",        "g",                lambda s: s.g),
-    "g2":      Operand("g^2",      "g^2",              lambda s: s.g * s.g),
-    "g3":      Operand("g^3",      "g^3",              lambda s: s.g * s.g * s.g),
-    "m":       Operand("m",        r"\hat m",          lambda s: s.m),
-    "v":       Operand("v",        r"\hat v",          lambda s: s.v),
-    "gamma":   Operand("gamma",    r"\hat\gamma",      lambda s: s.gamma),
-    "sign_g":  Operand("sign(g)",  r"\operatorname{sign}(g)",      lambda s: sign(s.g)),
-    "sign_m":  Operand("sign(m)",  r"\operatorname{sign}(\hat m)", lambda s: sign(s.m)),
-    "1":       Operand("1",        "1",                lambda s: s.constant(1.0)),
+    "g":       Operand("g",        "g",                           "g",     lambda s: s.g),
+    "g2":      Operand("g^2",      "g^2",                         "g",     lambda s: s.g * s.g),
+    "g3":      Operand("g^3",      "g^3",                         "g",     lambda s: s.g * s.g * s.g),
+    "m":       Operand("m",        r"\hat m",                     "m",     lambda s: s.m),
+    "v":       Operand("v",        r"\hat v",                     "v",     lambda s: s.v),
+    "gamma":   Operand("gamma",    r"\hat\gamma",                 "gamma", lambda s: s.gamma),
+    "sign_g":  Operand("sign(g)",  r"\operatorname{sign}(g)",      "g",     lambda s: sign(s.g)),
+    "sign_m":  Operand("sign(m)",  r"\operatorname{sign}(\hat m)", "m",     lambda s: sign(s.m)),
+    "1":       Operand("1",        "1",                           "",      lambda s: s.constant(1.0)),
     # UNSPECIFIED: how large the "small constant noise" is; N(0, 0.01) read as standard deviation.
-    "noise":   Operand("noise",    r"\epsilon",        lambda s: s.normal(0.01)),
-    "1e-4w":   Operand("1e-4*w",   "10^{-4} w",        lambda s: 1e-4 * s.w),
-    "1e-3w":   Operand("1e-3*w",   "10^{-3} w",        lambda s: 1e-3 * s.w),
-    "1e-2w":   Operand("1e-2*w",   "10^{-2} w",        lambda s: 1e-2 * s.w),
-    "1e-1w":   Operand("1e-1*w",   "10^{-1} w",        lambda s: 1e-1 * s.w),
-    "adam":    Operand("Adam",     r"\mathrm{Adam}",   lambda s: s.m / (s.v.sqrt() + s.eps)),
+    "noise":   Operand("noise",    r"\epsilon",                   "",      lambda s: s.normal(0.01)),
+    "1e-4w":   Operand("1e-4*w",   "10^{-4} w",                   "w",     lambda s: 1e-4 * s.w),
+    "1e-3w":   Operand("1e-3*w",   "10^{-3} w",                   "w",     lambda s: 1e-3 * s.w),
+    "1e-2w":   Operand("1e-2*w",   "10^{-2} w",                   "w",     lambda s: 1e-2 * s.w),
+    "1e-1w":   Operand("1e-1*w",   "10^{-1} w",                   "w",     lambda s: 1e-1 * s.w),
+    "adam":    Operand("Adam",     r"\mathrm{Adam}",      "m v", lambda s: s.m / (s.v.sqrt() + s.eps)),
     # UNSPECIFIED: RMSProp's decay and bias correction; it shares v with Adam.
-    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}", lambda s: s.g / (s.v.sqrt() + s.eps)),
-    # --- extras of the later arXiv text, opt-in (subset "arxiv") ---
-    "2":       Operand("2",        "2",                lambda s: s.constant(2.0)),
-    "ld":      Operand("ld",       r"\mathrm{ld}",     lambda s: s.constant(1 - s.progress)),
+    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}",   "g v", lambda s: s.g / (s.v.sqrt() + s.eps)),
+    "2":       Operand("2",        "2",                "",  lambda s: s.constant(2.0), extra=True),
+    "ld":      Operand("ld",       r"\mathrm{ld}",     "T",
+                       lambda s: s.constant(1 - s.progress), extra=True),
     # cd and rd with n = 1/2 periods in T steps.
-    "cd":      Operand("cd",       r"\mathrm{cd}",
-                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress)))),
-    "rd":      Operand("rd",       r"\mathrm{rd}",
-                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * (s.progress / 2 % 1))))),
+    "cd":      Operand("cd",       r"\mathrm{cd}",     "T",
+                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress))), extra=True),
+    "rd":      Operand("rd",       r"\mathrm{rd}",     "T",
+                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * (s.progress / 2 % 1)))),
+                       extra=True),
     # UNSPECIFIED: whether the annealed 1/(1+t)^0.55 is a standard deviation too; here a variance.
-    "anoise":  Operand("anoise",   r"\epsilon_t",
-                       lambda s: s.normal((1 + s.completed) ** (-0.55 / 2))),
+    "anoise":  Operand("anoise",   r"\epsilon_t",      "",
+                       lambda s: s.normal((1 + s.completed) ** (-0.55 / 2)), extra=True),
 }
-DECAYS = {"ld", "cd", "rd"}  # need total_steps
 
 # --- functions ------------------------------------------------------------------------------------
 
@@ -161,6 +169,7 @@ class Function(NamedTuple):
     infix: str
     latex: str
     value: Callable[..., Tensor]
+    extra: bool = False  # as in Operand
 
 
 UNARY: dict[str, Function] = {
@@ -174,7 +183,8 @@ UNARY: dict[str, Function] = {
     **{token: Function("drop({}, %s)" % p, r"\operatorname{{drop}}({}, %s)" % p,
                        lambda x, keep: keep_where(keep, x)) for token, p in DROP.items()},
     "sign":     Function("sign({})",      r"\operatorname{{sign}}({})", sign),
-    "sqrt":     Function("sqrt|{}|",      r"\sqrt{{\left|{}\right|}}",  lambda x: x.abs().sqrt()),
+    "sqrt":     Function("sqrt|{}|",      r"\sqrt{{\left|{}\right|}}",  lambda x: x.abs().sqrt(),
+                         extra=True),
 }
 
 BINARY: dict[str, Function] = {
@@ -183,11 +193,9 @@ BINARY: dict[str, Function] = {
     "mul":  Function("{} * {}",         r"{} \cdot {}",                lambda x, y, eps: x * y),
     "div":  Function("{} / ({} + eps)", r"\frac{{{}}}{{{} + \delta}}", lambda x, y, eps: x / (y + eps)),
     "left": Function("{}",              "{}",                          lambda x, y, eps: x),
-    "pow":  Function("{}^{}",           "{}^{{{}}}",                   lambda x, y, eps: x ** y),
+    "pow":  Function("{}^{}",           "{}^{{{}}}", lambda x, y, eps: x ** y, extra=True),
 }
 # fmt: on
-
-EXTRAS = {"2", "ld", "cd", "rd", "anoise", "sqrt", "pow"}  # arXiv only
 
 # --- rules ----------------------------------------------------------------------------------------
 
@@ -268,28 +276,6 @@ def _prefix(x: Expression, draws: dict | None = None) -> str:
     return f"{x[0]}({','.join(_prefix(argument, draws) for argument in x[1:])})"
 
 
-_PRECEDENCE = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4}
-
-
-def _display(x: Expression, face: str, least: int = 0) -> str:
-    """Print for people, `face` "infix" or "latex"; bracket if x binds weaker than `least`."""
-    if isinstance(x, str):
-        text = getattr(OPERANDS[x], face)
-        precedence = 2 if x.endswith("w") else 4 if "^" in text else 9
-    else:
-        op, *arguments = x[:2] if x[0] in DROP else x
-        precedence = _PRECEDENCE.get(op, 9)
-        needs = {"sub": (1, 2), "mul": (2, 3), "div": (2, 2), "neg": (3,), "pow": (5, 5)}
-        needs = needs.get(op, (0, 0))
-        if face == "latex" and op in ("div", "pow", "exp"):  # fraction bar and exponent group
-            needs, precedence = (5 if op == "pow" else 0, 0), 4
-        shown = [_display(a, face, need) for a, need in zip(arguments, needs, strict=False)]
-        text = getattr((UNARY | BINARY)[op], face).format(*shown)
-    if precedence >= least:
-        return text
-    return f"({text})" if face == "infix" else rf"\left({text}\right)"
-
-
 @dataclass(frozen=True)
 class Rule:
     """An update rule: its tokens, with three faces (string, infix, LaTeX) and two identities."""
@@ -360,6 +346,17 @@ class Rule:
         used = {self.groups[k][side] for k, side in self.live}
         return tuple(token for token in OPERANDS if token in used)
 
+    @property
+    def reads(self) -> list[str]:
+        """What the update is made from, in the words of the operands' table: g, w, T, m, ..."""
+        words = (word for token in self.operands for word in OPERANDS[token].reads.split())
+        return list(dict.fromkeys(words))
+
+    @property
+    def kept(self) -> list[str]:
+        """What the optimizer keeps for every weight, such as the averages m and v."""
+        return [word for word in self.reads if word not in ("g", "w", "T")]
+
     @cached_property
     def expression(self) -> Expression:
         """The update as a tree, simplified by the rewrites that are exact bit for bit."""
@@ -390,26 +387,25 @@ class Rule:
         """The live drops as places (group, side), in the order in which their masks are drawn."""
         return self._key_and_draws[1]
 
-    def fingerprint(self) -> str:
-        """Return a hash that rules share which behave alike within a relative tolerance of 1e-5.
+    # --- what other files tell of a rule, imported when asked for: training needs none of it ---
 
-        The update is computed in float64 on warm moving averages, at gradient scales 1 to 1e-6, and
-        rounded to five significant digits, never absolutely. Rounding has edges: of rules that differ
-        by 1e-8, about one pair in a hundred is parted. Good for counting rules and for not trying
-        one twice; a score is reused by `key` only.
-        """
-        generator = torch.Generator().manual_seed(0)
-        update = apply_rule(self, _probe(), generator=generator)
-        digits = " ".join(f"{x:.4e}" for x in update.tolist()).replace("-0.0000e+00", "0.0000e+00")
-        return hashlib.blake2b(digits.encode(), digest_size=8).hexdigest()
+    def fingerprint(self) -> str:
+        """Return a hash that rules share which behave alike, see sameness.py."""
+        from sameness import fingerprint
+
+        return fingerprint(self)
 
     def infix(self) -> str:
         """Return the simplified update for people, for example `exp(sign(g) * sign(m)) * g`."""
-        return _display(self.expression, "infix")
+        from faces import infix
+
+        return infix(self)
 
     def latex(self) -> str:
         r"""Return the simplified update in LaTeX; \delta is the optimizer's eps."""
-        return _display(self.expression, "latex")
+        from faces import latex
+
+        return latex(self)
 
 
 def vocabulary(position: int) -> tuple[str, list[str]]:
@@ -454,23 +450,6 @@ def apply_rule(
         if (k, 0) in rule.live:
             bank[f"r{k + 1}"] = BINARY[group[4]].value(argument(k, 0), argument(k, 1), eps)
     return bank[f"r{len(rule.groups)}"]
-
-
-@lru_cache(maxsize=1)
-def _probe() -> dict[str, Tensor]:
-    """Return every operand, float64 [96], after 20 steps of noisy gradients at four scales."""
-    generator = torch.Generator().manual_seed(2)
-    scale = torch.tensor([1.0, 1e-2, 1e-4, 1e-6], dtype=torch.float64).repeat_interleave(24)
-    w, mean = torch.randn(2, 96, generator=generator, dtype=torch.float64)
-    w *= torch.tensor([1.0, 1e-1, 1e-2, 1e-3], dtype=torch.float64).repeat(24)  # some pass each clip
-    state: dict = {}
-    group = {"betas": BETAS, "eps": EPS, "total_steps": 100}
-    for _ in range(20):
-        noise = torch.randn(96, generator=generator, dtype=torch.float64)
-        # Noise beyond the mean, so that g and m often differ in sign.
-        step = ParameterStep(w, scale * (mean + 2 * noise), state, group, generator)
-        values = {token: operand.value(step) for token, operand in OPERANDS.items()}
-    return values
 
 
 # --- the optimizer --------------------------------------------------------------------------------
@@ -529,7 +508,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(f"eps is {group['eps']}; it must be finite and at least 0")
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
-        if total_steps is None and DECAYS & set(rule.operands):
+        if total_steps is None and "T" in rule.reads:
             raise ValueError(f"the rule '{rule}' uses a decay, so it needs total_steps")
         super().add_param_group({**param_group, "rule": str(rule)})
 
@@ -611,9 +590,9 @@ CONSTRAINTS = {
 }
 
 FULL = {
-    "operands": tuple(token for token in OPERANDS if token not in EXTRAS),
-    "unary": tuple(token for token in UNARY if token not in EXTRAS),
-    "binary": tuple(token for token in BINARY if token not in EXTRAS),
+    "operands": tuple(token for token in OPERANDS if not OPERANDS[token].extra),
+    "unary": tuple(token for token in UNARY if not UNARY[token].extra),
+    "binary": tuple(token for token in BINARY if not BINARY[token].extra),
 }
 SUBSETS = {
     "full": FULL,

@@ -1,19 +1,61 @@
-"""Passing over rules that behave like one already scored: the same for every search algorithm.
+"""When two strings are one rule, and how a search passes over rules that it has scored.
 
-Many strings mean one rule, so a search that likes a rule soon spends its samples on the rule's other
-spellings. A proposer that draws more candidates than it needs, and takes the new ones, tries
-something new each time; not in the paper, and off in its preset.
+Many strings mean one rule. `Rule.key` is equal where the update is equal bit for bit, so that a score
+may be reused. `fingerprint` is equal where rules behave alike within a relative tolerance: good for
+counting rules and for not trying one twice. A proposer that draws more candidates than it needs, and
+takes the new ones (`Distinct`), tries something new each time; not in the paper, and off in its
+preset.
 
-Nothing to run here. Read next: controller.py and baselines.py, which ask it what to take.
+Nothing to run here. Read next: controller.py and rivals.py, which ask `Distinct` what to take.
 """
 
+import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
 
 from config import setting
-from dsl import Rule
+from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, apply_rule
 
 DECAY = 0.95  # of the moving average, a call
+
+# --- by fingerprint -------------------------------------------------------------------------------
+
+
+def fingerprint(rule: Rule) -> str:
+    """Return a hash that rules share which behave alike within a relative tolerance of 1e-5.
+
+    The update is computed in float64 on warm moving averages, at gradient scales 1 to 1e-6, and
+    rounded to five significant digits, never absolutely. Rounding has edges: of 1,500 pairs of rules
+    that differ by 1e-8 relatively, 4.3 % were parted. A score is reused by `Rule.key` only.
+    """
+    generator = torch.Generator().manual_seed(0)
+    update = apply_rule(rule, probe(), generator=generator)
+    digits = " ".join(f"{x:.4e}" for x in update.tolist()).replace("-0.0000e+00", "0.0000e+00")
+    return hashlib.blake2b(digits.encode(), digest_size=8).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def probe() -> dict[str, Tensor]:
+    """Return every operand, float64 [96], after 20 steps of noisy gradients at four scales."""
+    generator = torch.Generator().manual_seed(2)
+    scale = torch.tensor([1.0, 1e-2, 1e-4, 1e-6], dtype=torch.float64).repeat_interleave(24)
+    w, mean = torch.randn(2, 96, generator=generator, dtype=torch.float64)
+    w *= torch.tensor([1.0, 1e-1, 1e-2, 1e-3], dtype=torch.float64).repeat(24)  # some pass each clip
+    state: dict = {}
+    group = {"betas": BETAS, "eps": EPS, "total_steps": 100}
+    for _ in range(20):
+        noise = torch.randn(96, generator=generator, dtype=torch.float64)
+        # Noise beyond the mean, so that g and m often differ in sign.
+        step = ParameterStep(w, scale * (mean + 2 * noise), state, group, generator)
+        values = {token: operand.value(step) for token, operand in OPERANDS.items()}
+    return values
+
+
+# --- passing over known rules ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -34,7 +76,7 @@ class Distinct:
         identity: tells by a name whether two rules are the same rule.
     """
 
-    def __init__(self, identity: Callable[[Rule], Hashable] = Rule.fingerprint):
+    def __init__(self, identity: Callable[[Rule], Hashable] = fingerprint):
         self.identity = identity
         # Of the candidates that take looked at, up to the last it took, those new: a moving average.
         self.new_share = 1.0

@@ -4,9 +4,11 @@ A search trains every rule for one epoch at each of several rates and goes on wi
 records thus say which rate won, between which rates a rule is almost as good, and how that compares
 with Adam on the same child: an advice that carries over to a network whose rate for Adam is known.
 Rates are a decade apart, so the best one between them may be threefold more or less.
-Read next: results.py for the records, rules.py and plots/report.py for where the advice is shown.
+Read next: results.py, where one sweep is judged; card.py and plots/report.py show the advice.
 """
 
+import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,15 +34,17 @@ class Found(NamedTuple):
 
 
 class Sweeps:
-    """The sweeps of all searches below some folders, to be asked by rule.
+    """The sweeps of some rules in all searches below some folders, to be asked by rule.
 
     Args:
         roots: run folders, or folders that hold them at any depth; missing ones hold none.
+        rules: those to be asked for; records of others are not looked at.
     Attributes:
         skipped: what is wrong with folders that could not be read, a line each.
     """
 
-    def __init__(self, roots: list[Path]):
+    def __init__(self, roots: list[Path], rules: list[Rule]):
+        self._keys = {rule.key() for rule in rules}
         # key -> advice, name and settings of the child -> the child's seeds
         self._found: dict[str, dict[tuple[Advice, str, tuple], set[int]]] = {}
         self.skipped: list[str] = []
@@ -64,7 +68,7 @@ class Sweeps:
         if (config.get("beta_horizon", 1.0), config.get("eps", 1e-8)) != (1.0, 1e-8):
             return  # with other averages a rule may want another rate
         child = place(config), tuple(config[name] for name in CHILD)
-        for key, advice in advice_of(folder).items():
+        for key, advice in advice_of(folder, self._keys).items():
             seeds = self._found.setdefault(key, {}).setdefault((advice, *child), set())
             seeds.add(config["child_seed"])
 
@@ -83,13 +87,15 @@ def place(config: dict) -> str:
     return f"{config['dataset']}, {shrinks}, {config['epoch_size']:,} images an epoch"
 
 
-def advice_of(folder: Path) -> dict[str, Advice]:
-    """Return what a run's sweeps say, by the rules' keys."""
+def advice_of(folder: Path, keys: set[str]) -> dict[str, Advice]:
+    """Return what a run's sweeps say of the rules with these keys, by key."""
     humans = results.read_humans(folder)
-    records = results.read_lines(folder / "records.jsonl")
+    # Of thousands of records few are asked for, and parsing all of them would take most of a second.
+    about = re.compile("|".join(re.escape(json.dumps(key)) for key in keys).encode())
+    records = results.read_lines(folder / "records.jsonl", about)
     lines = {record["key"]: record for record in records}  # equal keys have equal sweeps
     lines |= {Rule.parse(line["rule"]).key(): line for line in humans}
-    return {key: advice for key, line in lines.items() if (advice := advise(line, humans))}
+    return {key: said for key in keys & lines.keys() if (said := advise(lines[key], humans))}
 
 
 def example_lr(found: list[Found]) -> tuple[float, str]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from dsl import DROP, Rule
 from export.advice import NO_SWEEP
-from export.foreach import AVERAGES, FOREACH, Code, beta
+from export.foreach import AVERAGES, DECAYS, FOREACH, NOISES, Code, beta
 
 # fmt: off
 MEANING = {  # of the names in a formula
@@ -54,14 +54,6 @@ SETTINGS = {
     "total_steps": Setting("int", "", "{} >= 1", "at least 1", "T, steps of the whole training"),
     "seed": Setting("int", "0", "", "", "of the random draws"),
 }
-# fmt: off
-DECAY_CODE = {
-    "ld": "1 - progress",
-    "cd": "0.5 * (1 + math.cos(math.pi * progress))",
-    "rd": "0.5 * (1 + math.cos(math.pi * (progress / 2 % 1)))",
-}
-NOISE_SCALE = {"noise": "0.01", "anoise": 'state["step"] ** (-0.55 / 2)'}
-# fmt: on
 
 # A line that ends in `#? word` is there only if the rule needs it. Words in capitals are filled in.
 TEMPLATE = '''"""NAME, an optimizer for PyTorch: w <- w - lr * update, with
@@ -232,7 +224,7 @@ def _check(key: str) -> str:
 
 def _noise(token: str) -> str:
     indent, draw = " " * 16, "torch.randn(g.shape, generator=draws, dtype=g.dtype)"
-    return f"{indent}{token} = {draw}\n{indent}{token} = {token}.to(g.device) * {NOISE_SCALE[token]}"
+    return f"{indent}{token} = {draw}\n{indent}{token} = {token}.to(g.device) * {NOISES[token]}"
 
 
 def _keep(keep: str, chance: float) -> str:
@@ -288,8 +280,8 @@ def export(
         raise ValueError(f"a class cannot be called '{name}'; choose a Python identifier")
     code = Code(rule)
     words = set(re.findall(r"\w+", " ".join(code.lines)))
-    decays = [token for token in DECAY_CODE if token in words]
-    noises = [token for token in NOISE_SCALE if token in words]
+    decays = [token for token in DECAYS if token in words]
+    noises = [token for token in NOISES if token in words]
     keeps = {f"keep{i}": DROP[rule.groups[k][2 + side]] for i, (k, side) in enumerate(rule.draws, 1)}
     states = [AVERAGES[token] for token in code.averages]
 
@@ -309,7 +301,7 @@ def export(
     taken = [f"{column}: Tensors" for column in columns] + ["step: int"] * steps
     taken += [f"{key}: {SETTINGS[key].kind}" for key in settings]
     signature = ["self", "params: Iterable", *map(_typed, arguments)]
-    body = [*(f"{token} = {DECAY_CODE[token]}" for token in decays), *code.lines]
+    body = [*(f"{token} = {DECAYS[token]}" for token in decays), *code.lines]
 
     given = f"lr={lr:g}" + ", total_steps=10_000" * bool(decays)
     usage = [*[remark] * bool(remark), f"optimizer = {name}(model.parameters(), {given})"]

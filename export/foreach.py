@@ -7,14 +7,14 @@
     # add_(params, update, alpha=-lr)
 
 Two stages: `lower` spells the simplified expression out in operations that torch has, `Code` turns
-these into lines and computes nothing twice. Read next: export.py, which makes a file of the lines.
+these into lines and computes nothing twice. Read next: code.py, which makes a file of the lines.
 """
 
 from collections import Counter
 
 import torch
 
-from dsl import BINARY, CLIP, DECAYS, DROP, OPERANDS, UNARY, Expression, Rule
+from dsl import BINARY, CLIP, DROP, OPERANDS, UNARY, Expression, Rule
 
 # A node is a name of lists of tensors ("g", "w", "keep1", ...), NUMBER and code for a number, or an
 # operation and its arguments. Equal nodes are computed once.
@@ -22,6 +22,12 @@ Node = str | tuple
 NUMBER = "number"
 AVERAGES = {"m": "exp_avg", "v": "exp_avg_sq", "gamma": "exp_avg_cube"}  # operand -> name in `state`
 EPS = (NUMBER, "eps")
+DECAYS = {  # operand -> code of a number
+    "ld": "1 - progress",
+    "cd": "0.5 * (1 + math.cos(math.pi * progress))",
+    "rd": "0.5 * (1 + math.cos(math.pi * (progress / 2 % 1)))",
+}
+NOISES = {"noise": "0.01", "anoise": 'state["step"] ** (-0.55 / 2)'}  # operand -> code of its spread
 
 
 # --- from the language to operations of torch -----------------------------------------------------
@@ -29,7 +35,8 @@ EPS = (NUMBER, "eps")
 G2 = ("mul", "g", "g")
 G3 = ("mul", G2, "g")
 ROOT = ("add", ("sqrt", ("average", "v")), EPS)
-LOWERED: dict[str, Node] = {
+LOWERED: dict[str, Node] = {  # every operand that can be exported
+    **{token: token for token in ("g", *NOISES)},
     "g2": G2,
     "g3": G3,
     **{token: ("average", token) for token in AVERAGES},
@@ -59,11 +66,19 @@ def constant(x: Expression) -> float | None:
 
 
 def lower(x: Expression, rule: Rule) -> Node:
-    """Spell an expression out: operands as formulas of g, w and averages, numbers as numbers."""
+    """Spell an expression out: operands as formulas of g, w and averages, numbers as numbers.
+
+    Raises:
+        ValueError: dsl.py has an operand or a function for which there is no code here.
+    """
+    token, known = (x, LOWERED) if isinstance(x, str) else (x[0], TEMPLATES | CLIP)
+    if token not in known:
+        table = "LOWERED" if isinstance(x, str) else "TEMPLATES"
+        raise ValueError(f"export does not know '{token}' yet: add it to {table} in export/foreach.py")
     if (value := constant(x)) is not None:
         return (NUMBER, f"{value:g}" if float(f"{value:g}") == value else repr(value))
     if isinstance(x, str):
-        return LOWERED.get(x, x)
+        return LOWERED[x]
     if x[0] in DROP:
         return ("drop", f"keep{rule.draws.index(x[2]) + 1}", whole(lower(x[1], rule)))
     arguments = [lower(argument, rule) for argument in x[1:]]
@@ -107,7 +122,7 @@ TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "
     "pow":  "power({}, {})",
     "clip": "clamp_max(clamp_min({0}, -{1}), {1})",
     "sign": "_sign({})",
-    "drop": "_drop({}, {})",
+    **dict.fromkeys(("drop", *DROP), "_drop({}, {})"),
     "full": "[torch.full_like(x, {}) for x in g]",
 }
 # fmt: on

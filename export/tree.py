@@ -10,12 +10,8 @@ blue, functions grey. What to look for: how little of a long string is left.
 import sys
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from config import Parser
 from dsl import CLIP, DROP, OPERANDS, Expression, Rule, RuleError
-from plots import style
-from plots.style import plt
 from rules import find
 
 SYMBOLS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "log": "log | |", "sqrt": "√ | |"}
@@ -64,12 +60,14 @@ def layout(node: Expression) -> list[tuple[Expression, float, int, int | None]]:
     return placed
 
 
-def picture(rule: Rule) -> Figure:
+def picture(rule: Rule):
     """Draw the figure."""
+    from plots import style  # with matplotlib, which a typing error need not wait for
+
     nodes = layout(rule.expression)
     width = max(x for _, x, _, _ in nodes)
     depth = max(d for _, _, d, _ in nodes)
-    figure, axes = plt.subplots(figsize=(max(3.6, 1.3 * width + 1.6), 1.3 + 0.75 * depth))
+    figure, axes = style.plt.subplots(figsize=(max(3.6, 1.3 * width + 1.6), 1.3 + 0.75 * depth))
     axes.axis("off")
     axes.set(xlim=(-0.6, width + 0.6), ylim=(-depth - 0.45, 0.45))
     for node, x, d, parent in nodes:
@@ -85,6 +83,13 @@ def picture(rule: Rule) -> Figure:
     return figure
 
 
+def draw(rule: Rule, file: Path) -> list[Path]:
+    """Write the figure as PNG and as SVG beside it; return both paths."""
+    from plots import style
+
+    return style.save(picture(rule), file)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m export.tree", description=__doc__)
     parser.add_argument("rule", nargs="+", metavar="RULE", help="a name, or a rule's tokens")
@@ -94,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        paths = style.save(picture(find(" ".join(args.rule))), args.file)
+        paths = draw(find(" ".join(args.rule)), args.file)
     except RuleError as error:
         parser.error(str(error))
     except OSError as error:
