@@ -17,14 +17,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain import (
+    ALL_TOKENS,
+    NUMPY_BINARY,
+    NUMPY_UNARY,
+    PAPER_BINARY,
+    PAPER_OPERANDS,
+    PAPER_UNARY,
+    POWERSIGN,
+    average,
+    numpy_operand,
+    random_operands,
+    random_rule,
+)
 
-import dsl
 from dsl import (
     BINARY,
     CONSTRAINTS,
     OPERANDS,
     SUBSETS,
     UNARY,
+    ParameterStep,
     Rule,
     RuleError,
     RuleOptimizer,
@@ -32,45 +45,7 @@ from dsl import (
     apply_rule,
 )
 
-PAPER_OPERANDS = "g g2 g3 m v gamma sign_g sign_m 1 noise 1e-4w 1e-3w 1e-2w 1e-1w adam rmsprop".split()
-PAPER_UNARY = "id neg exp log clip1e-5 clip1e-4 clip1e-3 drop0.1 drop0.3 drop0.5 sign".split()
-PAPER_BINARY = "add sub mul div left".split()
-EXTRA_OPERANDS, EXTRA_UNARY, EXTRA_BINARY = "2 ld cd rd anoise".split(), ["sqrt"], ["pow"]
-ALL_TOKENS = PAPER_OPERANDS + EXTRA_OPERANDS, PAPER_UNARY + EXTRA_UNARY, PAPER_BINARY + EXTRA_BINARY
-POWERSIGN = "sign_g sign_m id id mul | r1 g exp id mul"
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.5, -1e-40, 1e-40, 1e-20, -1e20, 3e38, math.inf, -math.inf, math.nan]
-
-# What each token means, in plain numpy.
-NUMPY_UNARY = {
-    "id": lambda x: x,
-    "neg": lambda x: -x,
-    "exp": np.exp,
-    "log": lambda x: np.log(np.abs(x)),
-    "clip1e-5": lambda x: np.clip(x, -0.00001, 0.00001),
-    "clip1e-4": lambda x: np.clip(x, -0.0001, 0.0001),
-    "clip1e-3": lambda x: np.clip(x, -0.001, 0.001),
-    "sign": np.sign,
-    "sqrt": lambda x: np.sqrt(np.abs(x)),
-}
-NUMPY_BINARY = {
-    "add": lambda x, y, eps: x + y,
-    "sub": lambda x, y, eps: x - y,
-    "mul": lambda x, y, eps: x * y,
-    "div": lambda x, y, eps: x / (y + eps),
-    "left": lambda x, y, eps: x,
-    "pow": lambda x, y, eps: x**y,
-}
-
-
-def random_rule(rng, depth, operands=ALL_TOKENS[0], unary=ALL_TOKENS[1], binary=ALL_TOKENS[2]):
-    tokens = []
-    for k in range(depth):
-        # Half of the later operands are computed ones, so that groups depend on each other.
-        for _ in range(2):
-            computed = k and rng.random() < 0.5
-            tokens.append(f"r{rng.randrange(k) + 1}" if computed else rng.choice(operands))
-        tokens += [rng.choice(unary), rng.choice(unary), rng.choice(binary)]
-    return Rule(tuple(tokens))
 
 
 @st.composite
@@ -87,16 +62,6 @@ def bits(x):
     """Integer view of a tensor with all NaNs made one, so that signs of zero are compared too."""
     x = torch.where(x.isnan(), torch.full_like(x, math.nan), x).contiguous()
     return x.view({torch.float32: torch.int32, torch.float64: torch.int64}[x.dtype])
-
-
-def random_operands(dtype=torch.float64, seed=0, n=32):
-    """Every operand at moderate size; those that are functions of others agree with them."""
-    rng = np.random.default_rng(seed)
-    x = {token: rng.normal(size=n) for token in ALL_TOKENS[0]}
-    x |= {f"1e-{k}w": 10**-k * x["1e-4w"] for k in (4, 3, 2, 1)}
-    x |= {"g2": x["g"] ** 2, "g3": x["g"] ** 3, "1": np.ones(n), "2": np.full(n, 2.0)}
-    x |= {"v": x["v"] ** 2, "sign_g": np.sign(x["g"]), "sign_m": np.sign(x["m"])}
-    return {token: torch.tensor(value, dtype=dtype) for token, value in x.items()}
 
 
 def special_operands(dtype=torch.float32):
@@ -117,10 +82,6 @@ def compute(rule, operands, seed=0, **kw):
 
 def same_key(a, b):
     return Rule.parse(a).key() == Rule.parse(b).key()
-
-
-def same_fingerprint(a, b):
-    return Rule.parse(a).fingerprint() == Rule.parse(b).fingerprint()
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -154,28 +115,6 @@ def test_size_of_the_full_space_is_the_product_of_choices():
 # --- operands -------------------------------------------------------------------------------------
 
 
-def average(history, beta):
-    """A bias-corrected moving average is the mean with weights beta^age."""
-    weights = [beta**age for age in reversed(range(len(history)))]
-    return np.average(history, axis=0, weights=weights)
-
-
-def numpy_operand(token, w, history, betas, eps, done):
-    """One operand from the weights and all gradients so far; `done` is t / T."""
-    g, one = history[-1], np.ones_like(w)
-    m, v, gamma = (average(history**power, beta) for power, beta in zip((1, 2, 3), betas, strict=True))
-    if token.endswith("w"):
-        return w * float(token[:-1])
-    return {
-        **{"g": g, "g2": g**2, "g3": g**3, "m": m, "v": v, "gamma": gamma},
-        **{"sign_g": np.sign(g), "sign_m": np.sign(m), "1": one, "2": 2 * one},
-        **{"adam": m / (np.sqrt(v) + eps), "rmsprop": g / (np.sqrt(v) + eps)},
-        "ld": one * (1 - done),
-        "cd": one * (1 + np.cos(np.pi * done)) / 2,
-        "rd": one * (1 + np.cos(np.pi * done / 2)) / 2,
-    }[token]
-
-
 @pytest.mark.parametrize("betas, eps", [((0.9, 0.999, 0.999), 1e-8), ((0.5, 0.0, 0.8), 0.1)])
 @pytest.mark.parametrize("token", [t for t in OPERANDS if "noise" not in t])
 def test_operand_equals_numpy_at_every_step(token, betas, eps):
@@ -191,6 +130,27 @@ def test_operand_equals_numpy_at_every_step(token, betas, eps):
         optimizer.step()
         # float64 roundings of numbers of size one, divided by lr
         np.testing.assert_allclose((before - w.detach().numpy()) / 0.1, expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("token", OPERANDS)
+def test_operand_reads_and_keeps_what_its_line_says(token):
+    w, g = torch.tensor([[0.3, -2.0], [0.1, 0.5]], dtype=torch.float64)
+
+    def value(w=w, g=g, total_steps=8):
+        group = {"betas": (0.9, 0.99, 0.999), "eps": 1e-8, "total_steps": total_steps}
+        generator, state = torch.Generator().manual_seed(0), {}
+        for _ in range(2):
+            result = OPERANDS[token].value(ParameterStep(w, g, state, group, generator))
+        return result, state.keys() - {"step"}
+
+    (before, kept), words = value(), set(OPERANDS[token].reads.split())
+    assert kept == words - {"g", "w", "T"}
+    depends = {
+        "g": not torch.equal(value(g=-2 * g)[0], before),
+        "w": not torch.equal(value(w=-2 * w)[0], before),
+        "T": not torch.equal(value(total_steps=9)[0], before),
+    }
+    assert depends == {"g": bool(words - {"w", "T"}), "w": "w" in words, "T": "T" in words}
 
 
 @pytest.mark.parametrize(
@@ -403,93 +363,6 @@ def test_text_of_any_length_is_a_rule_or_a_rule_error(text, times):
             assert list(Rule.parse(repeated).tokens) == repeated.replace("|", " ").split()
 
 
-# --- faces for people -----------------------------------------------------------------------------
-
-
-def infix_to_python(text):
-    for old, new in (("log|", "log("), ("sqrt|", "sqrt("), ("|", ")"), ("^", "**")):
-        text = text.replace(old, new)
-    return text
-
-
-def latex_to_python(text):
-    for old, new in (
-        (r"\\log\\left\|", "log("),
-        (r"\\left[|(]", "("),
-        (r"\\right[|)]", ")"),
-        (r"10\^\{(-\d)\} w", r"1e\1*w"),
-        (r"10\^\{(-\d)\}", r"1e\1"),
-        (r"\\(?:operatorname|mathrm)\{(\w+)\}", r"\1"),
-        (r"\\hat ?\\?(\w+)", r"\1"),
-        (r"\\epsilon_t", "anoise"),
-        (r"\\epsilon", "noise"),
-        (r"\\delta", "eps"),
-        (r"\\cdot", "*"),
-    ):
-        text = re.sub(old, new, text)
-    commands = {
-        r"\\frac{}{}": r"((\1)/(\2))",
-        r"\\sqrt{}": r"sqrt(\1)",
-        r"(?<!\w)e\^{}": r"exp(\1)",
-        r"\^{}": r"**(\1)",
-    }
-    patterns = {command.replace("{}", r"\{([^{}]*)\}"): new for command, new in commands.items()}
-    while "{" in text:  # innermost braces first, e^{} before ^{}
-        pattern = next((p for p in patterns if re.search(p, text)), None)
-        assert pattern, f"unbalanced braces or an unknown command in {text}"
-        text = re.sub(pattern, patterns[pattern], text)
-    return text.replace("^", "**")
-
-
-@pytest.mark.parametrize("face, to_python", [("infix", infix_to_python), ("latex", latex_to_python)])
-def test_printed_rule_evaluates_to_the_update(face, to_python):
-    rng, operands = random.Random(1), random_operands()
-    names = {token: value.numpy() for token, value in operands.items()}
-    names |= {"w": 1e4 * names["1e-4w"], "Adam": names["adam"], "RMSProp": names["rmsprop"], "eps": 1e-8}
-    functions = {"exp": np.exp, "clip": lambda x, c: np.clip(x, -c, c)}
-    functions |= {"log": NUMPY_UNARY["log"], "sign": np.sign, "sqrt": NUMPY_UNARY["sqrt"]}
-    for i in range(3000):
-        rule = random_rule(rng, 1 + i % 3, unary=list(NUMPY_UNARY))
-        code = to_python(getattr(rule, face)())
-        # 1 and 2 as arrays, so that 1 / 0 is inf as in torch
-        code = re.sub(r"(?<![\w.])(?<!1e-)([12])(?![\w.])", r"np.float64(\1)", code)
-        with np.errstate(all="ignore"):
-            value = np.broadcast_to(eval(code, {"np": np, **functions, **names}), 32)
-        # a + (b - c) is printed without brackets, hence rounding
-        update = apply_rule(rule, operands).numpy()
-        np.testing.assert_allclose(value, update, rtol=1e-6, atol=1e-9, err_msg=f"{rule}: {code}")
-
-
-@pytest.mark.parametrize(
-    "rule, infix, latex",
-    [
-        (POWERSIGN, "exp(sign(g) * sign(m)) * g", None),
-        ("m v id exp mul", "m * exp(v)", r"\hat m \cdot e^{\hat v}"),
-        ("rmsprop m clip1e-5 drop0.3 add", "clip(RMSProp, 1e-5) + drop(m, 0.3)", None),
-        ("g v id sqrt div", "g / (sqrt|v| + eps)", r"\frac{g}{\sqrt{\left|\hat v\right|} + \delta}"),
-        ("1e-4w g id neg sub", "1e-4*w + g", "10^{-4} w + g"),
-        ("g g exp id left | r1 m id id pow", "exp(g)^m", r"\left(e^{g}\right)^{\hat m}"),
-        ("g v id id div | r1 m id id pow", None, r"\left(\frac{g}{\hat v + \delta}\right)^{\hat m}"),
-    ],
-)
-def test_printed_form_of_known_rules(rule, infix, latex):
-    assert infix is None or Rule.parse(rule).infix() == infix
-    assert latex is None or Rule.parse(rule).latex() == latex
-
-
-def test_latex_is_accepted_by_a_latex_parser():
-    mathtext = pytest.importorskip("matplotlib.mathtext")
-    parser, rng = mathtext.MathTextParser("path"), random.Random(2)
-    refused = []
-    for i in range(150):
-        latex = random_rule(rng, 1 + i % 3).latex()
-        try:
-            parser.parse(f"${latex}$")
-        except ValueError as error:
-            refused.append((latex, str(error).splitlines()[-1]))
-    assert not refused
-
-
 # --- key: equal keys, equal bits ------------------------------------------------------------------
 
 
@@ -611,84 +484,6 @@ def test_swapping_the_sides_of_a_sum_or_product_keeps_the_key():
         rule = random_rule(rng, 1 + i % 2, binary=["add", "mul"])
         *front, op1, op2, u1, u2, b = rule.tokens
         assert Rule((*front, op2, op1, u2, u1, b)).key() == rule.key()
-
-
-# --- fingerprint: alike within a relative tolerance -----------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "a, b",
-    [
-        *((f"{token} 1 id id div", f"{token} 1 id id left") for token in PAPER_OPERANDS),
-        ("sign_g sign_g id id mul | r1 g id id mul", "g g id id left"),
-        ("g g log id left | r1 r1 exp id left", "g sign_g id id mul"),
-        ("g m id id add | r1 m id id sub", "g g id id left"),
-        ("g g id id add", "g 2 id id mul"),
-        ("g2 g2 id id mul", "g g3 id id mul"),
-        ("g g log log add", "g2 g log id left"),
-        ("1e-4w g clip1e-3 id left", "1e-4w g id id left"),
-        ("sign_g g clip1e-3 id left", "1 sign_g clip1e-3 id mul"),
-        ("g v id sqrt div", "rmsprop g id id left"),
-        ("m v id sqrt div", "adam g id id left"),
-        ("g g id id sub", "m m id id sub"),
-        ("g m id id mul | r1 v id id mul", "m v id id mul | r1 g id id mul"),
-    ],
-)
-def test_fingerprint_merges_what_is_equal_on_paper(a, b):
-    assert same_fingerprint(a, b)
-
-
-@pytest.mark.parametrize(
-    "a, b",
-    [
-        ("g g id id left", "g 1e-4w id id add"),
-        ("g g id id left", "g g neg id left"),
-        ("g g id id left", "g g id id add"),
-        ("g g id id left", "1 g clip1e-4 id left | r1 g exp id mul"),  # g and 1.0001 * g
-        ("g g clip1e-5 id left", "g g clip1e-4 id left"),
-        ("g g clip1e-4 id left", "g g clip1e-3 id left"),
-        ("g g drop0.1 id left", "g g drop0.3 id left"),
-        ("g g drop0.1 id left", "g g id id left"),
-        ("g g drop0.5 drop0.5 add", "g g drop0.5 id left | r1 r1 id id add"),
-        # an absolute tolerance would merge these
-        ("g3 g3 id id mul", "v g3 id id mul"),
-        ("g3 g3 id id mul", "g2 g3 id id mul"),
-        ("g3 g3 id id mul | r1 1e-4w id id mul", "g3 g3 id id mul | r1 1e-3w id id mul"),
-        ("gamma v id id mul | r1 r1 id id mul", "gamma v id id mul | r1 r1 neg id mul"),
-        ("adam g id id left", "rmsprop g id id left"),
-        ("sign_g g id id left", "sign_m g id id left"),
-        ("ld g id id mul", "cd g id id mul"),
-        ("cd g id id mul", "rd g id id mul"),
-        ("noise g id id add", "anoise g id id add"),
-        ("g m id id sub", "m g id id sub"),
-        # weights as small as a network's, which a clip does not always flatten
-        ("1e-1w g clip1e-5 id left", "1e-2w g clip1e-5 id left"),
-        ("1e-1w g clip1e-4 id left", "1e-2w g clip1e-4 id left"),
-        ("1e-2w g clip1e-5 id left", "1e-3w g clip1e-5 id left"),
-        ("sign_g sign_m id drop0.1 add", "sign_m sign_g id drop0.1 add"),
-    ],
-)
-def test_fingerprint_keeps_apart(a, b):
-    assert not same_fingerprint(a, b)
-
-
-def test_equal_keys_have_equal_fingerprints():
-    rng, seen = random.Random(7), {}
-    for i in range(3000):
-        rule = random_rule(rng, 1 + i % 3, ["g", "g2", "1", "m", "noise"])
-        assert seen.setdefault(rule.key(), rule.fingerprint()) == rule.fingerprint(), str(rule)
-    assert len(seen) < 2900
-
-
-def test_fingerprint_leaves_the_global_generator_alone_and_does_not_depend_on_it():
-    rule = Rule.parse("noise g drop0.5 id add")
-    torch.manual_seed(1)
-    first = rule.fingerprint()
-    dsl._probe.cache_clear()
-    torch.manual_seed(2)
-    state = torch.get_rng_state()
-    assert rule.fingerprint() == first
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 # --- the optimizer against torch.optim ------------------------------------------------------------
@@ -868,6 +663,7 @@ def test_only_averages_that_the_update_reads_are_stored(rule, kept):
     optimizer = RuleOptimizer(params, rule, lr=0.1)
     train(optimizer, gradients(params, 2))
     assert all(set(optimizer.state[w]) - {"step"} == kept for w in params)
+    assert set(Rule.parse(rule).kept) == kept
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

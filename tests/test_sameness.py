@@ -1,4 +1,4 @@
-"""Passing over known rules: what is taken against a brute-force reading of the definition."""
+"""Fingerprints of rules that are or are not one; passing over known rules, against its definition."""
 
 import itertools
 import math
@@ -6,7 +6,9 @@ import random
 
 import pytest
 import torch
+from plain import PAPER_OPERANDS, random_rule
 
+import sameness
 from controller import Controller, ControllerConfig, log_prob_of
 from dsl import Rule, SearchSpace
 from rivals import Evolution, EvolutionConfig, RandomSearch
@@ -16,6 +18,91 @@ SPACE = SearchSpace(
     1, operands=("g", "m", "sign_g", "1"), unary=("id", "neg", "sign"), binary=("mul", "left")
 )
 SPELLINGS = ["g 1 id id mul", "1 g id id mul", "g m id id left", "m g id id left", "m 1 id sign mul"]
+
+
+# --- fingerprint: alike within a relative tolerance -----------------------------------------------
+
+
+def same_fingerprint(a, b):
+    return Rule.parse(a).fingerprint() == Rule.parse(b).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        *((f"{token} 1 id id div", f"{token} 1 id id left") for token in PAPER_OPERANDS),
+        ("sign_g sign_g id id mul | r1 g id id mul", "g g id id left"),
+        ("g g log id left | r1 r1 exp id left", "g sign_g id id mul"),
+        ("g m id id add | r1 m id id sub", "g g id id left"),
+        ("g g id id add", "g 2 id id mul"),
+        ("g2 g2 id id mul", "g g3 id id mul"),
+        ("g g log log add", "g2 g log id left"),
+        ("1e-4w g clip1e-3 id left", "1e-4w g id id left"),
+        ("sign_g g clip1e-3 id left", "1 sign_g clip1e-3 id mul"),
+        ("g v id sqrt div", "rmsprop g id id left"),
+        ("m v id sqrt div", "adam g id id left"),
+        ("g g id id sub", "m m id id sub"),
+        ("g m id id mul | r1 v id id mul", "m v id id mul | r1 g id id mul"),
+    ],
+)
+def test_fingerprint_merges_what_is_equal_on_paper(a, b):
+    assert same_fingerprint(a, b)
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ("g g id id left", "g 1e-4w id id add"),
+        ("g g id id left", "g g neg id left"),
+        ("g g id id left", "g g id id add"),
+        ("g g id id left", "1 g clip1e-4 id left | r1 g exp id mul"),  # g and 1.0001 * g
+        ("g g clip1e-5 id left", "g g clip1e-4 id left"),
+        ("g g clip1e-4 id left", "g g clip1e-3 id left"),
+        ("g g drop0.1 id left", "g g drop0.3 id left"),
+        ("g g drop0.1 id left", "g g id id left"),
+        ("g g drop0.5 drop0.5 add", "g g drop0.5 id left | r1 r1 id id add"),
+        # an absolute tolerance would merge these
+        ("g3 g3 id id mul", "v g3 id id mul"),
+        ("g3 g3 id id mul", "g2 g3 id id mul"),
+        ("g3 g3 id id mul | r1 1e-4w id id mul", "g3 g3 id id mul | r1 1e-3w id id mul"),
+        ("gamma v id id mul | r1 r1 id id mul", "gamma v id id mul | r1 r1 neg id mul"),
+        ("adam g id id left", "rmsprop g id id left"),
+        ("sign_g g id id left", "sign_m g id id left"),
+        ("ld g id id mul", "cd g id id mul"),
+        ("cd g id id mul", "rd g id id mul"),
+        ("noise g id id add", "anoise g id id add"),
+        ("g m id id sub", "m g id id sub"),
+        # weights as small as a network's, which a clip does not always flatten
+        ("1e-1w g clip1e-5 id left", "1e-2w g clip1e-5 id left"),
+        ("1e-1w g clip1e-4 id left", "1e-2w g clip1e-4 id left"),
+        ("1e-2w g clip1e-5 id left", "1e-3w g clip1e-5 id left"),
+        ("sign_g sign_m id drop0.1 add", "sign_m sign_g id drop0.1 add"),
+    ],
+)
+def test_fingerprint_keeps_apart(a, b):
+    assert not same_fingerprint(a, b)
+
+
+def test_equal_keys_have_equal_fingerprints():
+    rng, seen = random.Random(7), {}
+    for i in range(3000):
+        rule = random_rule(rng, 1 + i % 3, ["g", "g2", "1", "m", "noise"])
+        assert seen.setdefault(rule.key(), rule.fingerprint()) == rule.fingerprint(), str(rule)
+    assert len(seen) < 2900
+
+
+def test_fingerprint_leaves_the_global_generator_alone_and_does_not_depend_on_it():
+    rule = Rule.parse("noise g drop0.5 id add")
+    torch.manual_seed(1)
+    first = rule.fingerprint()
+    sameness.probe.cache_clear()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert rule.fingerprint() == first
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# --- passing over known rules ---------------------------------------------------------------------
 
 
 def make(kind: str, **settings):

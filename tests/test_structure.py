@@ -24,7 +24,8 @@ FLOORS = [
 PLACE = {name: (floor, i) for floor, names in enumerate(FLOORS) for i, name in enumerate(names)}
 ROOMS = [path.parent for path in sorted(ROOT.glob("*/__init__.py"))]
 # Who may go up, inside a function, when its own work is done.
-UP = {("rules", "export"), ("rules", "faces"), ("search", "plots"), ("rosenbrock", "plots")}
+UP = {("dsl", "faces"), ("dsl", "sameness"), ("rules", "export"), ("export", "plots")}
+UP |= {("search", "plots"), ("rosenbrock", "plots")}
 FRONT = sorted(ROOT.glob("*.py"))
 FILES = [*FRONT, *(path for room in ROOMS for path in sorted(room.rglob("*.py")))]
 SCRIPTS = [

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import dsl
 import rules
-from dsl import SUBSETS, Rule, RuleOptimizer, SearchSpace
+from dsl import OPERANDS, SUBSETS, Rule, RuleOptimizer, SearchSpace
 from export import code as export
 from export import foreach
 from export.advice import NO_RATE, NO_SWEEP
 
+KNOWN = tuple(token for token in OPERANDS if token in foreach.LOWERED or token.startswith("sign_"))
 TOTAL, STEPS, LR = 4, 6, 0.05  # steps of a decay, and two beyond it
 SHAPES = [(3, 5), (), (2, 4, 3, 3)]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -56,7 +58,7 @@ def follow(module, job):
 jobs, paths = torch.load("jobs.pt", weights_only=False), {}
 for module, job in jobs.items():
     paths[module] = follow(module, job)
-own = {"dsl", "rules", "export", "foreach", "config", "results"}
+own = {"dsl", "rules", "export", "config", "results"}
 assert not own & set(sys.modules), "an exported file needs this project"
 torch.save(paths, "paths.pt")
 """
@@ -116,7 +118,8 @@ def run_exported(folder: Path, jobs: dict[str, tuple[Rule, dict]]) -> dict:
 def some_rules(number: int, seed: int = 0) -> list[Rule]:
     """Return random rules of depth 1 to 3 over every token, the random ones and the decays included."""
     rng = random.Random(seed)
-    spaces = [SearchSpace(depth, **SUBSETS["arxiv"]) for depth in (1, 2, 3)]
+    known = SUBSETS["arxiv"] | {"operands": KNOWN}
+    spaces = [SearchSpace(depth, **known) for depth in (1, 2, 3)]
     return [spaces[k % 3].sample(rng) for k in range(number)]
 
 
@@ -158,7 +161,7 @@ def check(jobs: dict, paths: dict) -> None:
                 room = units * (step + 1) * torch.finfo(w.dtype).eps * larger
                 assert torch.equal(wanted.isnan(), got.isnan()), f"{rule}, step {step}"
                 assert ((exact[1] - exact[2]).abs() <= room).all(), f"{rule}, step {step}"
-        kept = {foreach.AVERAGES[token]: token for token in rules.averages(rule)}
+        kept = {foreach.AVERAGES[token]: token for token in rule.kept}
         for state, wanted in zip(states, job["state"], strict=True):
             assert state.keys() - {"step"} == kept.keys(), "only what the rule reads is kept"
             for name, token in kept.items():
@@ -360,6 +363,24 @@ def test_names_of_data_sets_cannot_leave_the_docstring():
 def test_a_name_is_not_mistaken_for_a_place_to_fill_in():
     assert load("powersign", name="NAMED").__name__ == "NAMED"
     assert load("powersign", name="HELP").__name__ == "HELP"
+
+
+def test_export_knows_every_operand():
+    assert tuple(OPERANDS) == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("table", "rule", "entry"),
+    [
+        (dsl.OPERANDS, "g new id id mul", dsl.OPERANDS["g"]),
+        (dsl.UNARY, "g m new id mul", dsl.UNARY["exp"]),
+        (dsl.BINARY, "g m id id new", dsl.BINARY["add"]),
+    ],
+)
+def test_what_export_does_not_know_yet_is_refused_in_one_line(table, rule, entry, monkeypatch):
+    monkeypatch.setitem(table, "new", entry)
+    with pytest.raises(ValueError, match=r"^export does not know 'new' yet: add it to \w+ in [\w/.]+$"):
+        export.export(Rule.parse(rule), "Found", [])
 
 
 def test_two_equal_parts_are_computed_once():

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.text import Text
 
 from dsl import SUBSETS, Rule, SearchSpace
-from export.code import tree
+from export import tree
 from plots import style
 from rules import NAMED_RULES, find
 

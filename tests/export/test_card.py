@@ -1,0 +1,203 @@
+"""The command line of rules.py: what `list`, `show` and `export` print, and what they refuse."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import results
+import rules
+from export import card
+from export.advice import NO_SWEEP
+from rules import NAMED_RULES, find, make_optimizer
+
+
+def make_run(folder: Path, child_seed: int = 0) -> None:
+    """Write a run of a search that has scored Adam and PowerSign."""
+
+    def line(rule: str, lr: float, *scores: float | None) -> dict:
+        sweep = [[10.0**k, y] for k, y in zip(range(-3, 2), scores, strict=True)]
+        key = find(rule).key()
+        return {"rule": str(find(rule)), "key": key, "status": "ok", "lr": lr, "sweep": sweep}
+
+    child = {"dataset": "cifar10", "downsample": "stride", "filters": 16, "epoch_size": 1000}
+    child |= {
+        "batch_size": 100,
+        "num_validation": 2000,
+        "precision": "float32",
+        "child_seed": child_seed,
+    }
+    with results.Run.create(folder, {"algorithm": "trpo", **child}, {}) as run:
+        run.append("humans.jsonl", {"name": "adam", **line("adam", 0.001, 0.5, 0.4, 0.1, 0.1, None)})
+        run.append("records.jsonl", line("powersign", 0.1, 0.2, 0.49, 0.5, 0.481, 0.3))
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """Go to a folder without runs, where the default for runs is too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(card, "RUNS", tmp_path / "runs")
+    return tmp_path
+
+
+def test_list_shows_every_rule_with_its_formula_in_aligned_columns(elsewhere, capsys):
+    make_run(elsewhere / "runs" / "one")
+    assert rules.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 126
+    names = ["update", "source", "state", "lr", "to Adam's"]
+    starts = [0, *(re.search(rf"(?<= ){name}", lines[0]).start() for name in names), None]
+    rows = [[line[a:b].strip() for a, b in zip(starts, starts[1:], strict=False)] for line in lines[2:]]
+    shown = {row[0]: row[1:] for row in rows[: len(NAMED_RULES)]}
+    assert shown.keys() == NAMED_RULES.keys()
+    for name, named in NAMED_RULES.items():
+        state = ", ".join(find(name).kept) or "-"
+        assert shown[name][:3] == [find(name).infix(), named.source, state]
+        known = {"adam": ["<=0.001 (<=0.001..<=0.001)", "<=1x"], "powersign": ["0.1 (0.01..1)", "100x"]}
+        assert shown[name][3:] == known.get(name, ["-", "-"])
+
+
+@pytest.mark.parametrize("words", [["powersign"], ["PowerSign"], [NAMED_RULES["powersign"].rule]])
+def test_show_tells_all_faces(words, elsewhere, capsys):
+    rules.main(["show", *words])
+    out, rule = capsys.readouterr().out, find("powersign")
+    for fact in (str(rule), rule.infix(), rule.latex(), rule.key(), rule.fingerprint()):
+        assert fact in out
+    assert re.search(r"averages +m \(", out)
+    assert re.search(r"as written +r1 = sign\(g\) \* sign\(m\);  r2 = exp\(r1\) \* g$", out, re.M)
+    assert out.count(NO_SWEEP) == 2 and f"    # {NO_SWEEP}\n    optimizer = " in out
+
+
+def test_show_tells_what_is_dead_and_how_the_string_reads(capsys):
+    rules.main(["show", *"g m id neg add | gamma v exp drop0.1 left".split()])
+    out = capsys.readouterr().out
+    assert re.search(r"as written +r1 = g \+ -m;  r2 = left\(exp\(gamma\), drop\(v, 0.1\)\)$", out, re.M)
+    assert re.search(r"simplified +exp\(gamma\)$", out, re.M)
+    assert re.search(r"dead +g of r1, m of r1, v of r2$", out, re.M)
+
+
+def test_show_gives_the_recorded_rates(elsewhere, capsys):
+    make_run(elsewhere / "some" / "where")
+    make_run(elsewhere / "some" / "twin", child_seed=1)
+    rules.main(["show", "powersign", "--runs", "some"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "rates lr 0.1, good from 0.01 to 1, 2 decades; Adam's best is 0.001, so this is 100 times "
+        in out
+    )
+    assert "[cifar10, strided, 1,000 images an epoch; 2 seeds]" in out and "lr=0.1)" in out
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "powersign"], ["export", "powersign"]])
+def test_damaged_runs_are_skipped_with_a_line_each(command, elsewhere, capsys):
+    for name in ("broken", "foreign", "whole"):
+        make_run(elsewhere / "runs" / name)
+    (elsewhere / "runs" / "broken" / "config.json").write_text("{")
+    (elsewhere / "runs" / "foreign" / "humans.jsonl").write_text("[]\n")
+    assert rules.main(command) == 0
+    out, err = capsys.readouterr()
+    assert "0.1" in out and re.findall(r"^WARNING: (\S+)", err, re.M) == [
+        str(elsewhere / "runs" / name) for name in ("broken", "foreign")
+    ]
+
+
+def test_runs_lie_beside_the_code_or_where_they_are_said_to(elsewhere, monkeypatch, capsys):
+    monkeypatch.undo()
+    assert Path(rules.__file__).parent / "runs" == card.RUNS
+    for command in (["list"], ["show", "adam"], ["export", "adam"]):
+        with pytest.raises(SystemExit) as stop:
+            rules.main([*command, "--runs", str(elsewhere / "nowhere"), str(elsewhere)])
+        out, err = capsys.readouterr()
+        assert stop.value.code == 2 and out == ""
+        assert err == f"rules.py {command[0]}: error: --runs: {elsewhere / 'nowhere'} is no folder\n"
+
+
+def test_a_reader_that_hangs_up_is_no_file_that_cannot_be_written(monkeypatch):
+    def hang_up(*args, **kw):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", hang_up)
+    with pytest.raises(BrokenPipeError):
+        rules.main(["show", "adam"])
+
+
+def test_exported_file_says_what_a_named_rule_is_and_where_it_is_from(capsys):
+    for name, what in (
+        ("nesterov", "for a beta1 of 0.9 alone"),
+        ("powersign", "from memory, not checked"),
+    ):
+        rules.main(["export", name])
+        doc = " ".join(capsys.readouterr().out.split('"""')[1].split())
+        assert NAMED_RULES[name].description in doc and what in doc
+
+
+def test_show_takes_separate_words_and_finds_rules_that_act_alike(capsys):
+    rules.main(["show", *"sign_g 1 sign id mul".split()])
+    out = capsys.readouterr().out
+    assert "a rule without a name" in out and re.search(r"acts like +signsgd$", out, re.M)
+
+
+def test_export_writes_a_file_that_trains_and_never_over_another(elsewhere, capsys):
+    make_run(elsewhere / "runs" / "one")
+    assert rules.main(["export", "powersign", "-o", "mine.py"]) == 0
+    assert capsys.readouterr().out == "Wrote mine.py\n"
+    text = (elsewhere / "mine.py").read_text()
+    assert "lr 0.1, good from 0.01 to 1" in text and "PowerSign(model.parameters(), lr=0.1)" in text
+    rules.main(["export", "powersign"])
+    assert capsys.readouterr().out == text
+    with pytest.raises(SystemExit) as stop:
+        rules.main(["export", "adam", "-o", "mine.py"])
+    assert stop.value.code == 2 and "exists already" in capsys.readouterr().err
+    assert (elsewhere / "mine.py").read_text() == text
+
+
+def test_export_names_the_class(elsewhere, capsys):
+    for words, wanted in ((["addsign-rd"], "AddSignRd"), ("m 1 id id mul --name Mine".split(), "Mine")):
+        rules.main(["export", *words])
+        assert f"class {wanted}(torch.optim.Optimizer)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMED_RULES)
+def test_printed_example_trains(name, capsys):
+    rules.main(["show", name])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    example = [line.strip() for line in out.splitlines() if line.startswith("    ") and "o" in line][-4:]
+    model = torch.nn.Linear(3, 1)
+    names = {"make_optimizer": make_optimizer, "model": model, "loss": model(torch.ones(3)).square()}
+    exec("\n".join(example), names)
+    assert names["optimizer"].state[model.weight]["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["shwo"],
+        ["show"],
+        ["show", "powersing"],
+        ["show", "g", "1", "id"],
+        ["list", "--all"],
+        ["export"],
+        ["export", "adam", "--name", "class"],
+        ["export", "adam", "--name", "torch"],
+        ["export", "adam", "--name", "super"],
+        ["export", "adam", "-o", "/proc/nothing/adam.py"],
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        rules.main(argv)
+    captured = capsys.readouterr()
+    assert stop.value.code == 2 and captured.out == ""
+    assert captured.err.count("error:") == 1 and captured.err.startswith("rules.py")
+
+
+def test_a_reader_that_has_enough_ends_the_list_quietly():
+    command = [sys.executable, rules.__file__, "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        listing.stdout.close()  # as `| head` does, but before anything is written
+        assert listing.stderr.read() == ""
