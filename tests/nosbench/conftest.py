@@ -1,11 +1,8 @@
-"""What tests of NOS-Bench share: the published table, and one thread, as its child has in a worker."""
+"""What tests of NOS-Bench share: the published table."""
 
 import pytest
-import torch
 
 from nosbench.table import Table
-
-torch.set_num_threads(1)  # its matrices are so small that two take longer
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,9 @@ def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch)
 
 def test_score_does_not_depend_on_the_company():
     rules = ["m noise id drop0.3 add", "adam g id id left", "g3 v drop0.5 log div", "1 g id id sub"]
-    others = [str(rule) for rule in islice(dsl.SearchSpace(1), 0, 31 * 4999, 4999)]  # two stacks with them
+    others = [
+        str(rule) for rule in islice(dsl.SearchSpace(1), 0, 31 * 4999, 4999)
+    ]  # two stacks with them
     together = measure(others + rules, 0)
     for i, rule in enumerate(rules):
         for alone, all in zip(measure([rule], 0), together, strict=True):
