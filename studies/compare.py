@@ -3,21 +3,21 @@
 Neural Optimizer Search, Bello et al., ICML 2017, section 5: found rules on the search's ConvNet. A
 search's best rules are the maximum over hundreds of noisy scores, so part of their lead is luck.
 
-    python -m studies.compare RUN [RUN ...]                       # default settings
-    python -m studies.compare RUN --top 10 --seeds 3 --finalists 3 --rates half-decades --also powersign
-    python -m studies.compare --resume runs/...                   # go on after Ctrl-C or a crash
-    python -m studies.figures.compare runs/...                      # draw the figure again
+    python -m studies.compare RUN [RUN ...]                # default settings
+    python -m studies.compare RUN --rates half-decades --also powersign
+    python -m studies.compare --resume runs/...            # go on after Ctrl-C or a crash
+    python -m studies.figures.compare runs/...             # draw the figure again
 
-Stage "rerank" scores the best distinct rules of all runs (those that are a human optimizer left out)
-again, as the search did, on seeds that it never used; its mean alone chooses the finalists. Stage
-"final" scores these and the human optimizers on yet other seeds, and measures test accuracy once, at
-the end of each training; nothing selects by it. The reference is the human optimizer with the best
-mean there, which can only favour the human side. Seeds change weights, order of images and random
-operands, not the images: the validation images that chose the rules judge them too, the test images
-do so for the first time. A training that diverged counts as accuracy 0.
+Stage "rerank" takes the best distinct rules of all runs, without those that are a human optimizer. It
+scores them again as the search did, on fresh seeds, which no search has used. Its mean alone chooses
+the finalists. Stage "final" scores these and the human optimizers on yet other seeds. It measures test
+accuracy once, at the end of each training, and nothing selects by it. The reference is the human
+optimizer with the best mean there, which can only favour the human side.
 
-Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read
-next: trials.py for the loop, significance.py for the statistics.
+Seeds change weights, order of images and random operands, not the images. So the validation images
+that chose the rules judge them too; the test images do so for the first time. A training that diverged
+counts as accuracy 0. Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt
+and the figure. Read next: trials.py for the loop, significance.py for the statistics.
 """
 
 import signal
@@ -33,9 +33,10 @@ import numpy as np
 from child import ChildConfig, evaluate_and_test, evaluate_rule
 from config import ConfigError, resolve, setting
 from dsl import Rule
-from nosbench.intervals import mean_interval
+from nosbench.intervals import Interval, mean_interval
 from results import aligned, interrupt_once
 from rules import HUMAN, NAMED_RULES, named
+from studies.analysis import by_seed
 from studies.searches import PEOPLE, RUNS, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.significance import holm, sign_flip_p, smallest_p
@@ -131,10 +132,9 @@ def final_child(plan: Plan) -> ChildConfig:
     return replace(plan.child, lr_exponents=tuple(sorted({*exponents, *halves})))
 
 
-def scores(records: list[dict], stage: str, rule: str, what: str = "accuracy") -> np.ndarray:
+def scores(records: list[dict], stage: str, rule: str, measure: str = "accuracy") -> np.ndarray:
     """Return a rule's accuracies in a stage, float [seeds]; 0 where it diverged."""
-    mine = (record for record in records if (record["stage"], record["rule"]) == (stage, rule))
-    return np.array([record[what] or 0.0 for record in mine])
+    return np.array([*by_seed(records, measure, stage=stage, rule=rule).values()])
 
 
 def choose_finalists(found: list[Contestant], records: list[dict], count: int) -> list[Contestant]:
@@ -180,23 +180,28 @@ def train(stage, field: list[Contestant], seeds: list[int], trials: Trials, task
 # --- what came out --------------------------------------------------------------------------------
 
 
-def interval(name: str, values: np.ndarray) -> dict[str, float]:
-    """Return a mean and the ends of its 95 % t-interval as columns of a table."""
+def columns(name: str, values: np.ndarray) -> dict[str, float]:
+    """Return a mean and the ends of its 95 % interval as columns of a table."""
     return dict(zip((name, f"{name}_low", f"{name}_high"), mean_interval(values), strict=True))
+
+
+def cell(row: dict, name: str, form: str = ".4f") -> str:
+    """Return such columns as text."""
+    return format(Interval(row[name], row[f"{name}_low"], row[f"{name}_high"]), form)
 
 
 def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
     """Return a row for everybody in the final stage, best mean validation accuracy first."""
     accuracy, test = (
-        {one.rule: scores(records, "final", one.rule, what) for one in field}
-        for what in ("accuracy", "test_accuracy")
+        {one.rule: scores(records, "final", one.rule, measure) for one in field}
+        for measure in ("accuracy", "test_accuracy")
     )
     humans = [one for one in field if one.kind == "human"]
     reference = max(humans, key=lambda one: accuracy[one.rule].mean())
-    others = [one for one in field if one.kind != "human"]
-    ahead = {one.rule: accuracy[one.rule] - accuracy[reference.rule] for one in others}  # same seeds
-    p_values = [sign_flip_p(differences) for differences in ahead.values()]
-    corrected = dict(zip(ahead, zip(p_values, holm(p_values), strict=True), strict=True))
+    others = [one.rule for one in field if one.kind != "human"]
+    ahead = [accuracy[rule] - accuracy[reference.rule] for rule in others]  # same seeds
+    p_values = [sign_flip_p(differences) for differences in ahead]
+    tests = dict(zip(others, zip(ahead, p_values, holm(p_values), strict=True), strict=True))
     rows = []
     for one in field:
         mine = [record for record in records if (record["stage"], record["rule"]) == ("final", one.rule)]
@@ -205,36 +210,30 @@ def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
         row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward, "n": len(mine)}
         row["diverged"] = sum(record["accuracy"] is None for record in mine)
         row["lr"] = " ".join(f"{lr:.2g}x{times}" for lr, times in rates.most_common())
-        row |= interval("validation", accuracy[one.rule])
+        row |= columns("validation", accuracy[one.rule])
         row["deviation"] = float(accuracy[one.rule].std(ddof=1))  # of one training
-        row |= interval("test", test[one.rule])
+        row |= columns("test", test[one.rule])
         row["against"] = reference.name
-        if one.rule in ahead:
-            row |= interval("ahead", ahead[one.rule])
-            row["p"], row["p_holm"] = corrected[one.rule]
-            row |= interval("test_ahead", test[one.rule] - test[reference.rule])
+        if one.rule in tests:
+            differences, p, p_holm = tests[one.rule]
+            row |= {**columns("ahead", differences), "p": p, "p_holm": p_holm}
+            row |= columns("test_ahead", test[one.rule] - test[reference.rule])
         rows.append(row)
     rows.sort(key=lambda row: -row["validation"])
-    columns = dict.fromkeys(name for row in rows for name in row)  # humans have no difference
-    return [{name: row.get(name) for name in columns} for row in rows]
+    names = dict.fromkeys(name for row in rows for name in row)  # humans have no difference
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
-
-    def shown(row: dict, name: str, sign: str = "") -> str:
-        if row[name] is None:
-            return "-"
-        low, high = row[f"{name}_low"], row[f"{name}_high"]
-        return f"{row[name]:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
-
     against = rows[0]["against"].upper()
     lines = [["validation", "sd", "test", f"minus {against}", "p, Holm", "kind", "rates", "update"]]
     for row in rows:
-        cells = [shown(row, "validation"), f"{row['deviation']:.4f}", f"{row['test']:.4f}"]
-        cells += [shown(row, "ahead", "+"), "-" if row["p"] is None else f"{row['p_holm']:.3f}"]
-        name = row["name"].upper() if row["kind"] == "human" else row["name"]
+        cells = [cell(row, "validation"), f"{row['deviation']:.4f}", f"{row['test']:.4f}"]
+        human = row["kind"] == "human"
+        cells += ["-", "-"] if human else [cell(row, "ahead", "+.4f"), f"{row['p_holm']:.3f}"]
         lost = f" ({row['diverged']} of {row['n']} diverged)" if row["diverged"] else ""
+        name = row["name"].upper() if human else row["name"]
         lines.append([*cells, row["kind"], row["lr"], name + lost])
     return "\n".join(aligned(lines))
 
@@ -266,14 +265,11 @@ def conclusion(rows: list[dict]) -> str:
     who = "found rule" if all(row["kind"] == "found" for row in others) else "rule"
     beats = f"{'; '.join(winners)} beat{'s' * (len(winners) == 1)}" if winners else f"No {who} beats"
     best = others[0]
-    validation, test = (
-        f"{best[name]:+.4f} [{best[f'{name}_low']:+.4f}, {best[f'{name}_high']:+.4f}]"
-        for name in ("ahead", "test_ahead")
-    )
     text = (
         f"{beats} {best['against'].upper()}, the best human optimizer, beyond noise: the best {who}, "
-        f"{best['name']}, differs by {validation} in validation accuracy (p = {best['p_holm']:.3f}, "
-        f"Holm-corrected for {len(others)}) and by {test} in test accuracy"
+        f"{best['name']}, differs by {cell(best, 'ahead', '+.4f')} in validation accuracy (p = "
+        f"{best['p_holm']:.3f}, Holm-corrected for {len(others)}) and by "
+        f"{cell(best, 'test_ahead', '+.4f')} in test accuracy"
     )
     least = min(1.0, smallest_p(best["n"]) * len(others))
     if least >= SIGNIFICANT:

@@ -1,16 +1,16 @@
 """Which of the rules that look best after 5 epochs last for 300? The paper's filter, section 5.
 
-    python -m studies.longrun RUN [RUN ...]                     # the 24 best distinct rules of these searches
+    python -m studies.longrun RUN [RUN ...]                # the 24 best distinct rules of these searches
     python -m studies.longrun RUN --top 12 --epochs 100
-    python -m studies.longrun --resume runs/...                 # go on after Ctrl-C or a crash
-    python -m studies.figures.longrun runs/...                    # draw the figure again
+    python -m studies.longrun --resume runs/...            # go on after Ctrl-C or a crash
+    python -m studies.figures.longrun runs/...             # draw the figure again
 
 All rules train for a thirtieth of the epochs, the better half of them for a tenth, half of those for a
 third, and half of those to the end: successive halving (Jamieson and Talwalkar 2016). SGD, Momentum,
-RMSProp and Adam are never stopped. A rule's rate is the one that its search's sweep chose, people's
-likewise; the seed is one that no search used. Validation accuracy alone decides; what diverged is the
-worst. A training begins anew at each stage, with the same numbers, so a killed run loses little.
-Writes a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
+RMSProp and Adam are never stopped. Validation accuracy alone decides, and what diverged is the worst.
+Everybody's learning rate is the one that the sweep of the search chose; the seed is one that no search
+used. A training begins anew at each stage, with the same numbers, so a killed run loses little. Writes
+a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
 import math

@@ -2,12 +2,12 @@
 
     python -m studies.rescore RUN [RUN ...]                # the ten best of each, three fresh seeds
     python -m studies.rescore --resume runs/...            # go on after Ctrl-C or a crash
-    python -m studies.figures.searches RUN ... FOLDER        # the figure and table that need it
+    python -m studies.figures.searches RUN ... FOLDER      # the figure and table that need it
 
-A search's best scores are flattered by the noise that selected them, and the more so the more rules it
-tried; so searches are compared by what their best rules score again. Rules that several searches
-share are trained once; the human optimizers come along. compare.py asks whether a rule beats those.
-Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt. Read next: trials.py.
+The noise that selected a search's best rules flatters their scores, and the more so the more rules it
+tried. So searches are compared by what their best rules score again. Rules that several searches share
+are trained once. The human optimizers come along; compare.py asks whether a rule beats them. Writes a
+run folder: records.jsonl (a line a training), summary.csv, summary.txt. Read next: trials.py.
 """
 
 import signal
@@ -24,6 +24,7 @@ from config import resolve, setting
 from dsl import Rule
 from results import aligned, interrupt_once, number
 from rules import HUMAN, NAMED_RULES
+from studies.analysis import fresh_scores
 from studies.searches import RUNS, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
@@ -86,18 +87,15 @@ def label(plan: Plan) -> tuple[str, int]:
 
 def summarize(plan: Plan, records: list[dict]) -> list[dict]:
     """Return a row for each run, and one for each human optimizer, whom nobody selected."""
-    scores: dict[str, list[float]] = {}
-    for record in records:
-        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
-    again = lambda rule: float(np.mean(scores[Rule.parse(rule).key()]))  # noqa: E731
-    rows = []
+    scores, rows = fresh_scores(records), []
     for run, best in plan.best.items():
-        fresh = [again(rule) for rule, _ in best]
+        fresh = [scores[Rule.parse(rule).key()] for rule, _ in best]
         row = {"what": run, "rules": len(best), "search": float(np.mean([x for _, x in best]))}
         rows.append({**row, "fresh": float(np.mean(fresh)), "best_fresh": max(fresh)})
     for name in HUMAN:
         row = {"what": name, "rules": 1, "search": None}
-        rows.append({**row, "fresh": again(NAMED_RULES[name].rule), "best_fresh": None})
+        fresh = scores[Rule.parse(NAMED_RULES[name].rule).key()]
+        rows.append({**row, "fresh": fresh, "best_fresh": None})
     return rows
 
 

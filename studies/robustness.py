@@ -1,15 +1,15 @@
 """Do found rules survive a change of the hyperparameters that they were searched with? Section 4.3.
 
-    python -m studies.robustness RUN [RUN ...]              # the three best distinct rules of these searches
-    python -m studies.robustness RUN --rules powersign      # and others
-    python -m studies.robustness --resume runs/...          # go on after Ctrl-C or a crash
-    python -m studies.figures.robustness runs/...             # draw the figure again
+    python -m studies.robustness RUN [RUN ...]             # the three best distinct rules of the searches
+    python -m studies.robustness RUN --rules powersign     # and others
+    python -m studies.robustness --resume runs/...         # go on after Ctrl-C or a crash
+    python -m studies.figures.robustness runs/...          # draw the figure again
 
-The horizon of the moving averages, 1 / (1 - beta), delta and the batch size are changed, one at a time,
-by factors of 2 and 10 up and down. Each time the rule is scored as the search did, the sweep of the
-learning rate included, on seeds that no search used, and so are SGD, Momentum, RMSProp and Adam. An
-epoch keeps its images, so larger batches mean fewer steps. Writes a run folder: records.jsonl,
-summary.csv, summary.txt and the figure. Read next: trials.py.
+Changed, one at a time, by factors of 2 and 10 up and down: the horizon of the moving averages, which is
+1 / (1 - beta); delta, which is added to what is divided by; the batch size. Each time the rule is scored
+as the search did, the sweep of the learning rate included, on seeds that no search used. SGD, Momentum,
+RMSProp and Adam are treated alike. An epoch keeps its images, so larger batches mean fewer steps. Writes
+a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
 import signal
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     config: Config
     child: ChildConfig
     seeds: list[int]
-    field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+    field: list[tuple[str, str]]  # (name, rule), human optimizers last
 
 
 def configure(args) -> Plan:

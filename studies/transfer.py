@@ -1,16 +1,16 @@
 """Do found rules work on other networks and tasks? The controller is not trained again, section 5.
 
-    python -m studies.transfer wrn --rules "m 1 clip1e-3 id left" powersign       # a Wide ResNet on CIFAR-10
-    python -m studies.transfer text --rules powersign --seeds 3                   # a language model
-    python -m studies.transfer --resume runs/...                                  # go on after Ctrl-C
-    python -m studies.figures.transfer runs/...                                     # draw the figure again
+    python -m studies.transfer wrn --rules "m 1 clip1e-3 id left" powersign    # a Wide ResNet
+    python -m studies.transfer text --rules powersign --seeds 3                # a language model
+    python -m studies.transfer --resume runs/...                               # go on after Ctrl-C
+    python -m studies.figures.transfer runs/...                                # draw the figure again
 
-tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike:
-seven learning rates train for one epoch, short where there is much data, then the best one and its
-neighbours, a decade up and down, for all epochs. Validation scores choose the rate, and for "best" the
-epoch; test scores are noted beside them and choose nothing. A training that diverged is the worst there
-can be. Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure.
-Read next: trials.py.
+tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike.
+First seven learning rates train for one epoch, a short one where there is much data. Then the best one
+and its neighbours, a decade up and down, train for all epochs. Validation scores choose the rate, and
+for the columns "best" the epoch; test scores stand beside them and choose nothing. A training that
+diverged is the worst there can be. Writes a run folder: records.jsonl (a line a training), summary.csv,
+summary.txt and the figure. Read next: trials.py.
 """
 
 import signal
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     task: str
     config: Config
     precision: str
-    field: list[tuple[str, str]]  # (name, rule), people's optimizers last
+    field: list[tuple[str, str]]  # (name, rule), human optimizers last
     text: str | None = None  # a hash of what the language model reads; it changes with Python
 
 

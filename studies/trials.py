@@ -1,10 +1,10 @@
-"""Trainings on a run folder, and the command line around them: what the scripts after a search share.
+"""A study: a list of trainings that can be resumed, and the command line around it.
 
 A job is plain data, such as which rule with which seed. Its record is the job and what was measured,
-written as soon as it is there. Jobs whose records are there already are not done again, so a script
-that was interrupted or killed goes on to the same result, having lost only what was in flight.
+written as soon as it is there. Jobs whose records are there already are not done again. So a study that
+was interrupted or killed goes on to the same result, and loses only what was in flight.
 
-A script is a module with the names of `Script`: its settings, the plan that it makes of them, the jobs,
+A study is a module with the names of `Study`: its settings, the plan that it makes of them, the jobs,
 a report of the records. The plan is kept in config.json and is all that --resume needs. Nothing to run
 here. Read next: searches.py, then compare.py.
 """
@@ -18,7 +18,7 @@ import typing
 from argparse import Namespace
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -31,8 +31,6 @@ from config import ConfigError, Parser, add_settings, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, reopen
 
-FORMERLY = {"valley.py": "rosenbrock.py"}  # how older run folders name a script
-
 
 class Trials:
     """The records of a run folder, and the workers that make more of them."""
@@ -40,7 +38,7 @@ class Trials:
     def __init__(self, executor: Executor, run: results.Run, progress: Progress):
         self.executor, self.run, self.progress = executor, run, progress
         self.recorded = {record["id"]: record for record in read_trials(run.folder)}
-        self.records: list[dict] = []
+        self.records: list[dict] = []  # of the jobs done or found done, in order
 
     def do(
         self, what: str, jobs: list[dict], task: Callable[..., Any], arguments: Callable[[dict], tuple],
@@ -63,7 +61,7 @@ class Trials:
                 continue
             if any(record.get(name) != value for name, value in job.items()):
                 other = f"record {id} is not '{job['rule']}' with seed {job['seed']}"
-                raise results.RunError(f"{self.run.folder}: {other}; this run cannot go on")
+                raise results.ReplayError(f"{self.run.folder}: {other}; this run cannot go on")
             done[id] = record
         start_s, known, waiting = time.monotonic(), len(done), set(futures)
         while waiting:
@@ -91,24 +89,24 @@ def read_trials(folder: Path) -> list[dict]:
     return sorted(results.read_lines(folder / "records.jsonl"), key=lambda record: record["id"])
 
 
-# --- the command line of such a script ------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
 
 
 class Argument(NamedTuple):
-    """What a script works on: its positional argument, as argparse has it."""
+    """What a study works on: its positional argument, as argparse has it."""
 
     name: str
     how: dict
     required: bool = True
 
 
-class Script(Protocol):
-    """What a script of this kind is: a module with these names. P is its Plan."""
+class Study(Protocol):
+    """What a study is: a module of this folder with these names. P is its Plan."""
 
     __file__: str
     __doc__: str
     ARGUMENT: Argument
-    FIGURE: str | None  # a module of plots, which draws the run folder
+    FIGURE: str | None  # a module with a `draw`, which draws the run folder
     Config: type  # a dataclass of settings, each a flag
     Plan: type  # a NamedTuple of dataclasses, NamedTuples and plain data
 
@@ -120,12 +118,17 @@ class Script(Protocol):
     def then(self, plan: Any, rows: list[dict], folder: Path) -> str: ...  # what to do next
 
 
-def file_name(script: Script) -> str:
-    return Path(script.__file__).name
+def stem(study: Study) -> str:
+    """Return a study's short name, such as "compare"; `__name__` may be "__main__"."""
+    return Path(study.__file__).stem
 
 
-def to_dict(script: Script, plan: Any) -> dict:
-    """Return a plan as config.json has it, with the script's name."""
+def command(study: Study) -> str:
+    return f"python -m studies.{stem(study)}"
+
+
+def to_dict(study: Study, plan: Any) -> dict:
+    """Return a plan as config.json has it, with the study's name."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, list):
@@ -133,42 +136,54 @@ def to_dict(script: Script, plan: Any) -> dict:
         return asdict(value) if is_dataclass(value) else getattr(value, "_asdict", lambda: value)()
 
     values = {name: plain(value) for name, value in plan._asdict().items()}
-    return {"script": file_name(script), **values}
+    return {"script": f"studies.{stem(study)}", **values}
 
 
-def from_folder(script: Script, folder: Path) -> Any:
+def from_folder(study: Study, folder: Path) -> Any:
     """Return the plan of a run folder.
 
     Raises:
-        RunError: it is none, or of another script.
+        RunError: it is none, or of another study.
     """
-    saved = read_config(folder, file_name(script))
+    saved = read_config(folder, stem(study))
 
     def back(hint: Any, value: Any) -> Any:
-        if is_dataclass(hint):
-            return from_dict(hint, value)
+        if is_dataclass(hint):  # older folders have settings that no longer exist
+            known = {field.name for field in fields(hint)} & value.keys()
+            return from_dict(hint, {name: value[name] for name in known})
         [one] = typing.get_args(hint) if typing.get_origin(hint) is list else (None,)
         return [one(**element) for element in value] if hasattr(one, "_fields") else value
 
-    hints = typing.get_type_hints(script.Plan)
+    hints = typing.get_type_hints(study.Plan)
     if lacking := hints.keys() - saved.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
-    return script.Plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
+    return study.Plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
 
 
-def read_config(folder: Path, script: str) -> dict:
-    """Return the config.json of a script's run folder.
+# Folders of former versions name the script that made them.
+FORMER = {"rosenbrock.py": "valley"} | {
+    f"{name}.py": name for name in ("compare", "rescore", "longrun", "robustness", "transfer")
+}
+
+
+def study_of(folder: Path) -> str | None:
+    """Return the short name of the study that made a run folder, None if none did."""
+    script = results.read_config(folder).get("script", "")
+    return FORMER.get(script, script.removeprefix("studies.") or None)
+
+
+def read_config(folder: Path, name: str) -> dict:
+    """Return the config.json of a study's run folder.
 
     Raises:
-        RunError: it is none, or of another script.
+        RunError: it is none, or of another study.
     """
-    saved = results.read_config(folder)
-    if saved.get("script") not in (script, FORMERLY.get(script)):
-        raise results.RunError(f"{folder} is a run of another script than {script}")
-    return saved
+    if study_of(folder) != name:
+        raise results.RunError(f"{folder} is no run of studies.{name}")
+    return results.read_config(folder)
 
 
-def plan_of(script: Script, args: Namespace) -> Any:
+def plan_of(study: Study, args: Namespace) -> Any:
     """Return the plan that the flags ask for, or that of --resume.
 
     Raises:
@@ -180,85 +195,84 @@ def plan_of(script: Script, args: Namespace) -> Any:
     if args.resume is not None:
         if given - {"resume", "workers"}:
             raise ConfigError("--resume takes only --workers beside it; the rest is in the folder")
-        return from_folder(script, args.resume)
-    name, how, required = script.ARGUMENT
+        return from_folder(study, args.resume)
+    name, how, required = study.ARGUMENT
     if required and name not in given:
         raise ConfigError(f"no {how['metavar']} given ({how['help']}); or --resume a run folder")
     if args.out is not None:
         results.check_new(args.out)
-    return script.configure(args)
+    return study.configure(args)
 
 
-def open_run(script: Script, args: Namespace, plan: Any) -> results.Run:
+def open_run(study: Study, args: Namespace, plan: Any) -> results.Run:
     if args.resume is not None:
         return reopen(args.resume)
-    folder = args.out or results.default_folder(Path(script.__file__).stem, *script.label(plan))
+    folder = args.out or results.default_folder(stem(study), *study.label(plan))
     environment = results.environment(torch.get_num_threads())
-    return results.Run.create(folder, to_dict(script, plan), environment)
+    return results.Run.create(folder, to_dict(study, plan), environment)
 
 
-def make_parser(script: Script) -> Parser:
-    parser = Parser(prog=file_name(script), description=script.__doc__)
-    parser.add_argument(script.ARGUMENT.name, **script.ARGUMENT.how)
+def make_parser(study: Study) -> Parser:
+    parser = Parser(prog=command(study), description=study.__doc__)
+    parser.add_argument(study.ARGUMENT.name, **study.ARGUMENT.how)
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     parser.add_argument(
         "--resume", type=Path, metavar="DIR", help="go on with a run folder; takes only --workers"
     )
-    add_settings(parser, script.Config)
+    add_settings(parser, study.Config)
     return parser
 
 
-def launch(script: Script, argv: list[str] | None) -> int:
-    """Run a script and return its exit code; a finished run is reported again, from its records."""
-    parser = make_parser(script)
+def launch(study: Study, argv: list[str] | None) -> int:
+    """Run a study and return its exit code; a finished run is reported again, from its records."""
+    parser = make_parser(study)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
         try:
-            plan = plan_of(script, args)
+            plan = plan_of(study, args)
             if args.resume is not None and results.read_meta(args.resume).get("end") is not None:
-                _, text = script.report(plan, read_trials(args.resume))
+                _, text = study.report(plan, read_trials(args.resume))
                 print(f"{args.resume} is already complete:\n\n{text}")
                 return 0
-            script.prepare(plan)
+            study.prepare(plan)
             # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
             preload = ("child", "torch._dynamo")
             executor = WorkerPool(
                 args.workers or usable_cores(), initializer=start_worker, preload=preload
             )
             stack.callback(executor.stop)
-            run = stack.enter_context(open_run(script, args, plan))
+            run = stack.enter_context(open_run(study, args, plan))
         except (ValueError, OSError) as error:
             parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
         except KeyboardInterrupt:
             print("interrupted before anything was made", file=sys.stderr)
             return 130
-        return _to_end(plan, Trials(executor, run, Progress(run.folder / "log.txt")), script)
+        return _to_end(plan, Trials(executor, run, Progress(run.folder / "log.txt")), study)
 
 
-def _to_end(plan: Any, trials: Trials, script: Script) -> int:
+def _to_end(plan: Any, trials: Trials, study: Study) -> int:
     run = trials.run
-    resume = shlex.join(["python", file_name(script), "--resume", str(run.folder)])
+    resume = f"{command(study)} --resume {shlex.quote(str(run.folder))}"
     try:
-        script.work(plan, trials)
-        rows, text = script.report(plan, trials.records)
+        study.work(plan, trials)
+        rows, text = study.report(plan, trials.records)
         run.write_table("summary.csv", rows)
         run.replace("summary.txt", text)
-        drawn = ""
-        if script.FIGURE is not None:  # imported late: workers import the script too
-            figure = importlib.import_module(script.FIGURE)
-            name = script.FIGURE.rpartition(".")[2]
-            drawn = f"; its figure is {figure.draw([run.folder], run.folder / f'{name}.png')[0]}"
+        print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt.")
+        if study.FIGURE is not None:  # imported late: workers import the study too
+            figure = importlib.import_module(study.FIGURE)
+            [picture, *_] = figure.draw([run.folder], run.folder / f"{stem(study)}.png")
+            print(f"The figure is {picture}.")
         run.finish()
     except KeyboardInterrupt:
         trials.progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
         return 130
     except (results.RunError, OSError) as error:
-        kept = "What was finished is kept"
-        kept += "" if "this run cannot go on" in str(error) else f"; go on with: {resume}"
-        trials.progress.say(f"{file_name(script)}: error: {error}. {kept}")
+        of_use = not isinstance(error, results.ReplayError)
+        kept = f"What was finished is kept{f'; go on with: {resume}' * of_use}"
+        trials.progress.say(f"{command(study)}: error: {error}. {kept}")
         return 1
-    print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt{drawn}")
-    print(f"Next: {script.then(plan, rows, run.folder)}")
+    print(f"Next: {study.then(plan, rows, run.folder)}")
     return 0

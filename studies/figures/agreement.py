@@ -2,10 +2,10 @@
 
     python -m studies.figures.agreement DEAR CHEAP [-o FILE]
 
-Each dot is a rule (one `key()`) that both runs scored, for example with and without `--race`, or with
-two child seeds. Printed and written below: Spearman's rank correlation over the rules that learn in
-the dear run, with a bootstrap interval, and the regret: what the dear run's best rule scores there
-above the rule that the cheap run would have chosen.
+Each dot is a rule (one `key()`) that both runs scored, for example with two child seeds or with two
+lengths of training. Printed and written below are Spearman's rank correlation over the rules that learn
+in the dear run, with a bootstrap interval, and the regret. The regret is what the dear run's best rule
+scores there above the rule that the cheap run would have chosen.
 
 What to look for: dots far below the diagonal are good rules that the cheap way lost. A high
 correlation over all rules means little, since telling what learns from what does not is easy.
@@ -24,21 +24,23 @@ from plots.runs import Run, read_all, relevant
 from plots.style import command, plt
 from results import LEARNS, RunError
 
+FEWEST = 10  # rules that learn, or a resample of the bootstrap may hold one rule alone
+
 
 def common(dear: Run, cheap: Run) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the rewards of rules that both scored, float [N] each, and the ratio of core-seconds
     of those that both trained to the end.
 
     Raises:
-        RunError: fewer than three rules that learn are common to both.
+        RunError: too few rules that learn are common to both.
     """
     first, second = (
         {record["key"]: record for record in reversed(run.records) if record["cached_from"] is None}
         for run in (dear, cheap)
     )
     pairs = [(first[key], second[key]) for key in first if key in second]
-    if sum(a["reward"] > LEARNS for a, _ in pairs) < 3:
-        what = "fewer than three rules that learn in common"
+    if sum(a["reward"] > LEARNS for a, _ in pairs) < FEWEST:
+        what = f"fewer than {FEWEST} rules that learn in common"
         raise RunError(f"{dear.folder} and {cheap.folder} have {what}")
     x, y = np.array([[record["reward"] for record in pair] for pair in pairs]).T
     trained = [pair for pair in pairs if all(record["status"] == "ok" for record in pair)]

@@ -1,6 +1,6 @@
 """Figure: found rules against human optimizers on fresh seeds, and what the search's scores were worth.
 
-    python -m studies.figures.compare RUN [-o FILE]          # RUN is a folder of compare.py
+    python -m studies.figures.compare RUN [-o FILE]          # RUN is a folder of studies.compare
 
 Left, each of the search's best rules: the reward that selected it against its mean on fresh seeds.
 Below the diagonal lies what was luck (the winner's curse); lines are human optimizers on the same fresh
@@ -135,11 +135,13 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         RunError: the folder is none, or has not come to its final stage.
     """
     folder = folders[0]
-    saved, records = read_config(folder, "compare.py"), read_trials(folder)
+    saved, records = read_config(folder, "compare"), read_trials(folder)
     config = saved["config"]
     rerank, final = by_rule(records, "rerank"), by_rule(records, "final")
     if not final:
-        raise RunError(f"{folder} has not come to its final stage; go on with compare.py --resume")
+        raise RunError(
+            f"{folder} has not come to its final stage; go on: python -m studies.compare --resume {folder}"
+        )
     contenders = looks(final)
     formulas = [
         textwrap.fill(f"{name}:  {Rule.parse(rule).infix()}", 120, subsequent_indent="        ")
@@ -169,9 +171,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command(
-        "studies.figures.compare", __doc__, draw, argv, what="a run folder of compare.py", nargs=1
-    )
+    what = "a run folder of studies.compare"
+    return command("studies.figures.compare", __doc__, draw, argv, what=what, nargs=1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Figure: the long-run filter. Every rule's validation accuracy, as far as it was allowed to go.
 
-    python -m studies.figures.longrun RUN [-o FILE]          # RUN is a folder of longrun.py, finished or not
+    python -m studies.figures.longrun RUN [-o FILE]          # RUN is a folder of studies.longrun, finished or not
 
 Found rules are solid and get brighter the longer they lasted, human optimizers dashed. Vertical lines
 are the stages' ends, where the worse half of the found rules was stopped. What to look for: lines that
@@ -58,19 +58,18 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure; return the files written.
 
     Raises:
-        RunError: the folder is none of longrun.py, or has no records yet.
+        RunError: the folder is none of studies.longrun, or has no records yet.
     """
     folder = folders[0]
-    saved, records = read_config(folder, "longrun.py"), read_trials(folder)
+    saved, records = read_config(folder, "longrun"), read_trials(folder)
     if not records:
         raise RunError(f"{folder} has no records yet")
     return style.save(picture(saved, records), output)
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command(
-        "studies.figures.longrun", __doc__, draw, argv, what="a run folder of longrun.py", nargs=1
-    )
+    what = "a run folder of studies.longrun"
+    return command("studies.figures.longrun", __doc__, draw, argv, what=what, nargs=1)
 
 
 if __name__ == "__main__":

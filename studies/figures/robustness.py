@@ -1,6 +1,6 @@
 """Figure: what a rule's accuracy does when a hyperparameter is changed by factors of 2 and 10.
 
-    python -m studies.figures.robustness RUN [-o FILE]          # RUN is a finished folder of robustness.py
+    python -m studies.figures.robustness RUN [-o FILE]          # RUN is a finished folder of studies.robustness
 
 A panel each for the horizon of the moving averages, delta and the batch size; lines are means over
 seeds, dots the seeds. What to look for: whether found rules (solid) and those with a name (dotted) fall
@@ -55,10 +55,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure; return the files written.
 
     Raises:
-        RunError: the folder is none of robustness.py, or not finished.
+        RunError: the folder is none of studies.robustness, or not finished.
     """
     folder = folders[0]
-    saved = read_config(folder, "robustness.py")
+    saved = read_config(folder, "robustness")
     if not (folder / "summary.csv").exists():
         raise RunError(
             f"{folder} is not finished; go on: python -m studies.robustness --resume {folder}"
@@ -67,9 +67,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command(
-        "studies.figures.robustness", __doc__, draw, argv, what="a folder of robustness.py", nargs=1
-    )
+    what = "a run folder of studies.robustness"
+    return command("studies.figures.robustness", __doc__, draw, argv, what=what, nargs=1)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python -m studies.figures.searches RUN [RUN ...] [RESCORED] [-o FILE]
 
-RUN are folders of search.py, RESCORED one of rescore.py on them. Runs that differ in their seeds alone
-become one line with a band. The mean reward also rises when a controller writes one good rule again and
-again, so beside it stand the different good rules, by sampled and by trained rules, and the entropy
-over keys. Good is a reward of at least the median of SGD, Momentum, RMSProp and Adam; good rules whose
-fingerprints are the same, which behave alike, count once.
+RUN are folders of search.py, RESCORED is one of studies.rescore on them. Runs that differ in their
+seeds alone become one line with a band. The mean reward also rises when a controller writes one good
+rule again and again. So beside it stand the different good rules, by sampled and by trained rules, and
+the entropy over keys. Good is a reward of at least the median of SGD, Momentum, RMSProp and Adam. Rules
+whose fingerprints are the same behave alike and count once.
 
 It prints the table too. What to look for: a lead in good rules by trained rules, which cost the time,
 and in what the ten best score on fresh seeds.
@@ -32,7 +32,7 @@ from studies.analysis import (
     moving_mean,
     standing,
 )
-from studies.trials import read_trials
+from studies.trials import read_trials, study_of
 
 COUNTS = ("sampled", "distinct", "trained", "good", "core-minutes")
 FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
@@ -52,7 +52,7 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     note = "In brackets the lowest and the highest. Distinct: by key; good: different by fingerprint, "
-    note += f"with a reward of at least {bar:.3f}; learn: above {results.LEARNS}; fresh: the ten best rescored, "
+    note += f"with a reward of at least {bar:.3f}; learn: above {results.LEARNS:g}; fresh: the ten best rescored, "
     note += "- if not all ten were; core-seconds, new: of a new rule in the second half. Rewards of the "
     scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
     note += f"human optimizers: {', '.join(scored)}."
@@ -94,10 +94,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     Raises:
         RunError: a folder is no run, is empty, or cannot be compared with the others.
     """
-    rescored = [f for f in folders if results.read_config(f).get("script") == "rescore.py"]
+    rescored = [f for f in folders if study_of(f) == "rescore"]
     searched = [folder for folder in folders if folder not in rescored]
     if not searched:
-        raise results.RunError(f"{folders[0]} is of rescore.py; name the searches too")
+        raise results.RunError(f"{folders[0]} is a rescoring; name the searches too")
     groups = read_groups(searched)
     for folder in rescored:
         child, run = results.read_config(folder)["child"], all_runs(groups)[0]

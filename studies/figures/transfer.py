@@ -1,6 +1,6 @@
 """Figure: rules on another network or task, epoch by epoch, beside the human optimizers.
 
-    python -m studies.figures.transfer RUN [-o FILE]          # RUN is a folder of transfer.py
+    python -m studies.figures.transfer RUN [-o FILE]          # RUN is a folder of studies.transfer
 
 Each rule at the rate that its validation scores chose, mean over seeds; the band is lowest to highest.
 Found rules are solid, those with a name dotted, human optimizers dashed. What to look for: whether a
@@ -78,10 +78,10 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure; return the files written.
 
     Raises:
-        RunError: the folder is none of transfer.py, or not finished.
+        RunError: the folder is none of studies.transfer, or not finished.
     """
     folder = folders[0]
-    saved = read_config(folder, "transfer.py")
+    saved = read_config(folder, "transfer")
     if not (folder / "summary.csv").exists():
         raise RunError(f"{folder} is not finished; go on: python -m studies.transfer --resume {folder}")
     rows = list(csv.DictReader((folder / "summary.csv").read_text("utf-8").splitlines()))
@@ -89,9 +89,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return command(
-        "studies.figures.transfer", __doc__, draw, argv, what="a run folder of transfer.py", nargs=1
-    )
+    what = "a run folder of studies.transfer"
+    return command("studies.figures.transfer", __doc__, draw, argv, what=what, nargs=1)
 
 
 if __name__ == "__main__":
