@@ -54,6 +54,10 @@ class RunError(ValueError):
     """A run folder cannot be created, read or written."""
 
 
+class ReplayError(RunError):
+    """What a run folder holds is not what its settings give, so to resume it again is of no use."""
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 

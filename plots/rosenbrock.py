@@ -72,7 +72,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """
     [folder] = folders
     saved = read_config(folder)
-    if saved.get("script") not in ("valley.py", "rosenbrock.py"):  # its name in older folders
+    if saved.get("script") not in ("studies.valley", "rosenbrock.py"):  # its name in older folders
         raise RunError(f"{folder} is a run of another script than studies.valley")
     if not (folder / "summary.csv").exists():
         raise RunError(f"{folder} is not finished; go on: python -m studies.valley --resume {folder}")

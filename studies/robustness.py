@@ -1,6 +1,6 @@
 """Do found rules survive a change of the hyperparameters that they were searched with? Section 4.3.
 
-    python -m studies.robustness RUN [RUN ...]             # the three best distinct rules of the searches
+    python -m studies.robustness RUN [RUN ...]             # the three best distinct rules of these
     python -m studies.robustness RUN --rules powersign     # and others
     python -m studies.robustness --resume runs/...         # go on after Ctrl-C or a crash
     python -m studies.figures.robustness runs/...          # draw the figure again

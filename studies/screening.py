@@ -1,7 +1,7 @@
 """Of rules that were trained, which would screening have rejected, and were any of them good?
 
     python -m studies.screening RUN ...                  # runs made with --no-screen
-    python -m studies.screening RUN ... --unlike RUN ... # without rules that the thresholds were chosen on
+    python -m studies.screening RUN ... --unlike RUN ... # without what the thresholds were chosen on
 
 Read next: screen.py, whose tests these are.
 """

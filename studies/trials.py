@@ -160,16 +160,13 @@ def from_folder(study: Study, folder: Path) -> Any:
     return study.Plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
 
 
-# Folders of former versions name the script that made them.
-FORMER = {"rosenbrock.py": "valley"} | {
-    f"{name}.py": name for name in ("compare", "rescore", "longrun", "robustness", "transfer")
-}
+FORMERLY = {"valley": "rosenbrock"}  # names of studies in older run folders
 
 
 def study_of(folder: Path) -> str | None:
     """Return the short name of the study that made a run folder, None if none did."""
-    script = results.read_config(folder).get("script", "")
-    return FORMER.get(script, script.removeprefix("studies.") or None)
+    script = results.read_config(folder).get("script")  # "studies.compare", formerly "compare.py"
+    return script and script.removeprefix("studies.").removesuffix(".py")
 
 
 def read_config(folder: Path, name: str) -> dict:
@@ -178,7 +175,7 @@ def read_config(folder: Path, name: str) -> dict:
     Raises:
         RunError: it is none, or of another study.
     """
-    if study_of(folder) != name:
+    if study_of(folder) not in (name, FORMERLY.get(name, name)):
         raise results.RunError(f"{folder} is no run of studies.{name}")
     return results.read_config(folder)
 
@@ -263,7 +260,8 @@ def _to_end(plan: Any, trials: Trials, study: Study) -> int:
         print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt.")
         if study.FIGURE is not None:  # imported late: workers import the study too
             figure = importlib.import_module(study.FIGURE)
-            [picture, *_] = figure.draw([run.folder], run.folder / f"{stem(study)}.png")
+            name = study.FIGURE.split(".")[-1]
+            [picture, *_] = figure.draw([run.folder], run.folder / f"{name}.png")
             print(f"The figure is {picture}.")
         run.finish()
     except KeyboardInterrupt:

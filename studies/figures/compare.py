@@ -1,6 +1,6 @@
 """Figure: found rules against human optimizers on fresh seeds, and what the search's scores were worth.
 
-    python -m studies.figures.compare RUN [-o FILE]          # RUN is a folder of studies.compare
+    python -m studies.figures.compare RUN [-o FILE]    # RUN is a folder of studies.compare
 
 Left, each of the search's best rules: the reward that selected it against its mean on fresh seeds.
 Below the diagonal lies what was luck (the winner's curse); lines are human optimizers on the same fresh
@@ -140,7 +140,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     rerank, final = by_rule(records, "rerank"), by_rule(records, "final")
     if not final:
         raise RunError(
-            f"{folder} has not come to its final stage; go on: python -m studies.compare --resume {folder}"
+            f"{folder} has not come to its final stage; "
+            f"go on: python -m studies.compare --resume {folder}"
         )
     contenders = looks(final)
     formulas = [

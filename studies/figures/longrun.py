@@ -1,6 +1,6 @@
 """Figure: the long-run filter. Every rule's validation accuracy, as far as it was allowed to go.
 
-    python -m studies.figures.longrun RUN [-o FILE]          # RUN is a folder of studies.longrun, finished or not
+    python -m studies.figures.longrun RUN [-o FILE]    # RUN is a folder of studies.longrun
 
 Found rules are solid and get brighter the longer they lasted, human optimizers dashed. Vertical lines
 are the stages' ends, where the worse half of the found rules was stopped. What to look for: lines that

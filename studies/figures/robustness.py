@@ -1,6 +1,6 @@
 """Figure: what a rule's accuracy does when a hyperparameter is changed by factors of 2 and 10.
 
-    python -m studies.figures.robustness RUN [-o FILE]          # RUN is a finished folder of studies.robustness
+    python -m studies.figures.robustness RUN [-o FILE]    # RUN is a finished folder of it
 
 A panel each for the horizon of the moving averages, delta and the batch size; lines are means over
 seeds, dots the seeds. What to look for: whether found rules (solid) and those with a name (dotted) fall

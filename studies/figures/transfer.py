@@ -1,6 +1,6 @@
 """Figure: rules on another network or task, epoch by epoch, beside the human optimizers.
 
-    python -m studies.figures.transfer RUN [-o FILE]          # RUN is a folder of studies.transfer
+    python -m studies.figures.transfer RUN [-o FILE]    # RUN is a folder of studies.transfer
 
 Each rule at the rate that its validation scores chose, mean over seeds; the band is lowest to highest.
 Found rules are solid, those with a name dotted, human optimizers dashed. What to look for: whether a
