@@ -51,15 +51,14 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
         rows.append(row)
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    note = (
-        "In brackets the lowest and the highest run. Distinct rules differ in their key; good ones "
-        f"differ in their fingerprint too and have a reward of at least {bar:.3f}. Learn is the share of "
-        f"rewards above {results.LEARNS:g}. Fresh is what the ten best score on fresh seeds, - if not "
-        "all ten were rescored. Core-seconds are those of a new rule in the second half. "
-        "Rewards of the "
-    )
     scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
-    note += f"human optimizers: {', '.join(scored)}."
+    note = (
+        "In brackets the lowest and the highest run. Distinct rules differ in their key. Good ones "
+        "differ in their fingerprint too and have a reward of at least "
+        f"{bar:.3f}. Learn is the share of rewards above {results.LEARNS:g}. Fresh is what the ten best "
+        "score on fresh seeds, - if not all ten were rescored. Core-seconds are those of a new rule in "
+        f"the second half. Rewards of the human optimizers: {', '.join(scored)}."
+    )
     return "\n".join([*lines, "", note])
 
 

@@ -200,7 +200,7 @@ def test_killed_process_leaves_what_resume_needs_even_if_the_search_went_on(
     run, folder = copy(searched, tmp_path / "search"), tmp_path / "killed"
     flags = ["--rates", "half-decades", "--also", "powersign", "--out", str(folder)]
     process = subprocess.Popen(
-        [sys.executable, "compare.py", str(run), *SMALL, *flags],
+        [sys.executable, "-m", "studies.compare", str(run), *SMALL, *flags],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -349,7 +349,7 @@ def test_figure_shows_every_training_of_the_final_stage(compared, tmp_path):
 
 def test_figure_of_what_cannot_be_drawn_is_refused(searched, compared, tmp_path, capsys):
     early = cut(copy(compared, tmp_path / "early"), 8)
-    for folder, why in ((searched, "another script"), (early, "final stage"), (tmp_path, "no run")):
+    for folder, why in ((searched, "no run of"), (early, "final stage"), (tmp_path, "no run")):
         with pytest.raises(SystemExit) as stopped:
             figure.main([str(folder)])
         assert stopped.value.code == 2
@@ -383,7 +383,7 @@ def test_bad_input_is_one_line_and_exit_code_2(searched, compared, tmp_path, cap
         "unknown rule 'adamm'": [run, "--also", "adamm"],
         "exists already": [run, "--out", str(compared)],
         "takes only --workers": ["--resume", str(compared), "--top", "3"],
-        "another script than compare.py": ["--resume", run],
+        "no run of studies.compare": ["--resume", run],
         "unrecognized arguments": [run, "--finalist", "3"],
     }
     for why, argv in wrong.items():
@@ -393,7 +393,7 @@ def test_bad_input_is_one_line_and_exit_code_2(searched, compared, tmp_path, cap
         output = capsys.readouterr()
         assert stopped.value.code == 2, why
         assert why in output.err and output.err.count("\n") == 1, (why, output.err)
-        assert output.err.startswith("compare.py: error: ") and output.out == ""
+        assert output.err.startswith("python -m studies.compare: error: ") and output.out == ""
     assert not Path(out).exists()
 
 
