@@ -8,8 +8,9 @@ A score depends on (rule, config, seed) alone, never on the worker or the machin
 Read next: controller.py, which learns from the scores.
 """
 
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import current_process
 from pathlib import Path
@@ -19,52 +20,72 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from config import setting
-from data import IMAGE_SHAPE, NAMES, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION, DataError, load
-from dsl import BETAS, EPS, Rule, RuleOptimizer
-from results import LEARNS
+from config import MAX_SEED, setting
+from data import (
+    IMAGE_SHAPE,
+    NAMES,
+    NUM_CLASSES,
+    NUM_IMAGES,
+    NUM_VALIDATION,
+    SAMPLE,
+    DataError,
+    choose,
+    load,
+    prepare,
+)
+from dsl import BETAS, EPS, Rule, RuleOptimizer, SearchSpace
 from screen import screen
 
 
 @dataclass(frozen=True)
 class ChildConfig:
-    """What a score depends on beside the rule and the seed."""
+    """What a score depends on beside the rule and the seed; defaults are the paper's where known."""
 
     dataset: str = setting(
-        "auto", "pictures; auto is CIFAR-10 if on disk, else the sample", choices=("auto", *NAMES)
+        "auto",
+        "pictures; auto is CIFAR-10 if on disk, else the sample",
+        "data",
+        choices=("auto", *NAMES),
     )
-    data: str = setting("data", "folder that holds the data sets")
+    data: str = setting("data", "folder that holds the data sets", "data")
     # UNSPECIFIED: how the ConvNet shrinks its maps: max-pooling, or stride 2 at a quarter of the cost.
-    downsample: str = setting("pool", "how each block halves its maps", choices=("pool", "stride"))
-    filters: int = setting(32, "filters in each convolution", low=1)
+    downsample: str = setting(
+        "pool", "how each block halves its maps", "child", choices=("pool", "stride")
+    )
+    filters: int = setting(32, "filters in each convolution", "child", low=1)
     # UNSPECIFIED: whether an epoch of the long run is 10,000 images, as in the sweep, or all of them.
-    epoch_size: int = setting(10_000, "training images in an epoch, in sweep and long run", low=1)
-    epochs: int = setting(5, "epochs at the best learning rate, the sweep's one included", low=1)
-    batch_size: int = setting(100, "images in a minibatch", low=1)
-    beta_horizon: float = setting(
-        1.0, "of the moving averages, times that of betas 0.9, 0.999, 0.999", low=0.1, high=1e6
+    epoch_size: int = setting(
+        10_000, "training images in an epoch, in sweep and long run", "child", low=1
     )
-    eps: float = setting(EPS, "delta, added to what is divided by", low=0)
     num_validation: int = setting(
-        NUM_VALIDATION, "held-out images that give the reward", low=1, high=NUM_VALIDATION
+        NUM_VALIDATION, "held-out images that give the reward", "child", low=1, high=NUM_VALIDATION
     )
+    # No search has asked for other values, so these have no flag; code can change them.
+    epochs: int = setting(5, "of the long run, the sweep's one included", low=1, flag=False)
+    batch_size: int = setting(100, "images in a minibatch", low=1, flag=False)
+    beta_horizon: float = setting(1.0, "of averages, over that of BETAS", low=0.1, high=1e6, flag=False)
+    eps: float = setting(EPS, "delta, added to what is divided by", low=0, flag=False)
     lr_exponents: tuple[float, ...] = setting(
-        (-5, -4, -3, -2, -1, 0, 1),
-        "learning rates of the sweep, powers of ten",
-        low=-10,
-        high=10,
-        least=1,
+        tuple(range(-5, 2)), "rates of the sweep: 10 to these", low=-10, high=10, least=1, flag=False
     )
     # UNSPECIFIED: the precision of the arithmetic.
     precision: str = setting(
         "auto",
         "arithmetic; auto is bfloat16 where the processor has it",
+        "child",
         choices=("auto", "float32", "bfloat16"),
     )
-    screen: bool = setting(True, "reject rules that cheap tests show to be hopeless")
-    # DEVIATION: two approximations, off unless asked for; RESULTS.md has what they cost in rank.
-    race: bool = setting(False, "after a fifth of the sweep, go on with the three best rates alone")
-    give_up: bool = setting(False, "no long run if the sweep never left chance: score of one epoch")
+    screen: bool = setting(True, "reject rules that cheap tests show to be hopeless", "child")
+
+
+# Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
+SMALL = {"downsample": "stride", "epoch_size": 1_000}
+CHILDREN = {
+    "paper": {},
+    "protocol": {"downsample": "stride"},
+    "laptop": SMALL | {"filters": 16, "num_validation": 2_000},
+    "smoke": SMALL | {"filters": 8, "num_validation": 1_000, "dataset": SAMPLE},
+}
 
 
 @dataclass(frozen=True)
@@ -73,8 +94,7 @@ class ChildResult:
 
     status is "ok", "diverged" or "rejected", by the test that `error` names; accuracy (of the last
     epoch, 0 to 1) and lr are None if it is not ok; sweep is a list of (lr, accuracy or None if it
-    diverged), without the rates that a race left behind; curve the accuracy after each epoch at the
-    best rate.
+    diverged); curve the accuracy after each epoch at the best rate.
     """
 
     status: str
@@ -205,7 +225,7 @@ class Training:
             self.net = ConvNet(image_shape, config.filters, config.downsample)
         self.weights = flatten_parameters(self.net)
         # The decays' horizon is the long run's, in the sweep too. A last partial batch is left out.
-        self.steps, self.step = config.epoch_size // config.batch_size, 0  # of an epoch; done of it
+        self.steps = config.epoch_size // config.batch_size  # of an epoch
         total_steps = config.epochs * self.steps
         # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
         betas = tuple(max(0.0, 1 - (1 - beta) / config.beta_horizon) for beta in BETAS)
@@ -213,40 +233,32 @@ class Training:
             [self.weights], rule, lr, betas, config.eps, seed, total_steps=total_steps
         )
         self.curve: list[float | None] = []
-        self.losses: list[float] = []  # of the minibatches, before each step
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             return self.net(images).float()
 
-    def train(self, until: int) -> bool:
-        """Go on with the current epoch up to step `until`; return False if it diverged.
+    def epoch(self) -> float | None:
+        """Train for an epoch; return (and note) validation accuracy, None if it diverged."""
+        self.curve.append(self.accuracy() if self._train() else None)
+        return self.curve[-1]
 
-        A run has diverged when a weight is not finite; a loss alone can recover.
-        """
+    def _train(self) -> bool:
+        """Return False as soon as a weight is not finite; the loss alone can recover."""
         # The same order for every rule and rate; another one each epoch.
         order = np.random.default_rng([self.seed, len(self.curve)]).permutation(self.pictures.training)
         self.net.train()
-        for step in range(self.step, until):
+        for step in range(self.steps):
             batch = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
             images, labels = self.pictures.batch(batch)
             self.weights.grad.zero_()
-            loss = F.cross_entropy(self.forward(images), labels)
-            loss.backward()
+            F.cross_entropy(self.forward(images), labels).backward()
             self.optimizer.step()
-            self.losses.append(loss.item())
             # The sum is a cheap first look; it alone may overflow.
             weights = self.weights.detach()
             if not weights.sum().isfinite() and not weights.isfinite().all():
                 return False
-        self.step = until
         return True
-
-    def epoch(self) -> float | None:
-        """Train to the epoch's end; return (and note) validation accuracy, None if it diverged."""
-        self.curve.append(self.accuracy() if self.train(self.steps) else None)
-        self.step = 0
-        return self.curve[-1]
 
     @torch.no_grad()
     def accuracy(self, test: bool = False) -> float:
@@ -260,33 +272,20 @@ class Training:
         return correct / len(chosen)
 
 
-def race(trainings: list[Training]) -> list[Training]:
-    """Train all for a fifth of an epoch; return who goes on, in order of the rates.
-
-    That are the three with the lowest training loss by then, and those that diverged, for the record.
-    """
-    alive = [training for training in trainings if training.train(max(1, training.steps // 5))]
-    loss = lambda training: np.nan_to_num(np.mean(training.losses[-10:]), nan=np.inf)  # noqa: E731
-    hopeless = sorted(alive, key=loss)[3:]
-    return [training for training in trainings if training not in hopeless]
-
-
 def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, Training | None]:
     """Return what `evaluate_rule` returns, and the training at the best rate, if there was one."""
     start_s, cpu_s = time.time(), time.process_time()
     best: Training | None = None
     sweep: list[tuple[float, float | None]] = []
     failed_test = screen(Rule.parse(rule)) if config.screen else None
-    exponents = [] if failed_test else sorted(config.lr_exponents)
-    trainings = [Training(rule, 10.0**exponent, config, seed) for exponent in exponents]
-    for training in race(trainings) if config.race else trainings:
+    for exponent in [] if failed_test else sorted(config.lr_exponents):
+        training = Training(rule, 10.0**exponent, config, seed)
         accuracy = training.epoch()
         sweep.append((training.lr, accuracy))
         # A tie goes to the smaller rate. The best one is kept as it is and simply goes on.
         if accuracy is not None and (best is None or accuracy > best.curve[0]):
             best = training
-    goes_on = best is not None and not (config.give_up and best.curve[0] < LEARNS)
-    while goes_on and best.curve[-1] is not None and len(best.curve) < config.epochs:
+    while best is not None and best.curve[-1] is not None and len(best.curve) < config.epochs:
         best.epoch()
 
     accuracy = best.curve[-1] if best is not None else None
@@ -343,3 +342,48 @@ def train_curve(
 def start_worker() -> None:
     """Prepare a worker process: one thread each, or a hundred workers would fight for the cores."""
     torch.set_num_threads(1)
+
+
+# --- as what scores the rules of a search ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Child(ChildConfig):
+    """The child with one seed for all rules of a search; search.Scorer says what each method is for."""
+
+    child_seed: int = setting(
+        0, "weights, order of images and random operands", "child", low=0, high=MAX_SEED
+    )
+    cpu_limit_s: float = setting(
+        600.0, "CPU seconds that one rule may use; 0 is no limit", "child", low=0, high=1e7
+    )
+
+    def __str__(self) -> str:
+        return f"{self.dataset}, {self.precision}"
+
+    @property
+    def score_seed(self) -> int:
+        return self.child_seed
+
+    def resolve(self, space: SearchSpace) -> "Child":
+        dataset = choose(self.dataset, Path(self.data))
+        child = replace(self, dataset=dataset, precision=resolve_precision(self.precision))
+        check_epoch(child)
+        if self.dataset != dataset == SAMPLE:
+            print(
+                "WARNING: CIFAR-10 is not on disk; the embedded Fashion-MNIST sample takes its place.\n"
+                "         For the paper's data run first: python data.py cifar10",
+                file=sys.stderr,
+            )
+        return child
+
+    def prepare(self) -> None:
+        start_worker()
+        prepare(self.dataset, Path(self.data))
+        open_pictures(self)
+
+    def evaluate(self, rule: str) -> ChildResult:
+        return evaluate_rule(rule, self, self.child_seed)
+
+    def identity(self, rule: Rule) -> str:
+        return rule.fingerprint()

@@ -22,7 +22,7 @@ from multiprocessing import current_process
 from threading import Event, Lock, Thread
 from weakref import WeakSet
 
-from pool import TaskError
+from pool import TaskError, WorkerDied
 
 CONNECT_S = 10  # seconds to wait for the scheduler
 WATCH_S = 1  # seconds until a lost one is noticed
@@ -59,7 +59,9 @@ def _settle(future: Future, outcome: Future | None = None) -> None:
         if error is None:
             future.set_result(outcome.result())
         else:
-            future.set_exception(error)
+            from distributed import KilledWorker
+
+            future.set_exception(WorkerDied(error) if isinstance(error, KilledWorker) else error)
 
 
 class Cluster(Executor):
@@ -105,7 +107,7 @@ class Cluster(Executor):
     def submit(self, fn: Callable, /, *args) -> Future:
         """Queue fn(*args) for a free worker.
 
-        It may fail with TaskError, KilledWorker or, when the scheduler is lost, ConnectionError.
+        It may fail with TaskError, WorkerDied or, when the scheduler is lost, ConnectionError.
         """
         if self._client.status == "closed":
             raise ConnectionError(LOST)

@@ -12,23 +12,30 @@ import sys
 import typing
 from collections.abc import Callable
 
+MAX_SEED = 2**63 - 1  # torch's generators take no larger one
+
 
 class ConfigError(ValueError):
     """A setting has a wrong value; the message names it and what is allowed."""
 
 
-def setting(default, help: str, *, choices=(), low=-math.inf, high=math.inf, least=0, words=False):
+def setting(
+    default, help: str, group="", *, choices=(), low=-math.inf, high=math.inf, least=0, words=False,
+    flag=True,
+):  # fmt: skip
     """Declare a dataclass field that is also a flag.
 
     Args:
         help: what it is, with its unit.
+        group: heading under which --help lists it.
         choices: allowed values (of each element, if the field is a tuple), if limited to a list.
         low, high: allowed range, bounds included.
         least: elements that a tuple must have.
         words: whether the flag takes a tuple's elements one by one instead of as a comma-separated list.
+        flag: False for what code alone can change.
     """
-    metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high, "least": least}
-    metadata["words"] = words
+    metadata = {"help": help, "group": group, "choices": tuple(choices), "low": low, "high": high}
+    metadata |= {"least": least, "words": words, "flag": flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -72,6 +79,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
+        self._sections = {"": self}
+
+    def section(self, title: str):
+        """Return what takes the flags under a heading of --help, made when it is first asked for."""
+        if title not in self._sections:
+            self._sections[title] = self.add_argument_group(title)
+        return self._sections[title]
 
     def error(self, message):
         print(f"{self.prog}: error: {message}", file=sys.stderr)
@@ -98,7 +112,7 @@ def _reader(hint) -> Callable[[str], object]:
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, cls: type, preset: dict | None = None, without: tuple[str, ...] = ()
+    parser: Parser, cls: type, preset: dict | None = None, without: tuple[str, ...] = ()
 ) -> None:
     """Add a flag for every field of a config class; a flag that is not given leaves no attribute.
 
@@ -107,19 +121,25 @@ def add_settings(
         without: fields that the script sets itself.
     """
     hints = typing.get_type_hints(cls)
-    for field in (field for field in dataclasses.fields(cls) if field.name not in without):
-        hint, default = hints[field.name], (preset or {}).get(field.name, field.default)
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        choices = field.metadata["choices"]
-        listed = f"; one of {', '.join(map(str, choices))}" if choices else ""
-        help_text = f"{field.metadata['help']}{listed} (default: {shown})".replace("%", "%%")
-        how = {"action": argparse.BooleanOptionalAction} if hint is bool else {"type": _reader(hint)}
-        if hint is not bool:
-            how["metavar"] = {int: "N", float: "X"}.get(hint, "VALUE")
-        if field.metadata["words"]:
-            how |= {"nargs": "+", "type": typing.get_args(hint)[0]}
+    for field in dataclasses.fields(cls):
+        hint, about = hints[field.name], field.metadata
+        if field.name in without or not about["flag"]:
+            continue
+        default = (preset or {}).get(field.name, field.default)
+        many = typing.get_origin(hint) is tuple
+        listed = f"; of {', '.join(about['choices'])}" if many and about["choices"] else ""
+        shown = ",".join(map(str, default)) if many else default
+        if hint is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        elif about["words"]:
+            how = {"nargs": "+", "type": typing.get_args(hint)[0], "metavar": "VALUE"}
+        elif about["choices"] and not many:
+            how = {"choices": about["choices"]}
+        else:
+            how = {"type": _reader(hint), "metavar": {int: "N", float: "X"}.get(hint, "VALUE")}
+        how["help"] = f"{about['help']}{listed} (default: {shown})".replace("%", "%%")
         flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **how)
+        parser.section(about["group"]).add_argument(flag, default=argparse.SUPPRESS, **how)
 
 
 def resolve(cls: type, args: argparse.Namespace, preset: dict | None = None):

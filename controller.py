@@ -47,19 +47,28 @@ class ControllerConfig(DistinctConfig):
     """How the controller learns."""
 
     entropy_coeff: float = setting(
-        0.0015, "weight of the entropy bonus, per nat of the whole string", low=0
+        0.0015, "weight of the entropy bonus, per nat of the whole string", "controller", low=0
     )
     # DEVIATION: the paper's weight is constant; 0 is so too.
     entropy_growth: float = setting(
-        0.0, "power with which that weight grows as new rules become rare", low=0, high=2
+        0.0,
+        "power with which the entropy's weight grows as new rules become rare",
+        "beyond the paper",
+        low=0,
+        high=2,
     )
     # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
     elite_coeff: float = setting(
-        0.0, "weight of the mean log-probability of the best tenth of the rules so far", low=0
+        0.0,
+        "weight of the mean log-probability of the best tenth of the rules so far",
+        "beyond the paper",
+        low=0,
     )
     # UNSPECIFIED: the trust region's radius.
-    max_kl: float = setting(0.01, "trpo: largest mean KL divergence of one update, nats", low=1e-8)
-    controller_lr: float = setting(1e-5, "ppo, reinforce: learning rate of Adam", low=0)
+    max_kl: float = setting(
+        0.01, "trpo: largest mean KL divergence of one update, nats", "controller", low=1e-8
+    )
+    controller_lr: float = setting(1e-5, "ppo, reinforce: learning rate of Adam", "controller", low=0)
 
 
 @dataclass(frozen=True)

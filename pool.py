@@ -19,6 +19,7 @@ import ctypes
 import os
 import pickle
 import queue
+import resource
 import signal
 import time
 import traceback
@@ -33,13 +34,19 @@ from weakref import WeakSet
 class TaskError(RuntimeError):
     """The task raised in the worker; the message is the worker's traceback."""
 
+    status = "error"  # what records call it
+
 
 class WorkerDied(RuntimeError):
     """The worker died of the task, twice; the message names the signal or exit code."""
 
+    status = "crashed"
+
 
 class TimeLimit(WorkerDied):
     """The task used more CPU seconds than it may, and is not tried again."""
+
+    status = "timeout"
 
 
 def usable_cores() -> int:
@@ -79,7 +86,7 @@ class WorkerPool(Executor):
     """Run tasks on `num_workers` processes; each starts when its first task comes.
 
     Args:
-        num_workers: processes, >= 1, else ValueError.
+        num_workers: processes, >= 1, and no more than open files are allowed for, else ValueError.
         cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
         initializer: called once in each new worker.
         preload: names of modules that all workers share in memory (heavy imports).
@@ -91,6 +98,13 @@ class WorkerPool(Executor):
     def __init__(self, num_workers: int, cpu_limit_s=0.0, initializer=None, preload=(), at_once=None):
         if num_workers < 1:
             raise ValueError(f"num_workers is {num_workers}; it must be at least 1")
+        files, (soft, hard) = 100 + 3 * num_workers, resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and files > soft:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+            except ValueError:
+                what = f"{num_workers} workers need {files} open files"
+                raise ValueError(f"{what}; {hard} are allowed") from None
         # A server that has imported `preload` forks the workers: they share its memory, not our locks.
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))

@@ -140,12 +140,12 @@ def _read_json(folder: Path, name: str) -> dict:
 
 
 def read_humans(folder: Path) -> list[dict]:
-    """Read the scores of the human optimizers, a line each (older runs call the file baselines.jsonl)."""
+    """Read the scores of the human optimizers, a line each; older runs call it baselines.jsonl."""
     return read_lines(folder / "humans.jsonl") or read_lines(folder / "baselines.jsonl")
 
 
 def good_bar(humans: list[dict]) -> float:
-    """Return the reward from which a rule is good: the median of the human optimizers on the same child."""
+    """Return the reward from which a rule is good: the human optimizers' median on the same child."""
     return float(numpy.median([line["reward"] for line in humans]))
 
 

@@ -18,8 +18,10 @@ from sameness import Distinct, DistinctConfig
 class EvolutionConfig(DistinctConfig):
     """How evolution selects."""
 
-    population: int = setting(50, "evolution: rules kept, the oldest leaves", low=1)
-    tournament: int = setting(10, "evolution: rules drawn, of which the best is the parent", low=1)
+    population: int = setting(50, "evolution: rules kept, the oldest leaves", "beyond the paper", low=1)
+    tournament: int = setting(
+        10, "evolution: rules drawn, of which the best is the parent", "beyond the paper", low=1
+    )
 
 
 class RandomSearch:

@@ -65,7 +65,7 @@ class DistinctConfig:
     # DEVIATION: the paper scores whatever is sampled; 1 does so too.
     candidates: int = setting(
         1, "rules drawn for each one that is scored; those that behave like a scored one are passed over"
-        " while others are left; 1 takes whatever is drawn", low=1, high=1000
+        " while others are left; 1 takes whatever is drawn", "beyond the paper", low=1, high=1000
     )  # fmt: skip
 
 

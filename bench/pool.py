@@ -19,7 +19,7 @@ import numpy as np
 import data
 from bench.launch import launch
 from bench.timing import spread, table, timed, turns
-from child import ChildConfig, evaluate_rule, resolve_precision, start_worker
+from child import CHILDREN, ChildConfig, evaluate_rule, resolve_precision, start_worker
 from pool import WorkerPool, usable_cores
 
 
@@ -44,9 +44,8 @@ def memory_mb(pid: int) -> float:
 def measure(config: Config, rounds: int = 4, num_tasks: int = 40) -> Iterator[dict]:
     """Measure what the number of workers costs and brings: start-up, speed, memory."""
     data.prepare(data.SAMPLE, data.HERE)
-    small = {"downsample": "stride", "filters": 8, "epoch_size": 1_000, "num_validation": 1_000}
     precision = resolve_precision("auto")
-    child = ChildConfig(data.SAMPLE, str(data.HERE), precision=precision, **small)
+    child = ChildConfig(data=str(data.HERE), precision=precision, **CHILDREN["smoke"])
     setup = {"initializer": start_worker, "preload": ("child", "torch._dynamo")}
     with WorkerPool(1, **setup) as pool:
         server_s, _ = timed(pool.submit(os.getpid).result)

@@ -25,7 +25,7 @@ import numpy as np
 
 import data
 import results
-from child import ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
+from child import CHILDREN, ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
 from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
@@ -36,14 +36,7 @@ from rules import NAMED_RULES
 from screen import screen
 
 SAMPLE = 2_000
-CHILD = {
-    "dataset": "cifar10",
-    "downsample": "stride",
-    "filters": 16,
-    "epoch_size": 1_000,
-    "num_validation": 2_000,
-    "screen": False,
-}
+CHILD = CHILDREN["laptop"] | {"dataset": "cifar10", "screen": False}
 BAR = 2 * CHANCE  # accuracy from which a rule clearly does more than guess
 TOP = 0.01
 

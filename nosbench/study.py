@@ -41,7 +41,7 @@ from nosbench.table import Table, check
 from pool import WorkerPool, usable_cores
 from results import Progress, RunError, interrupt_once, read_lines
 from rivals import EvolutionConfig
-from search import ProposerConfig, make_proposer, make_space, search_loop
+from search import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
 PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
@@ -114,7 +114,7 @@ def search(config: Config) -> dict:
     number = lambda rules: [oracle.number(rule) for rule in rules]  # noqa: E731
     rewards = lambda numbers: oracle.rewards(numbers).tolist()  # noqa: E731
     marks = [mark for mark in CHECKPOINTS if mark < config.samples] + [config.samples]
-    sizes = batch_sizes(marks, config.rules_per_batch)
+    sizes = batch_sizes(marks, BATCH)
     numbers: list[int] = []  # of the rules that were sampled
     line: dict[str, list] = {"checkpoints": []}
     for batch, _, _ in search_loop(proposer, sizes, config.lag, number, rewards):

@@ -8,16 +8,13 @@ and for each class what `measure` of its tier's child returned, once a seed:
     table.lookup("adam 1 id id mul").mean       # validation accuracy, mean over the seeds
     table.mean, table.correct, table.sweep      # arrays of all classes, to study
 
-`evaluate_rule` answers from a table in the child's place. nosbench/data/README.md says how each was
-measured. Read next: micro.py, the child of the table that ships, then nosbench.py, which builds it.
+nosbench/data/README.md says how each was measured. Read next: micro.py, the child of the table that
+ships, then build.py, which measures it.
 """
 
 import json
 import os
-import time
 import zipfile
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,10 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from child import ChildResult
 from dsl import GROUP, Rule, SearchSpace
 from rules import find
-from screen import screen
 
 FOLDER = Path(__file__).parent / "data"
 CIFAR = Path(__file__).parent.parent / "runs" / "published" / "nosbench-cifar"  # of cifar_tier.py
@@ -201,17 +196,6 @@ def _load(path: Path) -> Table:
     return Table(header, **arrays)
 
 
-# --- in the child's place -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TableConfig:
-    """What a score depends on beside the rule and the seed."""
-
-    tier: str  # of TIERS
-    screen: bool = False  # reject rules that cheap tests show to be hopeless
-
-
 def check(tier: str, space: SearchSpace, seed: int) -> None:
     """Check that a table can answer for a search space and a seed.
 
@@ -226,47 +210,4 @@ def check(tier: str, space: SearchSpace, seed: int) -> None:
         what = f"lacks {', '.join(sorted(lacking))}" if lacking else "has rules of --iterations 1 only"
         raise TableError(f"the {tier} tier of NOS-Bench {what}")
     if not 0 <= seed < table.num_seeds:
-        raise TableError(f"--child-seed is {seed}; the table has the seeds 0 to {table.num_seeds - 1}")
-
-
-def evaluate_rule(rule: str, config: TableConfig, seed: int) -> ChildResult:
-    """Look up a rule's score instead of training a child.
-
-    Args:
-        rule: its string, of depth 1.
-        seed: one of the table's, 0 and up.
-    """
-    table, start_s = Table.load(config.tier), time.time()
-    number, rates = table.number(rule), table.header["protocol"]["rates"]
-    failed_test = screen(Rule.parse(rule)) if config.screen else None
-    correct, rate = int(table.correct[number, seed]), int(table.rate[number, seed])
-    share = lambda n: None if n == NONE else n / table.header["protocol"]["validation"]  # noqa: E731
-    sweep = list(zip(rates, map(share, table.sweep[number, seed].tolist()), strict=True))
-    accuracy = None if failed_test else share(correct)
-    return ChildResult(
-        status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
-        error=failed_test,
-        accuracy=accuracy,
-        lr=None if accuracy is None else rates[rate],
-        sweep=[] if failed_test else sweep,
-        curve=[] if failed_test or rate == NO_RATE else [sweep[rate][1], accuracy],
-        start_s=start_s,
-        wall_s=time.time() - start_s,
-        cpu_s=0.0,
-        worker="table",
-    )
-
-
-class Here(Executor):
-    """The workers of a search that trains nothing: does at once, in this process, what is submitted."""
-
-    def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # it is for whoever asks for the result
-            future.set_exception(error)
-        return future
-
-    def stop(self) -> None:
-        """Nothing is under way."""
+        raise TableError(f"--table-seed is {seed}; the table has the seeds 0 to {table.num_seeds - 1}")

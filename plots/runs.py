@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 import results
-from child import ChildConfig
+from child import Child, ChildConfig
 from config import ConfigError, from_dict
 from controller import ControllerConfig
 from plots import names
 from rivals import EvolutionConfig
 from sameness import DistinctConfig
-from search import Config
+from search import SearchConfig
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
 LONGEST = 45  # characters of a label that tell groups apart; if they need more, it has a number
@@ -31,7 +31,7 @@ PPO = {"ppo_clip": 0.2, "ppo_epochs": 4}
 FORMER_CONTROLLER = {**TRPO, **PPO, "baseline_decay": 0.95, "elite_share": 0.1}
 FORMER = {**FORMER_CHILD, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_reward": 0.0}
 # What a setting is in the paper preset, and in a run that is older or newer than the setting.
-PAPER = {field.name: field.default for field in fields(Config)}
+PAPER = {field.name: field.default for cls in (Child, SearchConfig) for field in fields(cls)}
 PAPER = {name: list(x) if isinstance(x, tuple) else x for name, x in PAPER.items()} | FORMER
 
 CHILD, LEARNING, BREEDING, SHARED = (
@@ -106,6 +106,8 @@ def read(folder: Path) -> Run:
     config = results.read_config(folder)
     if "algorithm" not in config:
         raise results.RunError(f"{folder} is a run of another script than search.py")
+    if "table_seed" in config:  # it trained no child, so one setting of it is like another
+        config = {**PAPER, "child_seed": config["table_seed"], **config}
     if lacking := NEEDED - config.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
     if config["algorithm"] not in list(names.ALGORITHM):

@@ -39,7 +39,7 @@ bench() {
 
 plain="--candidates 1 --elite-coeff 0 --entropy-coeff 0.02 --entropy-growth 0 --max-kl 0.03"
 small="--preset laptop --dataset cifar10"
-protocol="$small --filters 32 --epoch-size 10000 --num-validation 5000"
+protocol="--preset protocol --dataset cifar10"
 
 for seed in 0 1 2; do
     for algorithm in trpo random; do
@@ -49,21 +49,19 @@ for seed in 0 1 2; do
         run tier-cifar10-$algorithm-s$seed search $small --samples 1000 --algorithm $algorithm --seed $seed
     done
     for algorithm in trpo evolution random; do
-        run protocol-strided-cifar10-$algorithm-s$seed search $protocol $plain --samples 1000 --algorithm $algorithm \
-            --seed $seed
+        run protocol-strided-cifar10-$algorithm-s$seed search $protocol --algorithm $algorithm --seed $seed
     done
-    run protocol-strided-cifar10-paper-trpo-s$seed search $protocol $plain --entropy-coeff 0.0015 --max-kl 0.01 \
-        --samples 1000 --seed $seed
+    run protocol-strided-cifar10-paper-trpo-s$seed search $protocol --entropy-coeff 0.0015 --max-kl 0.01 --seed $seed
 done
-run protocol-pooled-cifar10-trpo-s0 search $protocol $plain --downsample pool --samples 2000
+run protocol-pooled-cifar10-trpo-s0 search $protocol --downsample pool --samples 2000
 run tier-rescored studies.rescore "$out"/tier-cifar10-*-s[012]
 run protocol-rescored studies.rescore "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
     "$out"/protocol-strided-cifar10-evolution-s[012] "$out"/protocol-strided-cifar10-random-s[012]
 
 # The same random rules scored twice; what --race and --give-up scored, see above, is compared with them.
-unscreened="$plain --algorithm random --no-screen"
-run laptop-cifar10-random-s10 search $small $unscreened --seed 10
-run laptop-cifar10-random-s10-child1 search $small $unscreened --seed 10 --child-seed 1
+unscreened="--algorithm random --no-screen"
+run laptop-cifar10-random-s10 search $small $plain $unscreened --seed 10
+run laptop-cifar10-random-s10-child1 search $small $plain $unscreened --seed 10 --child-seed 1
 run strided-cifar10-random-s100 search $protocol $unscreened --seed 100 --samples 400
 run strided-cifar10-random-s101 search $protocol $unscreened --seed 101 --samples 80
 

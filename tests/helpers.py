@@ -2,26 +2,37 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import data
 import search
+from child import Child
 
 DATA = Path(__file__).parent.parent / "data"
-# A child of a few milliseconds.
-TINY = [
-    *("--preset", "smoke", "--data", str(DATA), "--samples", "24", "--filters", "2", "--epochs", "2"),
-    *("--epoch-size", "200", "--num-validation", "200", "--lr-exponents=-3,-1", "--workers", "1"),
-    *("--algorithm", "random", "--start-from", "adam"),
-]
+# A child of a few milliseconds: two rates, two epochs of two hundred images.
+TINY = {"samples": 24, "filters": 2, "epochs": 2, "epoch_size": 200, "num_validation": 200}
+TINY |= {"lr_exponents": (-3, -1), "data": str(DATA)}
 
 
-def tiny_search(folder: Path, *flags: str) -> Path:
-    """Run a tiny random search that starts from Adam; flags win."""
+@dataclass(frozen=True)
+class Config(Child, search.SearchConfig):
+    """All settings of search.py, as a run's config.json has them."""
+
+
+def tiny(**settings) -> search.Script:
+    """Return search.py with tiny defaults, or others, also those that have no flag."""
+    preset = search.PRESETS["smoke"] | TINY | settings
+    return search.SEARCH._replace(presets={"tiny": preset})
+
+
+def tiny_search(folder: Path, *flags: str, **settings) -> Path:
+    """Run a tiny random search that starts from Adam; flags and settings win."""
     data.prepare(data.SAMPLE, DATA)
-    assert search.main([*TINY, *flags, "--out", str(folder)]) == 0
+    first = ["--algorithm", "random", "--start-from", "adam", "--workers", "1"]
+    assert search.main([*first, *flags, "--out", str(folder)], tiny(**settings)) == 0
     return folder
 
 

@@ -5,8 +5,9 @@ import random
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from helpers import Config
+
 import results
-import search
 
 RATES = [10.0**exponent for exponent in range(-5, 2)]
 START_S = 1_790_000_000.0
@@ -44,8 +45,8 @@ def make_run(
     Settings that search.py does not have are written into config.json, as other versions did.
     """
     preset = {"dataset": "fashion-mnist-sample", "precision": "float32", "downsample": "stride"}
-    known = {field.name for field in fields(search.Config)} & settings.keys()
-    config = search.Config(
+    known = {field.name for field in fields(Config)} & settings.keys()
+    config = Config(
         **preset
         | {"samples": 100 if begun else samples, "seed": seed, "iterations": 1}
         | {name: settings[name] for name in known}

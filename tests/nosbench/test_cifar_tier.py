@@ -8,7 +8,7 @@ import pytest
 
 import data
 import results
-import search
+from child import CHILDREN
 from dsl import Rule
 from nosbench import cifar_tier
 from nosbench.table import Table
@@ -90,8 +90,7 @@ def test_report_counts_what_is_there_and_sees_agreement(tmp_path, table):
 
 
 def test_the_child_is_that_of_the_laptop_preset():
-    laptop = {name: value for name, value in search.LAPTOP.items() if name in cifar_tier.CHILD}
-    assert laptop | {"dataset": "cifar10", "screen": False} == cifar_tier.CHILD
+    assert CHILDREN["laptop"] | {"dataset": "cifar10", "screen": False} == cifar_tier.CHILD
 
 
 def test_a_rule_that_fails_scores_nothing_and_stops_nothing(tmp_path):

@@ -18,6 +18,7 @@ import pytest
 import results
 import search
 from dsl import Rule
+from nosbench import search as table_search
 from nosbench import standings, study
 from nosbench.figures import study as figure
 from nosbench.oracle import make_oracle, top_rules
@@ -82,11 +83,11 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
 def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
     """Same rules, same rewards, through several checkpoints: only the run folder is left out."""
     ours = config(name, samples=200, lag=lag, seed=5, table_seed=2)
-    flags = ["--preset", "table", "--child-seed", "2", "--out", str(tmp_path / "run")]
+    flags = ["--table-seed", "2", "--out", str(tmp_path / "run")]
     for field in fields(ProposerConfig):
         if field.name != "constraints":
             flags.append(f"--{field.name.replace('_', '-')}={getattr(ours, field.name)}")
-    assert search.main(flags) == 0
+    assert table_search.main(flags) == 0
     records = results.read_records(tmp_path / "run")
     table = Table.load("micro")
     numbers = [table.number(Rule.parse(record["rule"])) for record in records]
@@ -129,7 +130,7 @@ def test_looking_at_the_entropy_leaves_no_trace():
 
 
 def test_batches_of_any_size_end_at_the_checkpoints():
-    assert study.search(config(samples=250, rules_per_batch=7))["checkpoints"] == [100, 200, 250]
+    assert study.search(config(samples=250))["checkpoints"] == [100, 200, 250]
 
 
 def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):

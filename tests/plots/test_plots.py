@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Config
 from made_runs import PEOPLE, START_S, job, make_run, rewrite_config
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
 import results
-import search
 from plots import entropy, hall_of_fame, learning_curve, style, timeline
 from plots.runs import FORMER, departures, notes, read, read_groups
 
@@ -136,7 +136,7 @@ def test_default_place_is_the_first_run_and_the_bytes_are_always_the_same(folder
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_wrong_input_is_one_line_and_exit_code_2(name, folders, tmp_path, capsys):
-    config = asdict(search.Config(dataset="fashion-mnist-sample"))
+    config = asdict(Config(dataset="fashion-mnist-sample"))
     results.Run.create(tmp_path / "empty", config, {}).close()
     results.Run.create(tmp_path / "other", {"iterations": 4000}, {}).close()
     run = str(folders["one"][0])
@@ -199,7 +199,7 @@ def test_a_label_names_all_that_differs_or_the_small_print_does(tmp_path):
 
 
 def test_paper_preset_means_all_of_it(tmp_path):
-    paper = json.loads(json.dumps(asdict(search.Config())))
+    paper = json.loads(json.dumps(asdict(Config())))
     assert departures(paper | {"seed": 3, "data": "elsewhere", "dataset": "cifar10"}) == {}
     changes = {"iterations": 1, "lag": 3, "subset": "full", "constraints": [], "samples": 500}
     changes |= {"downsample": "stride", "filters": 16, "max_kl": 0.1}
@@ -330,7 +330,7 @@ def test_human_optimizers_are_lines_in_the_close_up(folders):
 
 
 def test_a_run_in_which_nothing_trained_is_drawn_as_well(tmp_path):
-    folder, config = tmp_path / "run", asdict(search.Config(dataset="cifar10", algorithm="random"))
+    folder, config = tmp_path / "run", asdict(Config(dataset="cifar10", algorithm="random"))
     with results.Run.create(folder, config, {}) as run:
         record = {
             "id": 0,

@@ -9,12 +9,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from helpers import Config
 
 import results
 from nosbench.standings import COLUMNS
 from reproduce import claims, convnet, elsewhere, reading, searching
 from rules import HUMAN, NAMED_RULES
-from search import Config
 from studies.robustness import CHANGED, FACTORS
 
 REPORTED = ("powersign", "g-plus-m", "m-exp-w")

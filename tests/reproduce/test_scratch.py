@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import Config
 
 import results
 import search
@@ -74,7 +75,7 @@ def test_every_published_folder_has_its_commands_and_no_other(commands):
 def test_searches_are_those_that_were_published(commands):
     for name, _, arguments in of(commands, "search"):
         args = search.make_parser().parse_args(arguments)
-        ours = vars(resolve(search.Config, args, search.PRESETS[args.preset]))
+        ours = vars(resolve(Config, args, search.PRESETS[args.preset]))
         theirs = results.read_config(PUBLISHED / name)
         # Seeds and lengths, which `relevant` leaves out, and what the algorithm uses.
         for part in (relevant, lambda c: {k: c[k] for k in ("seed", "child_seed", "samples")}):

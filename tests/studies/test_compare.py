@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import tiny_search
 
 import data
 import results
-import search
 from child import ChildConfig
 from dsl import Rule
 from nosbench.intervals import mean_interval
@@ -32,22 +32,14 @@ from studies.trials import from_folder, read_trials
 ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT / "data"
 TIMES = {"start_s", "wall_s", "cpu_s", "worker"}  # all that may differ between two equal runs
-# As in test_search.py: a child of a few milliseconds.
-TINY = [
-    *("--preset", "smoke", "--data", str(DATA), "--samples", "24", "--filters", "2", "--epochs", "2"),
-    *("--epoch-size", "200", "--num-validation", "200", "--lr-exponents=-3,-1", "--workers", "1"),
-]
 SMALL = ["--top", "3", "--seeds", "2", "--finalists", "2", "--final-seeds", "3", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory) -> Path:
-    data.prepare(data.SAMPLE, DATA)
     folder = tmp_path_factory.mktemp("runs") / "search"
     # That it starts from Adam and a rule that acts like SGD makes both candidates for "found".
-    known = ["--start-from", "adam", "g m id id left"]
-    assert search.main([*TINY, "--out", str(folder), "--algorithm", "random", *known]) == 0
-    return folder
+    return tiny_search(folder, "--start-from", "adam", "g m id id left")
 
 
 @pytest.fixture(scope="module")

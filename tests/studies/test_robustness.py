@@ -21,8 +21,8 @@ from studies.trials import read_trials
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory) -> Path:
-    flags = ["--samples", "12", "--batch-size", "10", "--start-from", "adam", "m v id exp mul"]
-    return tiny_search(tmp_path_factory.mktemp("runs") / "search", *flags)
+    flags = ["--samples", "12", "--start-from", "adam", "m v id exp mul"]
+    return tiny_search(tmp_path_factory.mktemp("runs") / "search", *flags, batch_size=10)
 
 
 @pytest.fixture(scope="module")

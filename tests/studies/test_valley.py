@@ -11,7 +11,7 @@ from helpers import killed, refusal
 
 import plots.rosenbrock as figure
 import results
-import search
+from nosbench import search
 from rosenbrock import START, TORCH, descend, distinct_rules
 from rules import NAMED_RULES
 from studies import valley
@@ -212,7 +212,7 @@ def test_bad_input_is_one_line_with_code_2_and_leaves_no_folder(flags, tmp_path,
 
 
 def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
-    flags = "--preset table --algorithm random --samples 8 --out".split() + [str(tmp_path / "s")]
+    flags = "--algorithm random --samples 8 --out".split() + [str(tmp_path / "s")]
     assert search.main(flags) == 0
     flags = [
         str(tmp_path / "s"),
