@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import data
+import results
 import search
 from child import Child
 
@@ -34,6 +35,13 @@ def tiny_search(folder: Path, *flags: str, **settings) -> Path:
     first = ["--algorithm", "random", "--start-from", "adam", "--workers", "1"]
     assert search.main([*first, *flags, "--out", str(folder)], tiny(**settings)) == 0
     return folder
+
+
+def history(folder: Path) -> list[dict]:
+    """Return the records of a run without what may differ between two equal runs."""
+    times = {"start_s", "wall_s", "cpu_s", "worker"}
+    rows = results.read_lines(folder / "records.jsonl")
+    return [{name: value for name, value in row.items() if name not in times} for row in rows]
 
 
 def killed(folder: Path, to: Path, lines: int, torn: str = "") -> Path:

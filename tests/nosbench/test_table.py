@@ -1,7 +1,6 @@
 """Tests of table.py, and of the published table itself."""
 
 import json
-import pickle
 import random
 import time
 from itertools import islice
@@ -9,22 +8,17 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from child import ChildResult
 from dsl import SUBSETS, Rule, RuleError, SearchSpace
 from nosbench import table as table_module
 from nosbench.table import (
     FOLDER,
     NO_RATE,
     NONE,
-    Here,
     Table,
-    TableConfig,
     TableError,
     check,
-    evaluate_rule,
 )
 from rules import HUMAN, find
-from screen import screen
 
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
@@ -191,59 +185,13 @@ def test_missing_damaged_and_foreign_tables_are_refused(table, tmp_path, monkeyp
         Table.load("new")
 
 
-def rules_by_fate(table) -> dict[str, tuple[str, int]]:
-    """A rule and seed that is ok, one that diverged at all rates, one only in the long run."""
-    text = lambda where: (str(table.rule(table.measured[where[0]])), int(where[1]))  # noqa: E731
-    dead, all_dead = table.correct == NONE, table.rate == NO_RATE
-    return {
-        "ok": text(np.argwhere(~dead)[0]),
-        "diverged": text(np.argwhere(all_dead)[0]),
-        "late": text(np.argwhere(dead & ~all_dead)[0]),
-    }
-
-
-@pytest.mark.parametrize("fate", ["ok", "diverged", "late"])
-def test_answers_in_the_childs_place(table, fate):
-    rule, seed = rules_by_fate(table)[fate]
-    result, entry = evaluate_rule(rule, TableConfig("micro"), seed), table.lookup(rule)
-    assert isinstance(result, ChildResult)
-    assert result.status == ("ok" if fate == "ok" else "diverged")
-    assert (result.accuracy, result.lr) == (entry.scores[seed], entry.lr[seed])
-    assert [lr for lr, _ in result.sweep] == RATES
-    counted = [accuracy for _, accuracy in result.sweep if accuracy is not None]
-    if fate == "diverged":
-        assert (counted, result.curve) == ([], [])
-    else:
-        assert result.curve == [max(counted), result.accuracy]
-    if fate == "ok":
-        assert dict(result.sweep)[result.lr] == max(counted)
-    # Plain data, as a worker sends it.
-    assert pickle.loads(pickle.dumps(result)) == result
-    json.dumps([result.sweep, result.curve, result.accuracy, result.lr])
-
-
-@pytest.mark.parametrize("rule", ["1 noise id id add", "g 1 id id mul"])
-def test_screened_rules_are_rejected_as_a_child_would(table, rule):
-    result = evaluate_rule(rule, TableConfig("micro", screen=True), 0)
-    assert result.error == screen(Rule.parse(rule))
-    assert result.status == ("rejected" if result.error else "ok")
-    assert (result.accuracy is None, result.sweep == []) == (bool(result.error),) * 2
-
-
 def test_a_table_says_what_it_cannot_answer():
     check("micro", SearchSpace(1), 2)
     for wrong, space, seed in (
         ("--iterations 1", SearchSpace(2), 0),
         ("lacks .*sqrt", SearchSpace(1, **SUBSETS["arxiv"]), 0),
-        ("--child-seed is 3", SearchSpace(1), 3),
-        ("--child-seed is -1", SearchSpace(1), -1),
+        ("--table-seed is 3", SearchSpace(1), 3),
+        ("--table-seed is -1", SearchSpace(1), -1),
     ):
         with pytest.raises(TableError, match=wrong):
             check("micro", space, seed)
-
-
-def test_here_is_an_executor_that_does_not_wait():
-    here = Here()
-    assert here.submit(divmod, 7, 2).result() == (3, 1)
-    failed = here.submit(divmod, 7, 0)
-    assert failed.done() and isinstance(failed.exception(), ZeroDivisionError)

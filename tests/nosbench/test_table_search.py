@@ -1,0 +1,117 @@
+"""Tests of nosbench/search.py: the table answers as a child would, and the search of it is a search."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from helpers import history, killed, refusal
+
+import results
+import search as search_py
+from child import ChildResult
+from dsl import Rule
+from nosbench import search
+from nosbench.search import Here, TableScorer
+from nosbench.table import NO_RATE, NONE, Table
+from rules import HUMAN, find
+from screen import screen
+
+RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table.load("micro")
+
+
+def rules_by_fate(table) -> dict[str, tuple[str, int]]:
+    """A rule and seed that is ok, one that diverged at all rates, one only in the long run."""
+    text = lambda where: (str(table.rule(table.measured[where[0]])), int(where[1]))  # noqa: E731
+    dead, all_dead = table.correct == NONE, table.rate == NO_RATE
+    return {
+        "ok": text(np.argwhere(~dead)[0]),
+        "diverged": text(np.argwhere(all_dead)[0]),
+        "late": text(np.argwhere(dead & ~all_dead)[0]),
+    }
+
+
+@pytest.mark.parametrize("fate", ["ok", "diverged", "late"])
+def test_answers_in_the_childs_place(table, fate):
+    rule, seed = rules_by_fate(table)[fate]
+    result, entry = TableScorer("micro", seed).evaluate(rule), table.lookup(rule)
+    assert isinstance(result, ChildResult)
+    assert result.status == ("ok" if fate == "ok" else "diverged")
+    assert (result.accuracy, result.lr) == (entry.scores[seed], entry.lr[seed])
+    assert [lr for lr, _ in result.sweep] == RATES
+    counted = [accuracy for _, accuracy in result.sweep if accuracy is not None]
+    if fate == "diverged":
+        assert (counted, result.curve) == ([], [])
+    else:
+        assert result.curve == [max(counted), result.accuracy]
+    if fate == "ok":
+        assert dict(result.sweep)[result.lr] == max(counted)
+    # Plain data, as a worker sends it.
+    assert pickle.loads(pickle.dumps(result)) == result
+    json.dumps([result.sweep, result.curve, result.accuracy, result.lr])
+
+
+@pytest.mark.parametrize("rule", ["1 noise id id add", "g 1 id id mul"])
+def test_screened_rules_are_rejected_as_a_child_would(table, rule):
+    result = TableScorer("micro", 0, screen=True).evaluate(rule)
+    assert result.error == screen(Rule.parse(rule))
+    assert result.status == ("rejected" if result.error else "ok")
+    assert (result.accuracy is None, result.sweep == []) == (bool(result.error),) * 2
+
+
+def test_here_is_an_executor_that_does_not_wait():
+    here = Here()
+    assert here.submit(divmod, 7, 2).result() == (3, 1)
+    failed = here.submit(divmod, 7, 0)
+    assert failed.done() and isinstance(failed.exception(), ZeroDivisionError)
+
+
+# --- a whole search ---
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "evolution"])
+def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, table, algorithm, capsys):
+    flags = ["--algorithm", algorithm, "--samples", "60", "--candidates", "4", "--elite-coeff", "0.3"]
+    flags += ["--entropy-growth", "0.5", "--lag", "3", "--start-from", "adam"]
+    whole = tmp_path / "whole"
+    assert search.main([*flags, "--out", str(whole)]) == 0
+    said = capsys.readouterr()
+    assert "core-seconds" not in said.out and "Next: python -m nosbench.show" in said.out
+    assert "preset table, but" in said.err and "samples=60" in said.err and "max-kl" not in said.err
+    records = results.read_records(whole)
+    assert records[0]["rule"] == str(find("adam"))
+    for record in records:
+        score = table.lookup(record["rule"]).scores[0]
+        assert record["reward"] == (score or 0.0)
+        assert record["status"] == ("diverged" if score is None else "ok")
+    humans = results.read_humans(whole)
+    assert [line["name"] for line in humans] == list(HUMAN)
+    for line in humans:
+        assert line["reward"] == table.lookup(line["rule"]).scores[0]
+    broken = killed(whole, tmp_path / "broken", 23)
+    assert search.main(["--resume", str(broken)]) == 0
+    assert history(broken) == history(whole)
+    capsys.readouterr()
+    assert "another version or script" in refusal(search_py.main, ["--resume", str(whole)], capsys)
+
+
+@pytest.mark.parametrize(
+    "main, wrong, what",
+    [
+        (search.main, ["--iterations", "2"], "--iterations 1 only"),
+        (search.main, ["--subset", "arxiv"], "lacks"),
+        (search.main, ["--table-seed", "3"], "seeds 0 to 2"),
+        (search.main, ["--cluster", "tcp://127.0.0.1:1"], "--cluster"),
+        (search.main, ["--workers", "4"], "--workers"),
+        (search.main, ["--epoch-size", "9"], "--epoch-size"),
+        (search_py.main, ["--table", "micro"], "python -m nosbench.search"),
+    ],
+)
+def test_what_a_table_lacks_is_said(main, wrong, what, tmp_path, capsys):
+    assert what in refusal(main, [*wrong, "--out", str(tmp_path / "run")], capsys)
+    assert not (tmp_path / "run").exists()
