@@ -221,7 +221,7 @@ def test_table_says_what_the_lines_say(tmp_path):
             line = {column: [0.2, 0.25, 0.5] for column in standings.COLUMNS} | {"name": name}
             line |= {"checkpoints": [200, 500, 1000], "seed": seed, "table_seed": seed + 1}
             line |= {"found": [0, 1, found[seed]], "distinct": [100, 400, 500 * (seed + 1)]}
-            line |= {"top10_fresh": [best[seed], 0.0, best[seed]]}
+            line |= {"top10_fresh": [best[seed], 0.0, best[seed] + 0.1]}
             line |= {"found_by_distinct": [1, 5 if seed else None, None]}
             line["config"] = {"algorithm": name, "candidates": 1}
             with (tmp_path / f"{name}.jsonl").open("a") as file:
@@ -232,7 +232,7 @@ def test_table_says_what_the_lines_say(tmp_path):
     assert standing[1:3] == ["2", "0.500 ± 0.000"]
     assert standing[6] == "30 ± 14" and standing[8] == "750 ± 354" and standing[-1] == "-"
     assert course[1:] == ["1 / 0", "30 / 0"]
-    assert early[1].startswith("+0.2000 [")
+    assert early[1].startswith("+0.1000 [")
     high = 2 * math.exp(12.7062 * 2 / 3)  # t of one degree of freedom, times the error of the logarithm
     low, found = re.fullmatch(r"2.00 \[(.*), (.*)\] \(4.00, 1.00\)", ratios[1]).groups()
     assert low == "0.00" and float(found) == pytest.approx(high, rel=1e-3)
@@ -246,6 +246,7 @@ def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
         line["config"] = {"algorithm": name.split("-")[0], "candidates": candidates}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
     settings = standings.read([tmp_path])
+    assert [s.name for s in settings][:3] == ["trpo", "trpo-long", "trpo-new"]
     names = {k: [s.name for s in group] for k, group in figure.by_kind(settings).items()}
     assert names == {
         "paper": ["ppo-paper", "random"],
