@@ -29,7 +29,6 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ import torch
 from config import ConfigError, Parser, add_settings, resolve, setting
 from controller import ControllerConfig
 from nosbench.oracle import Lookup, Measured, make_oracle
-from nosbench.table import Table, check
+from nosbench.table import check
 from pool import WorkerPool, usable_cores
 from results import Progress, RunError, interrupt_once, read_lines
 from rivals import EvolutionConfig
@@ -89,9 +88,27 @@ PARAMETERS = {field.name for config in (EvolutionConfig, ControllerConfig) for f
 
 @dataclass(frozen=True)
 class Config(ProposerConfig):
-    """One setting of a search; its seeds are the study's."""
+    """One search of a setting."""
 
     table_seed: int = setting(0, "whose scores are the rewards", low=0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which searches a study has of each setting."""
+
+    seeds: int = setting(30, "searches of a setting", low=1)
+    first_seed: int = setting(100, "of the controllers; lower ones are for choosing", low=0)
+    table_seeds: tuple[int, ...] = setting((1, 2), "taken in turn; 0 is for choosing", low=0, least=1)
+    workers: int = setting(usable_cores(), "processes", low=1)
+
+    def search(self, setting: Config, seed: int) -> Config:
+        """Return the search of a setting that has this seed."""
+        return replace(setting, seed=seed, table_seed=self.table_seeds[seed % len(self.table_seeds)])
+
+    def searches(self, setting: Config) -> list[Config]:
+        first = self.first_seed
+        return [self.search(setting, seed) for seed in range(first, first + self.seeds)]
 
 
 # --- one search -----------------------------------------------------------------------------------
@@ -176,40 +193,28 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def study(
-    name: str, config: Config, table_seeds: tuple[int, ...], seeds: range, file: Path, pool
-) -> None:
+def study(name: str, config: Config, plan: Plan, file: Path, pool: WorkerPool) -> None:
     """Compute the lines of a setting that are not there yet.
 
     Raises:
         RunError: the file holds another setting or other seeds.
     """
-    tasks = [(seed, table_seeds[seed % len(table_seeds)]) for seed in seeds]
-    done, ours = set(), json.loads(json.dumps(asdict(config)))
+    done = set()
     for line in read_lines(file):
-        apart = [
-            key
-            for key in ours
-            if key not in ("seed", "table_seed") and ours[key] != line["config"].get(key)
-        ]
-        done.add((line["seed"], line["table_seed"]))
-        if apart or line["table_seed"] != table_seeds[line["seed"] % len(table_seeds)]:
-            what = f"another {', '.join(apart)}" if apart else "other table seeds"
-            raise RunError(f"{file} holds {what}; give this one a --name of its own")
+        ours = json.loads(json.dumps(asdict(plan.search(config, line["seed"]))))
+        if apart := [name for name in ours if ours[name] != line["config"].get(name)]:
+            raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
+        done.add(line["seed"])
     if file.exists():
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # a torn last line
-    futures = {
-        task: pool.submit(search, replace(config, seed=task[0], table_seed=task[1]))
-        for task in tasks
-        if task not in done
-    }
+    todo = [one for one in plan.searches(config) if one.seed not in done]
+    futures = [pool.submit(search, one) for one in todo]
     progress = Progress()
-    for number, ((seed, table_seed), future) in enumerate(futures.items(), 1):
-        line = {"name": name, "seed": seed, "table_seed": table_seed, **future.result()}
-        line["config"] = asdict(replace(config, seed=seed, table_seed=table_seed))
+    for number, (one, future) in enumerate(zip(todo, futures, strict=True), 1):
+        line = {"name": name, "seed": one.seed, "table_seed": one.table_seed, **future.result()}
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line) + "\n")
-        progress.update(f"{name}: {number} of {len(futures)} searches")
+            lines.write(json.dumps(line | {"config": asdict(one)}) + "\n")
+        progress.update(f"{name}: {number} of {len(todo)} searches")
 
 
 def make_parser() -> Parser:
@@ -219,82 +224,53 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--name", help="of a setting changed by flags (default: the setting's)")
     parser.add_argument(
-        "--seeds", type=int, default=30, metavar="N", help="searches of a setting (default: 30)"
-    )
-    parser.add_argument(
-        "--first-seed",
-        type=int,
-        default=100,
-        metavar="S",
-        help="of the controllers (default: 100; lower ones are for choosing)",
-    )
-    parser.add_argument(
-        "--table-seeds",
-        default="1,2",
-        metavar="LIST",
-        help="taken in turn (default: 1,2; 0 is for choosing)",
-    )
-    parser.add_argument("--workers", type=int, default=usable_cores(), metavar="N", help="processes")
-    parser.add_argument(
         "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
     )
+    add_settings(parser, Plan)
     add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
     return parser
 
 
-class Plan(NamedTuple):
-    """All that determines the lines of a study."""
-
-    configs: dict[str, Config]  # by name
-    seeds: range  # of the controllers
-    table_seeds: tuple[int, ...]  # taken in turn
-
-
-def configure(args) -> Plan:
-    """Return the plan that the flags ask for.
+def configure(args) -> tuple[Plan, dict[str, Config]]:
+    """Return the plan that the flags ask for, and the settings by name.
 
     Raises:
         ValueError: what is wrong and what is allowed.
     """
-    table_seeds = tuple(int(part) for part in args.table_seeds.split(","))
-    last = Table.load("micro").num_seeds - 1
-    if not all(0 <= seed <= last for seed in table_seeds):
-        raise ConfigError(f"--table-seeds is {args.table_seeds}; it must be a list of 0 to {last}")
+    plan = resolve(Plan, args)
     if args.name and len(args.settings) > 1:
         raise ConfigError("--name is for one setting")
     if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
         flag = f"--{changed[0].replace('_', '-')}"
         raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
-    if args.seeds < 1 or args.first_seed < 0:
-        raise ConfigError("--seeds must be at least 1, --first-seed at least 0")
-    if args.workers < 1:
-        raise ConfigError(f"--workers is {args.workers}; it must be at least 1")
     configs = {
         args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
     }
     for config in configs.values():
         if config.samples < CHECKPOINTS[0]:
             raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
-        if config.iterations == 1:  # others are measured
-            check("micro", make_space(config), config.table_seed)
-    return Plan(configs, range(args.first_seed, args.first_seed + args.seeds), table_seeds)
+        shallow = make_space(replace(config, iterations=1))  # what the bars of deeper spaces come from
+        for seed in plan.table_seeds:
+            check("micro", shallow, seed)
+    return plan, configs
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
+    # Here, since workers import this file too and need no scipy; early, or a lack would show at the end.
+    from nosbench import standings
+
     try:
-        plan = configure(args)
+        plan, configs = configure(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        pool = WorkerPool(args.workers, initializer=one_thread, preload=("nosbench.oracle",))
+        pool = WorkerPool(plan.workers, initializer=one_thread, preload=("nosbench.oracle",))
         try:
-            for name, config in plan.configs.items():
-                study(name, config, plan.table_seeds, plan.seeds, args.out / f"{name}.jsonl", pool)
+            for name, config in configs.items():
+                study(name, config, plan, args.out / f"{name}.jsonl", pool)
         finally:
             pool.stop()  # on Ctrl-C too, without doing what is still queued
-        from nosbench import standings  # late: workers import this file too, and need no scipy
-
-        print(standings.table(standings.read([args.out / f"{name}.jsonl" for name in plan.configs])))
+        print(standings.table(standings.read([args.out / f"{name}.jsonl" for name in configs])))
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:

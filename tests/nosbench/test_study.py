@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refusal
 
 import results
 import search
@@ -62,12 +63,10 @@ def test_standing_is_what_counting_says():
 
 
 @pytest.mark.parametrize("k", [1, 7, 300])
-def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
-    different = {Table.load("micro").number(rule): rule for rule in study.make_space(config())}
-
+def test_entropy_of_a_uniform_draw_is_its_logarithm(k, table):
     class Uniform:
         def __init__(self):
-            self.config, self.rules = config(), [*different.values()][:k]
+            self.config, self.rules = config(), [table.rule(i) for i in table.measured[:k]]
 
         def ask(self, n):
             assert self.config.candidates == 1
@@ -77,9 +76,7 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k):
     assert study.entropy(Uniform(), make_oracle(config(), 0)) == pytest.approx(math.log(k), abs=0.02)
 
 
-@pytest.mark.parametrize(
-    "name, lag", [("random-new", 0), ("evolution-new", 3), ("reinforce-new", 3), ("trpo", 0)]
-)
+@pytest.mark.parametrize("name, lag", [("random-new", 0), ("reinforce-new", 3)])
 def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
     """Same rules, same rewards, through several checkpoints: only the run folder is left out."""
     ours = config(name, samples=200, lag=lag, seed=5, table_seed=2)
@@ -109,11 +106,11 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
         assert found == (len(top & set(distinct[:n])) if n <= len(distinct) else None)
 
 
-def test_a_deeper_search_is_scored_by_the_micro_child():
-    line = study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
-    assert line["checkpoints"] == [100] and line["distinct"] == [100]
+def test_a_deeper_search_is_scored_by_the_micro_child(monkeypatch):
+    monkeypatch.setattr(study, "PROBES", 50)
+    line = study.search(config("evolution-new", iterations=2, samples=20, table_seed=1))
+    assert line["checkpoints"] == [20] and line["distinct"] == [20]
     assert 0 < line["latest"][0] <= line["best"][0] <= 1 and 0 < line["best_fresh"][0] <= 1
-    assert line == study.search(config("evolution-new", iterations=2, samples=100, table_seed=1))
 
 
 def test_looking_at_the_entropy_leaves_no_trace():
@@ -143,18 +140,12 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     assert [(line["seed"], line["table_seed"]) for line in lines] == [(100, 1), (101, 2), (102, 1)]
     assert lines[0]["latest"] != lines[2]["latest"]
 
-    with pytest.raises(SystemExit) as stop:
-        study.main([*flags, "--seeds", "3", "--lag", "2"])
-    assert stop.value.code == 2
-    assert "another lag" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stop:
-        study.main([*flags, "--seeds", "3", "--candidates", "2"])
-    assert stop.value.code == 2
-    assert "--candidates makes another setting of random; give it a --name" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stop:  # or what settings are chosen on would be reported
-        study.main([*flags, "--seeds", "3", "--table-seeds", "0"])
-    assert stop.value.code == 2
-    assert "other table seeds" in capsys.readouterr().err
+    for other, what in (
+        (["--lag", "2"], "another lag"),
+        (["--candidates", "2"], "--candidates makes another setting of random; give it a --name"),
+        (["--table-seeds", "0"], "another table_seed"),  # what settings are chosen on is not reported
+    ):
+        assert what in refusal(study.main, [*flags, "--seeds", "3", *other], capsys)
 
     with (tmp_path / "random.jsonl").open("a") as file:
         file.write('{"seed": 10')  # a line that was being written
@@ -187,17 +178,11 @@ def test_help_shows_the_studys_own_defaults(capsys):
 
 def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
     flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path / "study")]
-    group = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-        "start_new_session": True,
-    }
     # Shells start background jobs with SIGINT ignored, which children inherit.
     default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nosbench.study", *flags], cwd=ROOT, preexec_fn=default, **group
-    )
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": default}
+    command = [sys.executable, "-m", "nosbench.study", *flags]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **how)
     file, deadline = tmp_path / "study" / "random-new.jsonl", time.monotonic() + 90
     while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -266,13 +251,11 @@ def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
         ["--samples", "50"],
         ["--seeds", "0"],
         ["--seed", "3"],
+        ["--subset", "arxiv", "--iterations", "2"],
     ],
 )
 def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        study.main(["random", *wrong, "--out", str(tmp_path / "out")])
-    assert stop.value.code == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    refusal(study.main, ["random", *wrong, "--out", str(tmp_path / "out")], capsys)
     assert not (tmp_path / "out").exists()
 
 
