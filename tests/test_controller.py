@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Categorical, kl_divergence
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 import controller as module
 from controller import (
@@ -43,11 +43,6 @@ ALGORITHMS = ("trpo", "ppo", "reinforce")
 TOKENS = {"operands": ("g", "m", "1"), "unary": ("id", "neg"), "binary": ("add", "mul")}
 FEW = {"operands": ("g", "m"), "unary": ("id",), "binary": ("add", "mul")}  # small enough at depth 2
 EVERY = tuple(CONSTRAINTS)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def seeded(seed):
@@ -115,9 +110,7 @@ def random_masks(*shape, seed=0):
     """Masks with one allowed entry a row at least, and a few rows with one or all of them."""
     masks = torch.rand(shape, generator=seeded(seed)) < 0.5
     flat = masks.view(-1, shape[-1])
-    flat[torch.arange(len(flat)), torch.randint(shape[-1], (len(flat),), generator=seeded(seed + 1))] = (
-        True
-    )
+    flat.scatter_(1, torch.randint(shape[-1], (len(flat), 1), generator=seeded(seed + 1)), True)
     flat[0] = True
     flat[1], flat[1, 0] = False, True
     return masks
@@ -125,8 +118,8 @@ def random_masks(*shape, seed=0):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Makes policies small, of two hundred parameters."""
-    monkeypatch.setattr(module, "HIDDEN", 3)
+    """Makes policies small, of about a hundred parameters."""
+    monkeypatch.setattr(module, "HIDDEN", 2)
 
 
 def small_case(seed, spread=1.0):
@@ -153,16 +146,13 @@ def loops(function, masks, *log_probs):
 def test_policy_is_one_lstm_layer_of_150_with_a_softmax_at_each_position():
     policy = Policy(make_space(2, (), TOKENS))  # V: 3 operands and r1
     shapes = {name: tuple(p.shape) for name, p in policy.named_parameters()}
-    assert shapes == {
-        "start": (150,),
-        "embedding": (9, 4, 150),
-        "lstm.weight_ih_l0": (600, 150),
-        "lstm.weight_hh_l0": (600, 150),
-        "lstm.bias_ih_l0": (600,),
-        "lstm.bias_hh_l0": (600,),
-        "head_weight": (10, 150, 4),
-        "head_bias": (10, 4),
+    lstm = {
+        f"lstm.{kind}_{part}h_l0": size
+        for kind, size in (("weight", (600, 150)), ("bias", (600,)))
+        for part in "ih"
     }
+    heads = {"head_weight": (10, 150, 4), "head_bias": (10, 4)}
+    assert shapes == {"start": (150,), "embedding": (9, 4, 150), **lstm, **heads}
 
 
 def test_initial_weights_are_uniform_in_plus_minus_0_08():
@@ -228,12 +218,11 @@ def test_sampled_frequencies_match_the_probabilities():
     drawn = [index[rule.tokens] for rule in policy.sample(n, seeded(0))[0]]
     counts = torch.bincount(torch.tensor(drawn), minlength=len(strings))
     assert (n * p).min() > 5  # chi-square needs that
-    chi_square, flat = (
-        ((counts - n * q) ** 2 / (n * q)).sum() for q in (p, torch.full_like(p, 1 / len(p)))
-    )
+    flat = torch.full_like(p, 1 / len(p))
+    chi_square, to_flat = (((counts - n * q) ** 2 / (n * q)).sum() for q in (p, flat))
     # Five standard deviations above the mean; the seed is fixed, so it never flickers.
     bound = len(p) - 1 + 5 * math.sqrt(2 * (len(p) - 1))
-    assert chi_square < bound < flat / 10  # the test tells it from uniform sampling
+    assert chi_square < bound < to_flat / 10  # the test tells it from uniform sampling
 
 
 def test_masked_token_is_never_sampled_and_has_exactly_zero_probability():
@@ -248,10 +237,10 @@ def test_masked_token_is_never_sampled_and_has_exactly_zero_probability():
     assert (log_probs[~batch.masks] == -math.inf).all() and log_probs[batch.masks].isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("iterations", "chosen"),
-    [(1, ()), (1, EVERY), (2, EVERY), (3, EVERY), *((2, (name,)) for name in EVERY)],
-)
+SPACES = [(1, ()), (1, EVERY), (2, EVERY), (3, EVERY), *((2, (name,)) for name in EVERY)]
+
+
+@pytest.mark.parametrize(("iterations", "chosen"), SPACES)
 def test_all_samples_are_legal(iterations, chosen):
     space = make_space(iterations, chosen)
     rules, batch = make_policy(space, spread=1.0).sample(60, seeded(0))
@@ -364,11 +353,6 @@ def test_ppo_takes_the_minimum_of_the_clipped_and_the_unclipped_term(clip):
 # --- TRPO -----------------------------------------------------------------------------------------
 
 
-def trpo(policy, batch, advantages, config):
-    """One step on the surrogate."""
-    return trpo_step(policy, batch, partial(surrogate, policy, batch, advantages, config), config.max_kl)
-
-
 def test_conjugate_gradient_is_the_best_point_of_the_krylov_space_and_exact_at_its_end():
     a, b = randn(5, 5, seed=3), randn(5, seed=4)
     A, original = a @ a.T / 5 + eye(5), b.clone()
@@ -383,21 +367,18 @@ def test_conjugate_gradient_is_the_best_point_of_the_krylov_space_and_exact_at_i
 
 
 def test_conjugate_gradient_stops_when_the_residual_is_gone():
-    products = []
-    eigenvector = torch.tensor([0.0, 2.0, 0.0], dtype=torch.float64)
+    products, eigenvector = [], torch.tensor([0.0, 2.0, 0.0])
 
     def product(v):
         products.append(v)
-        return torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64) * v
+        return torch.tensor([1.0, 4.0, 9.0]) * v
 
     assert torch.equal(conjugate_gradient(product, eigenvector, 10), eigenvector / 4)
-    assert len(products) == 1
     assert torch.equal(conjugate_gradient(product, torch.zeros(3), 10), torch.zeros(3))
     assert len(products) == 1
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_fisher_product_equals_the_explicit_hessian_of_the_mean_kl(damping, small):
+def test_fisher_product_equals_the_explicit_hessian_of_the_mean_kl(small):
     policy, batch, _ = small_case(0, spread=0.7)
     policy.forward = policy.log_probs  # for functional_call
     shapes = {name: p.shape for name, p in policy.named_parameters()}
@@ -411,12 +392,33 @@ def test_fisher_product_equals_the_explicit_hessian_of_the_mean_kl(damping, smal
         return loops(kl_divergence, batch.masks, old, new)
 
     hessian = torch.autograd.functional.hessian(kl, theta)
-    product = fisher_product(policy, batch, damping)
-    matrix = torch.stack([product(e) for e in eye(len(theta))], 1)
-    expected = hessian + damping * eye(len(theta))
-    torch.testing.assert_close(matrix, expected, rtol=1e-6, atol=1e-8)  # Categorical's clamping
-    assert torch.linalg.eigvalsh(matrix).min() > damping - 1e-12
     assert hessian.norm() > 0.1
+    for damping in (0.0, 0.1):
+        product = fisher_product(policy, batch, damping)
+        matrix = torch.stack([product(e) for e in eye(len(theta))], 1)
+        expected = hessian + damping * eye(len(theta))
+        torch.testing.assert_close(matrix, expected, rtol=1e-6, atol=1e-8)  # Categorical's clamping
+        assert torch.linalg.eigvalsh(matrix).min() > damping - 1e-12
+
+
+def check_step(policy, batch, advantages, config, tolerance):
+    """Take a step; it is accepted, raises the surrogate and stays within max_kl, or leaves no trace."""
+    original = copy.deepcopy(policy)
+    objective = partial(surrogate, batch=batch, advantages=advantages, config=config)
+    report = trpo_step(policy, batch, partial(objective, policy), config.max_kl)
+    if not report["accepted"]:
+        for a, b in zip(original.parameters(), policy.parameters(), strict=True):
+            assert torch.equal(a, b)
+        assert report["kl"] == report["surrogate_gain"] == 0
+        return report
+    with torch.no_grad():
+        gain = objective(policy) - objective(original)
+        old, new = (p.double().log_probs(batch.tokens, batch.masks) for p in (original, policy))
+    kl = float(loops(kl_divergence, batch.masks, old, new))
+    assert 0 < kl <= config.max_kl + tolerance and gain > 0
+    assert report["kl"] == pytest.approx(kl, abs=tolerance)
+    assert report["surrogate_gain"] == pytest.approx(float(gain), rel=1e-6, abs=tolerance)
+    return report
 
 
 def test_trpo_step_goes_the_dense_natural_gradient_to_the_edge_of_the_trust_region(monkeypatch, small):
@@ -434,7 +436,7 @@ def test_trpo_step_goes_the_dense_natural_gradient_to_the_edge_of_the_trust_regi
     x = torch.linalg.solve(F, gradient)
     step = math.sqrt(2e-6 / float(x @ F @ x)) * x
 
-    report = trpo(policy, batch, advantages, config)
+    report = check_step(policy, batch, advantages, config, tolerance=1e-9)
     assert report["accepted"] and report["line_search_steps"] == 1
     moved = parameters_to_vector(policy.parameters()).detach() - before
     torch.testing.assert_close(moved, step, rtol=0, atol=1e-4 * float(step.norm()))  # CG's end
@@ -443,40 +445,19 @@ def test_trpo_step_goes_the_dense_natural_gradient_to_the_edge_of_the_trust_regi
     assert report["kl"] == pytest.approx(float(step @ undamped @ step) / 2, rel=1e-2)  # second order
 
 
-def check_step(policy, batch, advantages, config, tolerance):
-    """Take a step; it is accepted, raises the surrogate and stays within max_kl, or leaves no trace."""
-    original = copy.deepcopy(policy)
-    report = trpo(policy, batch, advantages, config)
-    if not report["accepted"]:
-        for a, b in zip(original.parameters(), policy.parameters(), strict=True):
-            assert torch.equal(a, b)
-        assert report["kl"] == report["surrogate_gain"] == 0
-        return report
-    with torch.no_grad():
-        gain = surrogate(policy, batch, advantages, config) - surrogate(
-            original, batch, advantages, config
-        )
-        old, new = (p.double().log_probs(batch.tokens, batch.masks) for p in (original, policy))
-    kl = float(loops(kl_divergence, batch.masks, old, new))
-    assert 0 < kl <= config.max_kl + tolerance and gain > 0
-    assert report["kl"] == pytest.approx(kl, abs=tolerance)
-    assert report["surrogate_gain"] == pytest.approx(float(gain), rel=1e-6, abs=tolerance)
-    return report
-
-
 def test_trpo_steps_are_accepted_within_the_trust_region_or_leave_no_trace(monkeypatch, small):
     """Huge radii make the quadratic model wrong, so one trial often fails."""
     outcomes = []
     monkeypatch.setattr(module, "CG_DAMPING", 1e-3)
-    for seed in range(60):
-        max_kl, trials = (0.01, 0.3, 3.0)[seed % 3], (1, 1, 10)[seed % 3 - seed // 30]
+    for seed in range(36):
+        max_kl, trials = (0.01, 0.3, 3.0)[seed % 3], (1, 1, 10)[seed % 3 - seed // 18]
         monkeypatch.setattr(module, "BACKTRACK_ITERS", trials)
         config = ControllerConfig(entropy_coeff=0.01, max_kl=max_kl)
         report = check_step(*small_case(seed), config, tolerance=1e-6)  # Categorical's clamping
         assert 1 <= report["line_search_steps"] <= trials
         outcomes.append((report["accepted"], trials))
     assert {(True, 1), (False, 1), (True, 10)} <= set(outcomes)
-    assert 5 < sum(accepted for accepted, _ in outcomes) < 55
+    assert 4 < sum(accepted for accepted, _ in outcomes) < 32
 
 
 @pytest.mark.parametrize("max_kl", [0.01, 0.1])
@@ -574,10 +555,8 @@ def test_batches_may_be_told_later_but_only_in_the_order_asked(algorithm):
         waiting.append(controller.ask(3))
         assert all(parameter.isfinite().all() for parameter in controller.policy.parameters())
         json.dumps(report, allow_nan=False)  # plain finite numbers
-        assert set(report) == {
-            "baseline", "entropy", "entropy_coeff",
-            "kl", "surrogate_gain", "line_search_steps", "accepted",
-        }  # fmt: skip
+        names = "baseline entropy entropy_coeff kl surrogate_gain line_search_steps accepted"
+        assert set(report) == set(names.split())
     assert len(report["entropy"]) == 5
 
     assert waiting[0] != waiting[1]
