@@ -211,6 +211,7 @@ def test_paper_preset_means_all_of_it(tmp_path):
     assert "the paper preset" not in notes([group]).replace("in the paper preset", "")
     run = group.runs[0]._replace(config=paper | {"dataset": "cifar10"})
     assert "TRPO: the paper preset." in notes([group._replace(runs=[run])])
+    assert "TRPO: the paper preset." not in notes([group._replace(runs=[run, group.runs[0]])])
 
 
 def test_runs_of_other_versions_are_one_group_unless_a_setting_differs(tmp_path):
@@ -240,18 +241,21 @@ def test_what_does_not_compare_is_refused(folders, tmp_path):
     timeline.picture([read(one), read(again), read(wide)])  # time compares in any case
 
 
+@pytest.mark.parametrize("heights", [0.1, [0.05, 0.3, 0.1, 0.1, 0.2]])
 @pytest.mark.parametrize(
-    "places", [[0.5], [0.2, 0.9], [0.5, 0.5, 0.5], [0.99, 1.0, 0.1], [0.0, 0.01, 0.02, 0.03, 0.9], []]
+    "places", [[0.5], [0.0, 0.9], [0.5, 0.5, 0.5], [0.99, 1.0, 0.1], [0.0, 0.01, 0.02, 0.03, 0.9], []]
 )
-def test_labels_spread_no_more_than_they_must(places):
-    spread = style.spread(places, 0.1)
+def test_labels_spread_no_more_than_they_must(places, heights):
+    tall = np.broadcast_to(heights, 5)[: len(places)]
+    spread = style.spread(places, tall)
     order = np.argsort(places, kind="stable")
-    assert (np.diff(spread[order]) > 0.1 - 1e-9).all()  # in order, apart
+    assert (np.diff(spread[order]) > (tall[order][1:] + tall[order][:-1]) / 2 - 1e-9).all()
     assert ((spread >= 0) & (spread <= 1)).all()
-    alone = [
-        i for i, y in enumerate(places) if all(abs(y - z) > 0.5 for j, z in enumerate(places) if j != i)
-    ]
-    assert all(spread[i] == pytest.approx(places[i]) for i in alone)
+    for i, y in enumerate(places):
+        if all(abs(y - z) > 0.5 for j, z in enumerate(places) if j != i):
+            assert spread[i] == pytest.approx(y)
+    if set(places) == {0.5}:
+        assert np.mean([spread[order][0], spread[order][-1]]) == pytest.approx(0.5, abs=0.1)
 
 
 def test_labels_of_what_is_beyond_the_limits_stay_beside_the_axes():
