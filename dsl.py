@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import compress
 from typing import NamedTuple
 
 import torch
@@ -638,7 +639,7 @@ class SearchSpace:
         self._choices = [
             slot for r in computed for slot in (operands + r, operands + r, unary, unary, binary)
         ]
-        self._allowed = lru_cache(maxsize=None)(self._compute_allowed)
+        self._legal = lru_cache(maxsize=None)(self._which_are_legal)
         self._group_sizes = [self._count(group, ()) for group in range(iterations)]
 
     def choices(self, position: int) -> tuple[str, ...]:
@@ -648,20 +649,16 @@ class SearchSpace:
     def mask(self, prefix: tuple[str, ...]) -> Tensor:
         """Return which of `choices(len(prefix))` may follow a legal prefix: bool [V], True = may."""
         group, slot = divmod(len(prefix), GROUP)
-        return self._allowed(group, tuple(prefix[len(prefix) - slot :])).clone()
+        return torch.tensor(self._legal(group, tuple(prefix[len(prefix) - slot :])))
 
-    def _compute_allowed(self, group: int, prefix: tuple[str, ...]) -> Tensor:
-        groups = (group, self.iterations)
-        choices = self.choices(group * GROUP + len(prefix))
-        return torch.tensor(
-            [all(c(token, prefix, groups) for c in self.constraints) for token in choices]
-        )
+    def _which_are_legal(self, group: int, prefix: tuple[str, ...]) -> list[bool]:
+        groups, choices = (group, self.iterations), self.choices(group * GROUP + len(prefix))
+        return [all(c(token, prefix, groups) for c in self.constraints) for token in choices]
 
     def _count(self, group: int, prefix: tuple[str, ...]) -> int:
         """Count the ways to finish a group; constraints see one group, so groups multiply."""
         choices = self.choices(group * GROUP + len(prefix))
-        groups = (group, self.iterations)
-        legal = [t for t in choices if all(c(t, prefix, groups) for c in self.constraints)]
+        legal = list(compress(choices, self._which_are_legal(group, prefix)))
         if not legal:
             raise ValueError(f"the constraints leave nothing to follow '{' '.join(prefix)}'")
         if len(prefix) == GROUP - 1:
@@ -674,15 +671,10 @@ class SearchSpace:
 
     def contains(self, rule: Rule) -> bool:
         """Return whether the rule is a legal string of this space."""
-        if len(rule.tokens) != self.length:
-            return False
-        for position, token in enumerate(rule.tokens):
-            choices = self.choices(position)
-            if token not in choices:
-                return False
-            if not self.mask(rule.tokens[:position])[choices.index(token)]:
-                return False
-        return True
+        return len(rule.tokens) == self.length and all(
+            token in compress(self.choices(i), self.mask(rule.tokens[:i]).tolist())
+            for i, token in enumerate(rule.tokens)
+        )
 
     def __iter__(self) -> Iterator[Rule]:
         """Enumerate all legal rules, in table order."""
@@ -691,9 +683,8 @@ class SearchSpace:
             if len(prefix) == self.length:
                 yield Rule(prefix)
                 return
-            for token, legal in zip(self.choices(len(prefix)), self.mask(prefix).tolist(), strict=True):
-                if legal:
-                    yield from extend((*prefix, token))
+            for token in compress(self.choices(len(prefix)), self.mask(prefix).tolist()):
+                yield from extend((*prefix, token))
 
         return extend(())
 
