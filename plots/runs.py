@@ -49,11 +49,12 @@ UNUSED = {
     "random": LEARNING | BREEDING | {"lag", "rules_per_batch"},
 }
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
-SEEDS = {"seed", "child_seed", "samples", "data"}
+SEEDS = {"seed", "child_seed", "table_seed", "samples", "data"}
 NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
 NEEDED |= {"seed", "child_seed"}
 DATA = {"dataset", "data", "precision"}  # no part of what the paper preset is
-TOLD = {"algorithm", "iterations", "subset", "constraints", "downsample", "samples"}  # by a figure
+# What a figure says elsewhere than in its small print.
+TOLD = {"algorithm", "table", "iterations", "subset", "constraints", "downsample", "samples"}
 
 
 class Run(NamedTuple):
@@ -145,7 +146,8 @@ def departures(config: dict) -> dict[str, tuple]:
 
     Pictures and precision are left out, and for scores of a table the child, which trained nothing.
     """
-    known = PAPER.keys() - DATA - (CHILD if config.get("table", "none") != "none" else set())
+    trained = config.get("table", "none") == "none"
+    known = PAPER.keys() - DATA - (set() if trained else CHILD - {"table"})
     mine = {**relevant(config), "samples": config["samples"]}
     return {n: (x, PAPER[n]) for n, x in mine.items() if n in known and x != PAPER[n]}
 

@@ -207,6 +207,7 @@ def test_paper_preset_means_all_of_it(tmp_path):
         assert departures(paper | {name: value}) == {name: (value, paper[name])}
     unused = {"algorithm": "random", "lag": 3, "max_kl": 9.0, "population": 9}
     assert departures(paper | unused) == {"algorithm": ("random", "trpo")}
+    assert departures(paper | {"table": "micro", "filters": 3}) == {"table": ("micro", "none")}
     [group] = read_groups([make_run(tmp_path / "run", samples=5, dataset="cifar10", downsample="pool")])
     assert "the paper preset" not in notes([group]).replace("in the paper preset", "")
     run = group.runs[0]._replace(config=paper | {"dataset": "cifar10"})
