@@ -30,10 +30,11 @@ from config import ConfigError, Parser, from_dict
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
 from nosbench.table import CIFAR, Table
-from pool import TaskError, WorkerDied, WorkerPool, usable_cores
+from pool import WorkerPool, usable_cores
 from results import CHANCE, Progress
 from rules import NAMED_RULES
 from screen import screen
+from search import describe
 
 SAMPLE = 2_000
 CHILD = CHILDREN["laptop"] | {"dataset": "cifar10", "screen": False}
@@ -72,13 +73,11 @@ def build(folder: Path, workers: int, limit: int) -> None:
         saved = results.read_config(folder)
         config = from_dict(ChildConfig, {name: saved[name] for name in asdict(config)})
     open_pictures(config)
-    run = (
-        results.Run.reopen(folder)
-        if folder.exists()
-        else results.Run.create(
-            folder, asdict(config) | {"child_seed": 0}, results.environment(threads=1)
-        )
-    )
+    if folder.exists():
+        run = results.Run.reopen(folder)
+    else:
+        settings = asdict(config) | {"child_seed": 0}
+        run = results.Run.create(folder, settings, results.environment(threads=1))
     progress, in_flight = Progress(run.folder / "log.txt"), deque()
     with run, WorkerPool(workers, initializer=start_worker, preload=("child", "torch._dynamo")) as pool:
         # By what is recorded, not by place: the order changes when a rule gets a name.
@@ -103,14 +102,8 @@ def candidates(table: Table):
 def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future: Future) -> None:
     """Wait for a rule's score and append its record; a rule that fails scores 0, as in a search."""
     record = {"id": id, "class": number, "part": part, "rule": str(rule), "infix": rule.infix()}
-    record |= {"key": rule.key(), "seed": 0, "cached_from": None, "status": "error", "reward": 0.0}
-    try:
-        measured = asdict(future.result())
-        accuracy = measured.pop("accuracy")
-        record |= measured | {"reward": accuracy or 0.0}
-    except (TaskError, WorkerDied) as error:
-        record["error"] = str(error).strip().splitlines()[-1]
-    run.append("records.jsonl", record)
+    record |= {"key": rule.key(), "seed": 0, "cached_from": None}
+    run.append("records.jsonl", record | describe(future))
 
 
 def report(folder: Path) -> str:
@@ -124,12 +117,10 @@ def report(folder: Path) -> str:
     """
     table, records = Table.load("micro"), results.read_lines(folder / "records.jsonl")
     if not records:
-        raise results.RunError(
-            f"{folder} has no records; make some: python -m nosbench.cifar_tier build"
-        )
-    lines = [
-        f"{len(records):,} of {len(table.mean):,} distinct rules, {len(records) / len(table.mean):.1%}"
-    ]
+        how = "make some: python -m nosbench.cifar_tier build"
+        raise results.RunError(f"{folder} has no records; {how}")
+    share = len(records) / len(table.mean)
+    lines = [f"{len(records):,} of {len(table.mean):,} distinct rules, {share:.1%}"]
     for name in ("named", "sample", "passing"):
         some = [record["reward"] for record in records if record["part"] == name]
         if some:

@@ -18,7 +18,7 @@ import search
 from child import ChildResult
 from config import setting
 from dsl import Rule, SearchSpace
-from nosbench.table import NO_RATE, NONE, TIERS, Table, check
+from nosbench.table import NO_RATE, NONE, TIER, Table, check
 from results import interrupt_once
 from screen import screen
 
@@ -27,7 +27,7 @@ from screen import screen
 class TableScorer:
     """A table that scores the rules of a search; search.Scorer says what each method is for."""
 
-    table: str = setting("micro", "tier of NOS-Bench that has the scores", "table", choices=TIERS)
+    table: str = setting(TIER, "tier of NOS-Bench that has the scores", "table", choices=(TIER,))
     table_seed: int = setting(0, "whose scores are the rewards", "table", low=0)
     screen: bool = setting(False, "reject rules that cheap tests show to be hopeless", "table")
 

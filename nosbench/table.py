@@ -29,7 +29,6 @@ FOLDER = Path(__file__).parent / "data"
 CIFAR = Path(__file__).parent.parent / "runs" / "published" / "nosbench-cifar"  # of cifar_tier.py
 KEEPS_UP = 0.8  # of SGD's mean: rules with at least so much are said to keep up with it
 TIER = "micro"  # the one that is complete
-TIERS = (TIER,)
 VERSION = 1  # of the format; a reader refuses others instead of guessing
 
 NONE = np.iinfo(np.uint16).max  # in the place of a count: diverged

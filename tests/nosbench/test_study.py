@@ -140,6 +140,7 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     assert [(line["seed"], line["table_seed"]) for line in lines] == [(100, 1), (101, 2), (102, 1)]
     assert lines[0]["latest"] != lines[2]["latest"]
 
+    capsys.readouterr()  # what a slow machine has said meanwhile
     for other, what in (
         (["--lag", "2"], "another lag"),
         (["--candidates", "2"], "--candidates makes another setting of random; give it a --name"),

@@ -24,11 +24,6 @@ RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
 
 @pytest.fixture(scope="module")
-def table() -> Table:
-    return Table.load("micro")
-
-
-@pytest.fixture(scope="module")
 def sample() -> dict[int, Rule]:
     """Random strings of the space with their places in its enumeration."""
     places = set(random.Random(0).sample(range(SearchSpace(1).size()), 1500))

@@ -13,16 +13,11 @@ from child import ChildResult
 from dsl import Rule
 from nosbench import search
 from nosbench.search import Here, TableScorer
-from nosbench.table import NO_RATE, NONE, Table
+from nosbench.table import NO_RATE, NONE
 from rules import HUMAN, find
 from screen import screen
 
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
-
-
-@pytest.fixture(scope="module")
-def table() -> Table:
-    return Table.load("micro")
 
 
 def rules_by_fate(table) -> dict[str, tuple[str, int]]:
