@@ -31,7 +31,7 @@ def read_search(folder: Path) -> dict:
         RunError: the folder is no run of search.py.
     """
     saved = results.read_config(folder)
-    if not {"algorithm", "dataset", "child_seed"} <= saved.keys():
+    if "algorithm" not in saved:
         raise results.RunError(f"{folder} is a run of another script than search.py")
     return saved
 
@@ -45,6 +45,8 @@ def read_child(folder: Path) -> tuple[ChildConfig, int]:
     saved = read_search(folder)
     if saved.get("table", "none") != "none":
         raise results.RunError(f"{folder} searched a table, so there is no network to train")
+    if lacking := {"dataset", "child_seed"} - saved.keys():
+        raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
     names = {field.name for field in fields(ChildConfig)} & saved.keys()
     try:
         child = from_dict(ChildConfig, {name: saved[name] for name in names})

@@ -471,6 +471,19 @@ def test_trpo_keeps_the_lstm_within_the_trust_region(max_kl):
         assert report["kl"] > 0.05 * max_kl
 
 
+def test_a_step_that_lowers_the_objective_is_not_taken_however_small_its_kl(small):
+    policy, batch, _ = small_case(0)
+    before = parameters_to_vector(policy.parameters()).detach().clone()
+
+    def objective():  # rises on the first billionth of the way only
+        moved = parameters_to_vector(policy.parameters()) - before
+        return (moved - 1e9 * moved.square()).sum()
+
+    report = trpo_step(policy, batch, objective, 0.01)
+    assert not report["accepted"] and report["line_search_steps"] == module.BACKTRACK_ITERS
+    assert torch.equal(before, parameters_to_vector(policy.parameters()))
+
+
 def test_trpo_without_anything_to_learn_changes_nothing():
     policy = make_policy(make_space(), dtype=torch.float32)
     _, batch = policy.sample(5, seeded(0))
