@@ -1,0 +1,13 @@
+"""What tests of the studies share: one tiny search, whose best rules they train again."""
+
+from pathlib import Path
+
+import pytest
+from helpers import tiny_search
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory) -> Path:
+    # That it starts from Adam and a rule that acts like SGD makes both candidates for "found".
+    start = ["--start-from", "adam", "g m id id left"]
+    return tiny_search(tmp_path_factory.mktemp("searched") / "search", *start, batch_size=20)

@@ -1,0 +1,214 @@
+"""Command lines of the studies: real trainings, killed and resumed; bad input is one line."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import killed, refusal
+from made import changed_copy
+
+import results
+from child import evaluate_rule
+from studies import compare, longrun, rescore, robustness, transfer
+from studies.trials import from_folder, read_trials
+
+ROOT = Path(__file__).parent.parent.parent
+TIMES = {"start_s", "wall_s", "cpu_s", "worker"}  # all that may differ between two equal runs
+COMPARE = ["--top", "2", "--seeds", "2", "--finalists", "1", "--final-seeds", "2"]
+FLAGS = {
+    compare: [*COMPARE, "--also", "powersign", "adam"],
+    rescore: ["--top", "2", "--seeds", "1"],
+    longrun: ["--top", "3", "--epochs", "3"],
+    robustness: ["--top", "1", "--seeds", "1"],
+    transfer: ["text", "--epochs", "1", "--sweep-examples", "100", "--seeds", "2"],
+}
+STUDIES = [study for study in FLAGS if study is not transfer]  # that begin with a search
+IDS = {"ids": lambda study: study.__name__}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_changes():
+    """Robustness with two of its twelve changes, transfer with two of its seven rates."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robustness, "CHANGED", ("eps", "batch_size"))
+        patch.setattr(robustness, "FACTORS", (0.5,))
+        patch.setattr(transfer, "EXPONENTS", range(-3, -1))
+        yield
+
+
+@pytest.fixture(scope="module", params=[*STUDIES, pytest.param(transfer, marks=pytest.mark.slow)], **IDS)
+def finished(request, searched, tmp_path_factory) -> tuple:
+    """A study and the folder of a run of it."""
+    study, folder = request.param, tmp_path_factory.mktemp("runs") / "run"
+    what = [] if study is transfer else [str(searched)]
+    assert study.main([*what, *FLAGS[study], "--workers", "2", "--out", str(folder)]) == 0
+    return study, folder
+
+
+def history(folder: Path) -> list[dict]:
+    return [
+        {name: value for name, value in row.items() if name not in TIMES} for row in read_trials(folder)
+    ]
+
+
+# --- killed and resumed ---------------------------------------------------------------------------
+
+
+def test_a_study_is_resumed_to_the_same_records_and_summary(finished, tmp_path):
+    study, folder = finished
+    for lines in (1, -1):  # in its first stage and in its last
+        broken = killed(folder, tmp_path / f"broken{lines}", lines, torn='{"id": 7, "sta')
+        for made in broken.glob("summary.*"):
+            made.unlink()
+        assert study.main(["--resume", str(broken), "--workers", "2"]) == 0
+        assert history(broken) == history(folder)
+        for name in ("summary.csv", "summary.txt"):
+            assert (broken / name).read_text() == (folder / name).read_text()
+
+
+def test_a_complete_study_is_only_shown(finished, capsys):
+    study, folder = finished
+    before = (folder / "records.jsonl").read_bytes()
+    assert study.main(["--resume", str(folder)]) == 0
+    out = capsys.readouterr().out  # from the records, not from the text that was written
+    assert "already complete" in out and (folder / "summary.txt").read_text() in out
+    assert (folder / "records.jsonl").read_bytes() == before
+    pictures = [path.name for path in folder.glob("*.png")]
+    assert pictures == ([] if study.FIGURE is None else [f"{study.FIGURE.split('.')[-1]}.png"])
+
+
+def test_records_of_other_jobs_end_a_study_for_good(finished, tmp_path, capsys):
+    study, folder = finished
+    rows = [row | {"seed": 7} if row["id"] == 2 else row for row in read_trials(folder)[:4]]
+    broken = changed_copy(killed(folder, tmp_path / "killed", 4), tmp_path / "other", rows)
+    assert study.main(["--resume", str(broken), "--workers", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "record 2 is not" in said and "--resume" not in said
+
+
+def test_accuracies_are_those_of_the_child_with_the_seed(finished):
+    study, folder = finished
+    if study not in (compare, rescore):
+        return  # their trainings are not an evaluation: below
+    plan = from_folder(study, folder)
+    for record in read_trials(folder)[:10:4]:
+        again = evaluate_rule(record["rule"], plan.child, record["seed"])
+        assert (record["accuracy"], record["lr"]) == (again.accuracy, again.lr)
+
+
+def test_a_killed_process_leaves_what_resume_needs_even_if_the_search_is_gone(searched, tmp_path):
+    run, folder = shutil.copytree(searched, tmp_path / "search"), tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "studies.rescore", str(run), "--top", "3", "--out", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline, path = time.monotonic() + 120, folder / "records.jsonl"
+    while not (path.exists() and path.read_bytes().count(b"\n") > 2) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    shutil.rmtree(run)
+    assert rescore.main(["--resume", str(folder), "--workers", "1"]) == 0
+    assert [row["seed"] for row in read_trials(folder)][::7] == [3000, 3001, 3002]
+
+
+PUBLISHED = {
+    compare: "compare-protocol-cifar10",
+    rescore: "tier-rescored",
+    longrun: "longrun-strided-cifar10",
+    transfer: "transfer-wrn",
+}
+
+
+@pytest.mark.parametrize("study", PUBLISHED, **IDS)
+def test_folders_of_older_versions_are_read(study, capsys):
+    folder = ROOT / "runs" / "published" / PUBLISHED[study]
+    assert results.read_config(folder)["script"] == f"{study.__name__.split('.')[-1]}.py"
+    assert study.main(["--resume", str(folder)]) == 0
+    assert "already complete" in capsys.readouterr().out
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def refused(study, argv: list[str], tmp_path: Path, capsys) -> str:
+    """Return the line with which a study refuses flags; nothing was made."""
+    before = sorted(tmp_path.rglob("*"))
+    line = refusal(study.main, argv, capsys)
+    assert line.startswith(f"python -m {study.__name__}: error: ")
+    assert sorted(tmp_path.rglob("*")) == before
+    return line
+
+
+@pytest.mark.parametrize("study", FLAGS, **IDS)
+def test_wrong_flags_are_one_line_and_exit_code_2(study, searched, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    what = "text" if study is transfer else str(searched)
+    nothing = "no TASK given (wrn, fashion, text)" if study is transfer else "no RUN given"
+    for argv, why in (
+        ([], nothing),
+        ([what, "--workers", "0"], "--workers is 0; it must be at least 1"),
+        ([what, "--seed", "3"] if study is longrun else [what, "--seeds", "0"], "--seed"),
+        ([what, "--out", str(searched)], "exists already"),
+        ([what, "--topp", "3"], "unrecognized arguments"),
+        (["--resume", str(searched), "--workers", "2"], f"no run of {study.__name__}"),
+        (["--resume", "nowhere", "--workers", "2"], "nowhere is not a run folder"),
+        (["--resume", "nowhere", "--out", "there"], "--resume takes only --workers"),
+    ):
+        assert why in refused(study, argv, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    "study, flags, why",
+    [
+        (compare, ["--top", "4"], "--finalists is 5"),
+        (compare, ["--seeds", "1"], "--seeds is 1; it must be at least 2"),
+        (compare, ["--rates", "years"], "--rates is 'years'"),
+        (compare, ["--also", "adamm"], "unknown rule 'adamm'"),
+        (longrun, ["--top", "0"], "--top is 0; it must be at least 1"),
+        (robustness, ["--rules", "g g id"], "wrong length"),
+        (transfer, ["--rules", "g g id"], "wrong length"),
+        (transfer, ["--epochs", "0"], "at least 1"),
+    ],
+)
+def test_settings_of_one_study_that_are_wrong(study, flags, why, searched, tmp_path, capsys):
+    what = ["text"] if study is transfer else [str(searched)]
+    out = ["--out", str(tmp_path / "out")]
+    assert why in refused(study, [*what, *flags, *out], tmp_path, capsys)
+
+
+@pytest.mark.parametrize("study", STUDIES, **IDS)
+def test_runs_that_cannot_be_scored_again_are_refused(study, searched, tmp_path, capsys):
+    lost = [r | {"status": "diverged"} for r in results.read_records(searched)]
+    copy = lambda name, *records, **config: str(  # noqa: E731
+        changed_copy(searched, tmp_path / name, *records, **config)
+    )
+    out = ["--out", str(tmp_path / "out")]
+    for runs, why in (
+        (["nothing"], "no readable"),
+        ([copy("table", table="micro")], "searched a table"),
+        ([str(searched), copy("filters", filters=3)], "differ in filters"),
+        ([copy("odd", filters="many")], "config.json: --filters"),
+        ([copy("failed", lost)], "no rule has trained"),
+    ):
+        assert why in refused(study, [*runs, *out], tmp_path, capsys)
+
+
+def test_a_study_is_no_search_and_a_batch_must_have_room_for_a_factor_of_10(searched, tmp_path, capsys):
+    other = ROOT / "runs" / "published" / PUBLISHED[compare]
+    assert "another script than search.py" in refused(rescore, [str(other)], tmp_path, capsys)
+    odd = changed_copy(searched, tmp_path / "odd", batch_size=5)
+    assert "no factor of 10" in refused(robustness, [str(odd)], tmp_path, capsys)
+    odd = changed_copy(searched, tmp_path / "eps", eps=1e-3)
+    assert "was searched with a changed" in refused(robustness, [str(odd)], tmp_path, capsys)
