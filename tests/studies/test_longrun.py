@@ -1,97 +1,71 @@
-"""The long-run filter on real children: who goes on, with what, and going on after a kill."""
-
-import csv
-import json
-from pathlib import Path
+"""The long-run filter: who goes on, with which rate, and what the summary and the figure hold."""
 
 import pytest
-from helpers import killed, refusal, tiny_search
+from made import MadeTrials, made_up, plan_of
 
 import results
-from child import ChildConfig, evaluate_rule, train_curve
-from config import from_dict
+from child import evaluate_rule, train_curve
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
 from studies import longrun
 from studies.figures import longrun as figure
-from studies.trials import read_trials
+from studies.searches import read_child
+from studies.trials import to_dict
+
+
+def made_curve(task, rule: str, lr: float, child, seed: int, epochs: int) -> tuple[list, float]:
+    """Return scores that begin alike whatever the length; every seventh one is lost."""
+    scores = [made_up(rule, epoch) for epoch in range(epochs)]
+    return [None if score < 0.22 else score for score in scores], 1.0
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory) -> Path:
-    return tiny_search(tmp_path_factory.mktemp("runs") / "search")
+def made(searched) -> tuple[longrun.Plan, list[dict]]:
+    plan, trials = plan_of(longrun, searched, "--top", "5", "--epochs", "9"), MadeTrials(made_curve)
+    longrun.work(plan, trials)
+    return plan, trials.records
 
 
-@pytest.fixture(scope="module")
-def filtered(searched) -> Path:
-    folder = searched.with_name("longrun")
-    flags = ["--top", "5", "--epochs", "9", "--workers", "1", "--out", str(folder)]
-    assert longrun.main([str(searched), *flags]) == 0
-    return folder
-
-
-def test_the_better_half_goes_on_and_people_always_do(searched, filtered):
-    records = results.read_lines(filtered / "records.jsonl")
+def test_the_better_half_goes_on_and_people_always_do(searched, made):
+    plan, records = made
     stages = {}
     for record in records:
         stages.setdefault(record["epochs"], []).append(record)
-    assert list(stages) == [1, 3, 9]
+    assert list(stages) == [1, 3, 9] and {record["seed"] for record in records} == {4000}
     people = {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
-    ranked = [
-        record
-        for record in results.best_distinct(results.read_records(searched))
-        if Rule.parse(record["rule"]).key() not in people
-    ]
+    ranked = [r for r in results.best_distinct(results.read_records(searched)) if r["key"] not in people]
     expected = [(record["rule"], record["lr"]) for record in ranked[:5]]
-    for epochs, some in stages.items():
+    rates = {line["name"]: line["lr"] for line in results.read_humans(searched)}
+    for some in stages.values():
         found = [r for r in some if r["kind"] == "found"]
         assert [(r["rule"], r["lr"]) for r in found] == expected
-        assert [r["name"] for r in some if r["kind"] == "human"] == list(HUMAN)
-        assert all(len(r["curve"]) == epochs for r in some)
+        humans = {r["name"]: r["lr"] for r in some if r["kind"] == "human"}
+        assert humans == rates and list(humans) == list(HUMAN)
         best = sorted(found, key=lambda r: -(r["curve"][-1] or -1))
         expected = [(r["rule"], r["lr"]) for r in best[: (len(found) + 1) // 2]]
-    assert [len(s) - 4 for s in stages.values()] == [5, 3, 2]
-    curves = {}
-    for record in records:  # a later stage repeats the earlier ones and goes on
-        assert record["curve"][: len(curves.get(record["rule"], []))] == curves.get(record["rule"], [])
-        curves[record["rule"]] = record["curve"]
+    assert [len(some) - 4 for some in stages.values()] == [5, 3, 2]
 
 
-def test_the_summary_has_everybody_as_far_as_they_came(filtered):
-    rows = list(csv.DictReader((filtered / "summary.csv").read_text().splitlines()))
-    records = results.read_lines(filtered / "records.jsonl")
+def test_the_summary_has_everybody_as_far_as_they_came(made):
+    rows, text = longrun.report(*made)
+    records = made[1]
     assert len(rows) == 9 and {row["rule"] for row in rows} == {record["rule"] for record in records}
     for row in rows:
         last = [record for record in records if record["rule"] == row["rule"]][-1]
-        assert int(row["epochs"]) == last["epochs"]
-        if last["curve"][-1] is not None:
-            assert float(row["final"]) == last["curve"][-1]
-            assert float(row["best"]) == max(score for score in last["curve"] if score is not None)
-    order = [(-int(row["epochs"]), -float(row["final"] or -1)) for row in rows]
+        assert (row["epochs"], row["final"]) == (last["epochs"], last["curve"][-1])
+        assert row["best"] == max((score for score in last["curve"] if score is not None), default=None)
+        assert row["after_1"] == last["curve"][0] and row["name"].lower() in text.lower()
+    order = [(-row["epochs"], -(row["final"] or -1)) for row in rows]
     assert order == sorted(order)
-
-
-def test_it_is_resumed_to_the_same_records(filtered, tmp_path):
-    killed(filtered, tmp_path / "broken", 11, torn='{"id": 5, "ru')
-    lines = (filtered / "records.jsonl").read_text().splitlines(keepends=True)
-    assert longrun.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
-    again = read_trials(tmp_path / "broken")
-    same = ("epochs", "rule", "lr", "seed", "curve")
-    assert [[r[name] for name in same] for r in again] == [
-        [json.loads(line)[name] for name in same] for line in lines
-    ]
 
 
 def test_a_long_training_is_the_childs_own(searched):
     """With the child's epochs and its best rate it gives the very curve that scored the rule."""
-    config = from_dict(
-        ChildConfig,
-        {k: v for k, v in results.read_config(searched).items() if k in ChildConfig.__annotations__},
-    )
-    result = evaluate_rule("m 1 id id mul", config, 7)
-    curve, cpu_s = train_curve("m 1 id id mul", result.lr, config, 7, config.epochs)
+    child, _ = read_child(searched)
+    result = evaluate_rule("m 1 id id mul", child, 7)
+    curve, cpu_s = train_curve("m 1 id id mul", result.lr, child, 7, child.epochs)
     assert curve == result.curve and cpu_s > 0
-    lost, _ = train_curve("g 1 exp id left", 1e38, config, 7, 4)
+    lost, _ = train_curve("g 1 exp id left", 1e38, child, 7, 4)
     assert len(lost) == 4 and lost[-1] is None
 
 
@@ -102,26 +76,11 @@ def test_stages(epochs, stages):
     assert longrun.stage_epochs(epochs) == stages
 
 
-def test_the_figure_draws_every_rule_once_as_far_as_it_went(filtered):
-    records = results.read_lines(filtered / "records.jsonl")
-    axes = figure.picture(results.read_config(filtered), records).axes[0]
+def test_the_figure_draws_every_rule_once_as_far_as_it_went(made):
+    plan, records = made
+    axes = figure.picture(to_dict(longrun, plan), records).axes[0]
     lines = [line for line in axes.lines if not str(line.get_gid()).startswith("_")]
     lengths = sorted(len(line.get_xdata()) for line in lines if len(line.get_xdata()) != 2)
     longest = {record["rule"]: len(record["curve"]) for record in records}
     assert lengths == sorted(longest.values())
     figure.plt.close("all")
-
-
-@pytest.mark.parametrize(
-    "wrong, what",
-    [
-        ([], "no RUN given"),
-        (["nowhere"], "nowhere"),
-        (["nowhere", "--top", "0"], "at least 1"),
-        (["--resume", "nowhere", "--top", "3"], "--resume takes only --workers"),
-    ],
-)
-def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert what in refusal(longrun.main, wrong, capsys)
-    assert not list(tmp_path.iterdir())

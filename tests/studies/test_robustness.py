@@ -1,36 +1,27 @@
-"""Robustness on real children: what is changed, who is scored, and the arithmetic of the summary."""
+"""Robustness: what is changed, who is scored, and the arithmetic of the summary."""
 
-import csv
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import DATA, killed, refusal, tiny_search
+from helpers import DATA
+from made import MadeTrials, made_result, plan_of
 
 import data
-import results
 from child import ChildConfig, Training, evaluate_rule
-from config import from_dict
 from rules import HUMAN, NAMED_RULES
 from studies import robustness
 from studies.figures import robustness as figure
 from studies.robustness import CHANGED, FACTORS, changed
-from studies.trials import read_trials
+from studies.trials import to_dict
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory) -> Path:
-    flags = ["--samples", "12", "--start-from", "adam", "m v id exp mul"]
-    return tiny_search(tmp_path_factory.mktemp("runs") / "search", *flags, batch_size=10)
-
-
-@pytest.fixture(scope="module")
-def changes(searched) -> Path:
-    folder = searched.with_name("robustness")
-    flags = ["--top", "1", "--seeds", "2", "--rules", "sgd", "signsgd", "--out", str(folder)]
-    assert robustness.main([str(searched), *flags, "--workers", "1"]) == 0
-    return folder
+def made(searched) -> tuple[robustness.Plan, MadeTrials]:
+    plan = plan_of(robustness, searched, "--top", "1", "--seeds", "2", "--rules", "sgd", "signsgd")
+    trials = MadeTrials(lambda task, *job: made_result(*job))
+    robustness.work(plan, trials)
+    return plan, trials
 
 
 def test_a_change_multiplies_one_setting():
@@ -64,24 +55,27 @@ def test_the_optimizer_has_the_changed_decays_and_delta(horizon, betas):
     assert group["betas"] == pytest.approx(betas) and group["eps"] == 1e-4
 
 
-def test_everybody_is_scored_with_every_change(searched, changes):
-    records, people = results.read_lines(changes / "records.jsonl"), [NAMED_RULES[n].rule for n in HUMAN]
-    assert len(records) == 13 * 6 * 2  # one found, one named, four people; SGD comes once
-    rules = [rule for _, rule in results.read_config(changes)["field"]]
-    assert rules[1:] == ["sign_g 1 id id mul", *people]
-    assert rules[0] not in people
+def test_everybody_is_scored_with_every_change(made):
+    plan, trials = made
+    people = [NAMED_RULES[name].rule for name in HUMAN]
+    found, *rules = [rule for _, rule in plan.field]
+    assert rules == ["sign_g 1 id id mul", *people] and found not in rules  # SGD comes once
     wanted = {(None, 1.0)} | {(what, factor) for what in CHANGED for factor in FACTORS}
-    got = {(r["what"], r["factor"], r["rule"], r["seed"]) for r in records}
-    assert got == {(*w, rule, seed) for w in wanted for rule in rules for seed in (5000, 5001)}
-    child = from_dict(ChildConfig, results.read_config(changes)["child"])
-    for record in records[5::37]:
-        config = changed(child, record["what"], record["factor"])
-        assert record["accuracy"] == evaluate_rule(record["rule"], config, record["seed"]).accuracy
+    got = [(r["what"], r["factor"], r["rule"], r["seed"]) for r in trials.records]
+    assert len(got) == len(set(got)) == 13 * 6 * 2
+    assert set(got) == {
+        (*w, rule, seed) for w in wanted for rule in (found, *rules) for seed in plan.seeds
+    }
+    assert plan.seeds == [5000, 5001]
+    for record, (task, *arguments) in zip(trials.records, trials.arguments, strict=True):
+        child = changed(plan.child, record["what"], record["factor"])
+        assert (task, arguments) == (evaluate_rule, [record["rule"], child, record["seed"]])
 
 
-def test_the_summary_has_differences_by_seed(changes):
-    rows = list(csv.DictReader((changes / "summary.csv").read_text().splitlines()))
-    records = results.read_lines(changes / "records.jsonl")
+def test_the_summary_has_differences_by_seed(made):
+    plan, trials = made
+    records = [r | {"accuracy": None} if r["id"] == 3 else r for r in trials.records]  # it diverged
+    rows, text = robustness.report(plan, records)
 
     def scores(rule: str, what: str | None, factor: float) -> np.ndarray:
         mine = [r for r in records if (r["rule"], r["what"], r["factor"]) == (rule, what, factor)]
@@ -89,48 +83,30 @@ def test_the_summary_has_differences_by_seed(changes):
 
     for row in rows:
         before = scores(row["rule"], None, 1.0)
-        assert float(row["unchanged"]) == pytest.approx(before.mean())
+        assert row["unchanged"] == pytest.approx(before.mean()) and f"{before.mean():.4f}" in text
         for what in CHANGED:
             for factor in FACTORS:
                 difference = (scores(row["rule"], what, factor) - before).mean()
-                assert float(row[f"{what} x {factor:g}"]) == pytest.approx(difference)
-    [sgd] = [row for row in rows if row["name"] == "sgd"]  # has neither averages nor division
-    assert all(float(sgd[f"{what} x {f:g}"]) == 0 for what in ("beta_horizon", "eps") for f in FACTORS)
-    assert any(float(sgd[f"batch_size x {f:g}"]) for f in FACTORS)
+                assert row[f"{what} x {factor:g}"] == pytest.approx(difference)
 
 
-def test_it_is_resumed_to_the_same_records(changes, tmp_path):
-    killed(changes, tmp_path / "broken", 140, torn='{"id": 5, "ru')
-    lines = (changes / "records.jsonl").read_text().splitlines(keepends=True)
-    assert robustness.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
-    again = read_trials(tmp_path / "broken")
-    same = ("what", "factor", "rule", "seed", "accuracy")
-    assert [[r[name] for name in same] for r in again] == [
-        [json.loads(line)[name] for name in same] for line in lines
-    ]
+def test_rules_without_averages_or_division_do_not_mind_their_change(searched):
+    """On the real child: SGD has neither, whatever they are; its batch it minds."""
+    child = replace(plan_of(robustness, searched).child, lr_exponents=(-1,))
+    rule = NAMED_RULES["sgd"].rule
+    same = evaluate_rule(rule, child, 0).curve
+    for what in ("beta_horizon", "eps"):
+        assert evaluate_rule(rule, changed(child, what, 10), 0).curve == same
+    assert evaluate_rule(rule, changed(child, "batch_size", 2), 0).curve != same
 
 
-def test_the_figure_has_a_line_for_each_rule_and_change(changes):
-    records = results.read_lines(changes / "records.jsonl")
-    axes = figure.picture(results.read_config(changes), records).axes
+def test_the_figure_has_a_line_for_each_rule_and_change(made):
+    plan, trials = made
+    axes = figure.picture(to_dict(robustness, plan), trials.records).axes
     lines = {line.get_gid(): line for panel in axes for line in panel.lines}
     adam = lines["adam batch_size"]
     assert adam.get_xdata().tolist() == [0.1, 0.5, 1.0, 2.0, 10.0]
-    ten = [r["accuracy"] or 0.0 for r in records if r["name"] == "adam"
+    ten = [r["accuracy"] for r in trials.records if r["name"] == "adam"
            and (r["what"], r["factor"]) == ("batch_size", 10)]  # fmt: skip
     assert adam.get_ydata()[-1] == pytest.approx(np.mean(ten))
     figure.plt.close("all")
-
-
-@pytest.mark.parametrize(
-    "wrong, what",
-    [
-        ([], "no RUN given"),
-        (["nowhere"], "nowhere"),
-        (["--resume", "nowhere", "--top", "3"], "--resume takes only --workers"),
-    ],
-)
-def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert what in refusal(robustness.main, wrong, capsys)
-    assert not list(tmp_path.iterdir())

@@ -1,71 +1,48 @@
-"""transfer.py on the language model: who trains, what is chosen by what, and going on."""
-
-import csv
-import json
-from pathlib import Path
+"""Transfer: who trains with which rates, and what is chosen by what."""
 
 import numpy as np
 import pytest
-from helpers import killed, refusal
+from made import MadeTrials, made_up, plan_of
 
-import results
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
 from studies import transfer
 from studies.figures import transfer as figure
+from studies.tasks import Outcome
 from studies.transfer import Config, Plan, rates_to_train, summarize
-from studies.trials import make_parser, read_trials
 
-FLAGS = ["text", "--epochs", "1", "--sweep-examples", "100", "--workers", "1", "--seeds", "2"]
 PLAN = Plan(
     "text", Config(epochs=3, seeds=2), "float32", [("a", "g 1 id id mul"), ("b", "m 1 id id mul")]
 )
 
 
-@pytest.fixture(scope="module")
-def transferred(tmp_path_factory) -> Path:
-    """A real run on a text cut short, so that it takes seconds."""
-    folder = tmp_path_factory.mktemp("runs") / "text"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "EXPONENTS", range(-3, -1))
-        assert (
-            transfer.main([*FLAGS, "--rules", "adam", "sign_m 1 id id mul", "--out", str(folder)]) == 0
-        )
-    return folder
+def made_outcome(task, name, root, precision, rule, lr, seed, epochs, examples, horizon) -> Outcome:
+    curve = [1 + made_up(rule, lr, seed, epoch) for epoch in range(epochs)]
+    return Outcome(curve, [None] * (epochs - 1) + [2.0], 1.0)
 
 
-@pytest.mark.slow
-def test_all_sweep_and_then_train_with_the_best_rate_and_its_neighbours(transferred):
-    records = results.read_lines(transferred / "records.jsonl")
-    rules = ["sign_m 1 id id mul", *(NAMED_RULES[name].rule for name in HUMAN)]
-    sweep = [(r["rule"], r["lr"]) for r in records if r["stage"] == "sweep"]
-    assert sweep == [(rule, 10.0**e) for rule in rules for e in (-3, -2)]  # Adam comes but once
-    trained = [(r["rule"], r["lr"], r["seed"]) for r in records if r["stage"] == "train"]
+def test_all_sweep_and_then_train_with_the_best_rate_and_its_neighbours():
+    plan = plan_of(
+        transfer, "text", "--epochs", "3", "--seeds", "2", "--rules", "adam", "sign_m 1 id id mul"
+    )
+    trials = MadeTrials(made_outcome)
+    transfer.work(plan, trials)
+    rules = ["sign_m 1 id id mul", *(NAMED_RULES[name].rule for name in HUMAN)]  # Adam comes but once
+    sweep = [r for r in trials.records if r["stage"] == "sweep"]
+    assert [(r["rule"], r["lr"], r["seed"]) for r in sweep] == [
+        (rule, 10.0**e, 0) for rule in rules for e in range(-5, 2)
+    ]
+    assert all(len(r["curve"]) == 1 for r in sweep)
+    assert {(args[-2], args[-1]) for args in trials.arguments[: len(sweep)]} == {(10_000, 3)}
+    trained = [(r["rule"], r["lr"], r["seed"]) for r in trials.records if r["stage"] == "train"]
     wanted = []
     for rule in rules:
-        mine = [r for r in records if (r["stage"], r["rule"]) == ("sweep", rule)]
-        best = min(mine, key=lambda r: (r["curve"][0], r["lr"]))["lr"]
+        best = min((r for r in sweep if r["rule"] == rule), key=lambda r: (r["curve"][0], r["lr"]))["lr"]
         wanted += [(rule, best * f, seed) for seed in (0, 1) for f in (0.1, 1, 10)]
     assert [(a, pytest.approx(b), c) for a, b, c in trained] == wanted
-    rows = list(csv.DictReader((transferred / "summary.csv").read_text().splitlines()))
-    assert len(rows) == 5 and (transferred / "transfer.png").exists()
-    finals = [float(row["final_validation"]) for row in rows]
-    assert finals == sorted(finals)  # of perplexities the lowest comes first
-
-
-@pytest.mark.slow
-def test_it_is_resumed_to_the_same_records(transferred, tmp_path):
-    killed(transferred, tmp_path / "broken", -3, torn='{"id": 5, "ru')
-    lines = (transferred / "records.jsonl").read_text().splitlines(keepends=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "EXPONENTS", range(-3, -1))
-        assert transfer.main(["--resume", str(tmp_path / "broken"), "--workers", "2"]) == 0
-    again = read_trials(tmp_path / "broken")
-    for new, line in zip(again, lines, strict=True):
-        old = json.loads(line)
-        assert {k: v for k, v in new.items() if k != "cpu_s"} == {
-            k: v for k, v in old.items() if k != "cpu_s"
-        }
+    rows, _ = transfer.report(plan, trials.records)
+    finals = [row["final_validation"] for row in rows]
+    assert len(rows) == 5 and finals == sorted(finals)  # of perplexities the lowest comes first
 
 
 def record(rule: str, lr: float, seed: int, curve: list, test: list, stage="train") -> dict:
@@ -128,26 +105,8 @@ def test_the_curves_drawn_are_those_of_the_chosen_rate(tmp_path):
     figure.plt.close("all")
 
 
-@pytest.mark.parametrize(
-    "wrong, what",
-    [
-        ([], "no TASK given (wrn, fashion, text)"),
-        (["text", "--rules", "g g id"], "wrong length"),
-        (["text", "--epochs", "0"], "at least 1"),
-        (["poetry"], "invalid choice"),
-        (["--resume", "nowhere", "--epochs", "3"], "--resume takes only --workers"),
-        (["wrn", "--data", "nowhere/at/all", "--workers", "0"], "at least 1"),
-    ],
-)
-def test_wrong_flags_are_one_line(wrong, what, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert what in refusal(transfer.main, wrong, capsys)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_rule_that_is_a_human_optimizer_comes_once():
     rules = ["adam", "1 adam id id mul", "powersign"]
-    args = make_parser(transfer).parse_args(["text", "--rules", *rules])
-    plan = transfer.configure(args)
+    plan = plan_of(transfer, "text", "--rules", *rules)
     assert [name for name, _ in plan.field] == ["powersign", *HUMAN]
     assert len({Rule.parse(rule).key() for _, rule in plan.field}) == 5
