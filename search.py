@@ -473,7 +473,7 @@ def moved(value: str):
 
 
 def make_parser(script: Script = SEARCH) -> Parser:
-    parser = Parser(prog=script.command.removeprefix("python "), description=script.doc)
+    parser = Parser(prog=script.command, description=script.doc)
     add_settings(parser, script.scorer)
     parser.section("controller")  # before what is beyond it
     add_settings(parser, SearchConfig)

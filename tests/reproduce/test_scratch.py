@@ -85,14 +85,13 @@ def test_searches_are_those_that_were_published(commands):
 def test_studies_of_the_table_are_those_that_were_published(commands):
     lines = set()
     for folder, _, arguments in of(commands, "nosbench.study"):
-        plan = study.configure(study.make_parser().parse_args(arguments))
-        for name, config in plan.configs.items():
+        plan, settings = study.configure(study.make_parser().parse_args(arguments))
+        for name, setting in settings.items():
             published = results.read_lines(PUBLISHED / folder / f"{name}.jsonl")
-            assert [line["seed"] for line in published] == list(plan.seeds), (folder, name)
-            for line in published:
-                assert line["table_seed"] == plan.table_seeds[line["seed"] % len(plan.table_seeds)]
-                theirs = line["config"] | {"seed": 0, "table_seed": 0}
+            for line, config in zip(published, plan.searches(setting), strict=True):
+                assert (line["seed"], line["table_seed"]) == (config.seed, config.table_seed)
                 ours = plain(vars(config)) | {"seed": 0, "table_seed": 0}
+                theirs = line["config"] | {"seed": 0, "table_seed": 0}
                 assert theirs | ours == theirs, (folder, name)
             lines.add(PUBLISHED / folder / f"{name}.jsonl")
     assert lines == {*PUBLISHED.glob("study*/*.jsonl")} - SHARES and len(SHARES) == 4
