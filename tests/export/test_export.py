@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from plain import PAPER_OPERANDS
 
 import dsl
 import rules
@@ -202,13 +203,14 @@ def special_jobs() -> dict:
         f"{what}_{which}": (Rule.parse(text), dict(job))
         for which, text in texts.items()
         for what, job in jobs.items()
+        if what != "large" or which in ("powersign", "clips", "draws")
     }
 
 
 @pytest.fixture(scope="module")
 def jobs() -> dict:
     named = {f"named_{n.replace('-', '_')}": (rules.find(n), make_job(3)) for n in rules.NAMED_RULES}
-    return random_jobs(200, seed=0) | special_jobs() | named
+    return random_jobs(100, seed=0) | special_jobs() | named
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +222,7 @@ def paths(jobs, tmp_path_factory) -> dict:
 def test_exported_file_follows_rule_optimizer(kind, jobs, paths):
     some = {module: job for module, job in jobs.items() if module.startswith(kind)}
     check(some, paths)
-    assert len(some) >= {"random": 200, "named": len(rules.NAMED_RULES)}.get(kind, 3)
+    assert len(some) >= {"random": 100, "named": len(rules.NAMED_RULES)}.get(kind, 3)
 
 
 @pytest.mark.slow
@@ -345,8 +347,8 @@ def test_a_name_is_not_mistaken_for_a_place_to_fill_in():
     assert load("powersign", name="HELP").__name__ == "HELP"
 
 
-def test_export_knows_every_operand():
-    assert tuple(OPERANDS) == KNOWN
+def test_export_knows_every_operand_of_both_texts():
+    assert {*PAPER_OPERANDS, "2", "ld", "cd", "rd", "anoise"} <= {*KNOWN}
 
 
 @pytest.mark.parametrize(
