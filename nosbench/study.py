@@ -24,10 +24,8 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +40,8 @@ from results import Progress, RunError, interrupt_once, read_lines
 from rivals import EvolutionConfig
 from search import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 
-CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # sampled rules, or distinct ones
+# Sampled rules, or distinct ones; batches end there.
+CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
 
 SPACE = {
@@ -131,7 +130,7 @@ def search(config: Config) -> dict:
     number = lambda rules: [oracle.number(rule) for rule in rules]  # noqa: E731
     rewards = lambda numbers: oracle.rewards(numbers).tolist()  # noqa: E731
     marks = [mark for mark in CHECKPOINTS if mark < config.samples] + [config.samples]
-    sizes = batch_sizes(marks, BATCH)
+    sizes = [min(BATCH, config.samples - asked) for asked in range(0, config.samples, BATCH)]
     numbers: list[int] = []  # of the rules that were sampled
     line: dict[str, list] = {"checkpoints": []}
     for batch, _, _ in search_loop(proposer, sizes, config.lag, number, rewards):
@@ -146,12 +145,6 @@ def search(config: Config) -> dict:
         oracle.found(distinct[:n])[0] if n <= len(distinct) else None for n in marks
     ]
     return line
-
-
-def batch_sizes(marks: list[int], size: int) -> Iterator[int]:
-    """Yield how many rules each batch has: `size`, or fewer where a checkpoint ends it."""
-    for start, end in pairwise([0, *marks]):
-        yield from (min(size, end - asked) for asked in range(start, end, size))
 
 
 def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:

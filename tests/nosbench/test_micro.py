@@ -109,9 +109,7 @@ def test_whole_protocol_equals_the_plain_one():
 @pytest.mark.parametrize(
     "rule",
     [
-        "m noise id drop0.3 add",
         "noise g drop0.5 drop0.5 sub",
-        "g adam drop0.1 neg mul",
         "g adam drop0.1 drop0.3 mul | r1 noise drop0.5 id sub",
         "g v drop0.1 drop0.3 left | r1 noise id drop0.5 left",
     ],
