@@ -307,6 +307,7 @@ class Search:
             self.note_update(update, batch, rewards, diagnostics)
         self.note_humans(wait=True)
         self.write_hall_of_fame()
+        self.show_progress()
 
     def push(self, rules: list[Rule]) -> list[Pending]:
         """Queue rules to be scored, but none of which an equal one was sampled before."""
@@ -608,9 +609,7 @@ def search_to_end(search: Search, script: Script, args) -> int:
     print(f"\n{costs(search.records)}\n\n{summary(best, results.read_humans(folder))}\n")
     print(f"{folder} holds the run: hall_of_fame.csv all good rules, {picture.name} its learning curve")
     for record in best[:1]:
-        print(
-            f"Next: {script.explain} '{record['rule']}' explains #{record['id']}, the best that it found"
-        )
+        print(f"Next: {script.explain} '{record['rule']}' explains #{record['id']}, the best it found")
     return 0
 
 

@@ -1,7 +1,11 @@
-"""What tests of the scripts after a search share: a tiny search, a killed run, a refusal."""
+"""What tests of the scripts share: a tiny search, a killed run, a refusal, a script as it is started."""
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +16,14 @@ import results
 import search
 from child import Child
 
-DATA = Path(__file__).parent.parent / "data"
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "data"
 # A child of a few milliseconds: two rates, two epochs of two hundred images.
 TINY = {"samples": 24, "filters": 2, "epochs": 2, "epoch_size": 200, "num_validation": 200}
 TINY |= {"lr_exponents": (-3, -1), "data": str(DATA)}
+# As small as flags can make it.
+SMALL = ["--preset", "smoke", "--data", str(DATA), "--samples", "24", "--filters", "2"]
+SMALL += ["--epoch-size", "100", "--num-validation", "100"]
 
 
 @dataclass(frozen=True)
@@ -61,3 +69,52 @@ def refusal(main, argv: list[str], capsys) -> str:
     assert stop.value.code == 2
     [line] = capsys.readouterr().err.strip().splitlines()
     return line
+
+
+# --- a script as a user starts it -----------------------------------------------------------------
+
+
+def start(*flags: str, **settings) -> subprocess.Popen:
+    """Start search.py in a process group of its own."""
+
+    def hear_interrupts() -> None:  # nohup and background jobs of a shell pass on an ignored SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    how = {"cwd": ROOT, "preexec_fn": hear_interrupts, **settings}
+    how |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, "search.py", *flags], start_new_session=True, **how)
+
+
+def wait_for(condition, what: str, timeout_s: float = 120.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.01)
+
+
+def wait_for_records(process: subprocess.Popen, path: Path, more_than: int):
+    def ready() -> bool:
+        return process.poll() is not None or (
+            path.exists() and path.read_bytes().count(b"\n") > more_than
+        )
+
+    wait_for(ready, f"record {more_than}")
+
+
+def wait_for_end(process: subprocess.Popen) -> str:
+    """Return what a script printed, once it and all its workers have left."""
+    output, _ = process.communicate(timeout=240)
+    wait_for(lambda: group_is_empty(process.pid), "workers to leave")
+    return output
+
+
+def group_is_empty(pgid: int) -> bool:
+    """Whether no process but zombies is left of a process group."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == pgid and fields[0] != "Z":
+            return False
+    return True

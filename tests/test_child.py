@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from child import (
-    CHANCE,
+    Child,
     ChildConfig,
     ChildResult,
     ConvNet,
@@ -30,7 +30,7 @@ from child import (
 )
 from config import from_dict
 from data import SAMPLE, DataError
-from dsl import RuleOptimizer
+from dsl import RuleOptimizer, SearchSpace
 
 SGD, ADAM = "g g id id left", "adam g id id left"
 ZERO = "g g id id sub"
@@ -420,50 +420,6 @@ def test_test_accuracy_is_that_of_the_final_weights_and_changes_no_score(config,
     assert evaluate_and_test(EXPLODES, config, 0)[1] is None
 
 
-# --- approximations, off unless asked for ----------------------------------------------------------
-
-
-def numbers(result: ChildResult) -> tuple:
-    return result.status, result.accuracy, result.lr, result.sweep, result.curve
-
-
-def test_a_race_of_three_leaves_nobody_behind_and_scores_the_same(config):
-    three = replace(config, lr_exponents=(-4, -3, -2))
-    plain, raced = (evaluate_rule(ADAM, replace(three, race=race), 0) for race in (False, True))
-    assert numbers(raced) == numbers(plain)  # so training a fifth first, then the rest, is exact
-
-
-def test_a_race_keeps_the_lowest_losses_and_their_scores(config):
-    wide = replace(config, lr_exponents=(-5, -4, -3, -2, -1, 0))
-    plain, raced = (evaluate_rule(ADAM, replace(wide, race=race), 0) for race in (False, True))
-    assert len(raced.sweep) == 3 and set(raced.sweep) <= set(plain.sweep)
-    losses = {}
-    for exponent in wide.lr_exponents:
-        training = Training(ADAM, 10.0**exponent, wide, 0)
-        assert training.train(training.steps // 5)
-        losses[training.lr] = np.mean(training.losses[-10:])
-    assert {lr for lr, _ in raced.sweep} == set(sorted(losses, key=losses.get)[:3])
-
-
-def test_a_race_records_the_rates_that_diverged(config):
-    wide = replace(config, lr_exponents=(-5, -4, -3, -2, -1, 10), epoch_size=2_000, race=True)
-    raced = evaluate_rule(GROWS, wide, 0)
-    assert [lr for lr, accuracy in raced.sweep if accuracy is None] == [1e10]
-    assert len(raced.sweep) == 4
-
-
-@pytest.mark.parametrize("rule", [ADAM, CONSTANT])
-def test_giving_up_scores_one_epoch_if_the_sweep_never_left_chance(config, rule):
-    plain, gave_up = (evaluate_rule(rule, replace(config, give_up=g), 0) for g in (False, True))
-    best = max(accuracy for _, accuracy in plain.sweep)
-    assert gave_up.sweep == plain.sweep
-    if best < CHANCE:
-        assert (gave_up.curve, gave_up.accuracy) == ([best], best) and len(plain.curve) > 1
-    else:
-        assert numbers(gave_up) == numbers(plain)
-    assert (best < CHANCE) == (rule == CONSTANT)
-
-
 def test_smaller_rate_wins_a_tie(config):
     result = evaluate_rule(ZERO, replace(config, lr_exponents=(0, -3, -1)), 0)
     assert len({accuracy for _, accuracy in result.sweep}) == 1
@@ -521,9 +477,10 @@ RANDOM = ["noise g drop0.5 id add", "g m drop0.3 drop0.1 add"]
 def test_random_operands_follow_the_childs_seed(config):
     """One step of a rule of noise alone moves the weights by the noise of a generator with that seed."""
     for seed in (0, 7):
-        training = Training("noise 1 id id left", 0.1, config, seed)
+        one_step = replace(config, epoch_size=20)
+        training = Training("noise 1 id id left", 0.1, one_step, seed)
         start = training.weights.detach().clone()
-        training.train(1)
+        training.epoch()
         generator = torch.Generator().manual_seed(seed)
         noise = 0.01 * torch.randn(len(start), generator=generator)
         assert torch.equal(training.weights.detach(), start - 0.1 * noise)
@@ -598,6 +555,17 @@ def test_precision_is_resolved_by_what_the_processor_has():
     if "avx512_bf16" in capabilities:  # torch asks the processor itself
         native = capabilities["avx512_bf16"] or capabilities.get("amx_bf16", False)
         assert resolve_precision("auto") == ("bfloat16" if native else "float32")
+
+
+def test_a_search_has_its_scores_from_evaluate_rule(config, root):
+    """The scorer travels to the workers: as plain data, with one seed for all rules."""
+    child = Child(**asdict(config) | {"precision": "auto"}, child_seed=3).resolve(SearchSpace(1))
+    assert child.precision == resolve_precision("auto")
+    child = pickle.loads(pickle.dumps(replace(child, precision="float32")))
+    assert outcome(child.evaluate(ADAM)) == outcome(evaluate_rule(ADAM, config, 3))
+    assert outcome(child.evaluate(ADAM)) != outcome(evaluate_rule(ADAM, config, 0))
+    with pytest.raises(DataError, match="10001"):
+        replace(child, epoch_size=10_001).resolve(SearchSpace(1))
 
 
 def test_worker_computes_on_one_thread():

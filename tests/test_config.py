@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config import ConfigError, Parser, add_settings, check, from_dict, resolve, setting
@@ -21,7 +21,7 @@ class Config:
     sizes: tuple[int, ...] = setting((3, 4), "layer sizes", low=1, high=9, least=1)
     rates: tuple[float, ...] = setting((), "learning rates to try", low=0.0)
     tags: tuple[str, ...] = setting(("a",), "labels", choices=("a", "b", "c"))
-    use_cache: bool = setting(True, "reuse results")
+    use_cache: bool = setting(True, "reuse results", "cache")
     start: tuple[str, ...] = setting((), "texts that may hold commas", words=True)
 
 
@@ -106,8 +106,8 @@ WRONG = [  # flags, and what the message must hold
     (["--shift", "nan"], "nan"),
     (["--rates", "0.1,nan"], "nan"),
     (["--rates", "0.1,-1"], "-1"),
-    (["--optimizer", "rmsprop"], "adam, sgd"),
-    (["--optimizer", ""], "adam, sgd"),
+    (["--optimizer", "rmsprop"], "'adam', 'sgd'"),
+    (["--optimizer", ""], "'adam', 'sgd'"),
     (["--sizes", "1,x"], "1,x"),
     (["--sizes", "1;2"], "1;2"),
     (["--sizes", "1,10"], "at most 9"),
@@ -203,12 +203,29 @@ def test_help_shows_every_flag_with_its_text_choices_and_default(capsys):
         assert field.metadata["help"] in text
     for shown in (
         "(default: 10)",
-        "one of adam, sgd (default: adam)",
+        "{adam,sgd} update rule (default: adam)",
+        "labels; of a, b, c (default: a)",
         "(default: 3,4)",
         "--no-use-cache",
+        "cache: --use-cache",  # its heading
     ):
         assert shown in text
     assert text.count("(default: True)") == 1 and "SUPPRESS" not in text
+
+
+def test_a_setting_without_a_flag_is_of_presets_and_files_alone(capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Hidden(Config):
+        deep: int = setting(2, "not for everybody", low=1, flag=False)
+
+    parser = Parser(prog="script.py")
+    add_settings(parser, Hidden)
+    assert "deep" not in parser.format_help()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--deep", "3"])
+    assert resolve(Hidden, parser.parse_args([]), {"deep": 3}).deep == 3
+    with pytest.raises(ConfigError, match="at least 1"):
+        from_dict(Hidden, {"deep": 0})
 
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text()
@@ -216,6 +233,7 @@ ANYTHING = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(), ANYTHING))
 def test_any_values_are_a_config_that_holds_them_or_a_config_error(values):
     try:
