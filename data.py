@@ -22,6 +22,7 @@ from config import Parser
 HERE = Path(__file__).parent / "data"
 SAMPLE = "fashion-mnist-sample"
 DOWNLOADS = {"cifar10": "CIFAR10", "fashion-mnist": "FashionMNIST"}  # names in torchvision.datasets
+MEGABYTES = {"cifar10": 170, "fashion-mnist": 31}  # to download
 NAMES = (*DOWNLOADS, SAMPLE)
 IMAGE_SHAPE = {"cifar10": (32, 32, 3), "fashion-mnist": (28, 28, 1), SAMPLE: (28, 28, 1)}
 NUM_IMAGES = {"cifar10": (50_000, 10_000), "fashion-mnist": (60_000, 10_000), SAMPLE: (15_000, 2_000)}
@@ -129,6 +130,7 @@ def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
         reason = str(error).split("\n")[0]
         raise DataError(f"torchvision, which downloads {name}, does not work here ({reason})") from None
 
+    print(f"downloading {name}, {MEGABYTES[name]} MB, ...", file=sys.stderr, flush=True)
     arrays = {}
     for split in ("train", "test"):
         try:

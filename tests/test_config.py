@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import ConfigError, Parser, add_settings, check, from_dict, resolve, setting
@@ -233,7 +233,7 @@ ANYTHING = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
-@settings(max_examples=50)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(), ANYTHING))
 def test_any_values_are_a_config_that_holds_them_or_a_config_error(values):
     try:

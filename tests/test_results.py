@@ -2,13 +2,18 @@
 
 import contextlib
 import csv
+import fcntl
 import gc
+import io
 import json
 import math
+import os
 import random
 import re
 import resource
+import struct
 import sys
+import termios
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,13 +24,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import results
 from pool import WorkerPool
 from results import (
     FIELDS,
     FORMAT,
+    LOG_EVERY_S,
     RUNS,
+    Progress,
     Run,
     RunError,
+    aligned,
     best_distinct,
     default_folder,
     environment,
@@ -519,3 +528,117 @@ def test_funnel_adds_up_and_names_every_way():
     }
     assert list(said)[0] == "sampled"
     assert sum(said.values()) == 2 * said["sampled"]
+
+
+# --- what people see ------------------------------------------------------------------------------
+
+
+def test_columns_are_as_wide_as_their_widest_cell():
+    rows = [["name", "a", "long head"], ["x", "1.25", "2"], ["a longer name", "-", ""]]
+    assert aligned(rows) == [
+        "name           a     long head",
+        "x              1.25  2",
+        "a longer name  -",
+    ]
+    assert aligned(rows, figures=True) == [
+        "name              a  long head",
+        "x              1.25          2",
+        "a longer name     -",
+    ]
+
+
+def test_what_there_is_not_is_a_dash():
+    assert [results.number(x) for x in (0.12345, 0.0, None)] == ["0.1235", "0.0000", "-"]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+    def screen(self):
+        """Return the lines that a person sees: a carriage return goes back and overwrites."""
+        lines = []
+        for line in self.getvalue().split("\n"):
+            shown = []
+            for part in line.split("\r"):
+                shown[: len(part)] = part
+            lines.append("".join(shown).rstrip())
+        return lines
+
+
+def let_time_pass(progress):
+    progress.last_s -= LOG_EVERY_S + 1
+
+
+def test_terminal_shows_the_last_state_alone_on_one_line():
+    stream = Terminal()
+    progress = Progress(stream=stream)
+    for line in ["1/500 rules", "2/500 rules, left 00:10", "3/500", "", "4/500 rules"]:
+        progress.update(line)
+        assert stream.screen() == [line]
+
+
+def test_what_is_said_on_a_terminal_stays_and_has_no_leftovers_of_the_state():
+    stream = Terminal()
+    progress = Progress(stream=stream)
+    progress.say("hello")
+    progress.update("a very long state indeed")
+    progress.say("done")
+    progress.update("next")
+    progress.say("two\nlines")
+    progress.say()
+    progress.say("end")
+    assert stream.screen() == ["hello", "done", "two", "lines", "", "end", ""]
+
+
+def test_terminal_line_never_wraps(monkeypatch):
+    """A line longer than the terminal is wide would leave its first part behind at each update."""
+    monkeypatch.setenv("COLUMNS", "40")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 40, 0, 0))
+    with os.fdopen(theirs, "w") as stream, os.fdopen(ours, "rb", buffering=0) as terminal:
+        Progress(stream=stream).update("x" * 30 + "y" * 30)
+        shown = terminal.read(1000).decode()
+    assert shown.startswith("\r" + "x" * 30)
+    assert max(map(len, re.split("[\r\n]", shown))) <= 40
+
+
+def test_a_pipe_gets_plain_lines_now_and_then():
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    for number in range(100):
+        if number in (50, 80):
+            let_time_pass(progress)
+        progress.update(f"{number}/100")
+    assert stream.getvalue() == "50/100\n80/100\n"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_log_gets_states_now_and_then_and_all_that_is_said(tmp_path, stream):
+    log = tmp_path / "log.txt"
+    progress = Progress(log, stream())
+    progress.say("start")
+    for number in range(100):
+        if number == 50:
+            let_time_pass(progress)
+        progress.update(f"{number}/100")
+    progress.say("größer\nthan α")
+    assert log.read_text("utf-8") == "start\n50/100\ngrößer\nthan α\n"
+    Progress(log, stream()).say("resumed")
+    assert log.read_text("utf-8").endswith("than α\nresumed\n")
+
+
+def test_a_terminal_is_not_told_twice_what_the_log_gets(tmp_path):
+    stream = Terminal()
+    progress = Progress(tmp_path / "log.txt", stream)
+    let_time_pass(progress)
+    progress.update("1/2")
+    assert stream.screen() == ["1/2"]
+    assert (tmp_path / "log.txt").read_text() == "1/2\n"
+
+
+def test_the_stream_is_todays_standard_error_unless_another_is_given(capsys):
+    Progress().say("hello")
+    assert capsys.readouterr() == ("", "hello\n")
