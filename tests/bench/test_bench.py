@@ -132,7 +132,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     flags = TINY_BENCH.replace("--depth1 2", "--depth1 10000")
     command = [sys.executable, "-m", "bench.child", *flags.split(), "--out", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(results.read_lines(folder / "records.jsonl")) < 3:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
@@ -212,7 +212,7 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
         (show.main, ["nowhere"], "is not a run folder"),
         (show.main, ["runs/published/tier-rescored"], "no measurements of a benchmark"),
         (rule.main, ["--epochs", "3"], "--epochs"),
-        (rule.main, ["--memory", "lost"], "one of kept, returned"),
+        (rule.main, ["--memory", "lost"], "choose from"),
         (rule.main, ["--out", "tests"], "exists already"),
     ],
 )
