@@ -4,8 +4,18 @@
     python -m dask worker tcp://HOST:8786 --nthreads 1        # on every other, in the project's folder
     python search.py --cluster tcp://HOST:8786
 
-Dask carries the tasks, gives those of a lost worker to another one, and lets workers come and go; this
-file adds what pool.py does for local workers. An optional extra: requirements-cluster.txt.
+On a Slurm cluster, after `pip install dask-jobqueue`, in a Python session on the login
+node, in this folder:
+
+    from dask_jobqueue import SLURMCluster
+    slurm = SLURMCluster(cores=16, processes=16, memory="32GB", walltime="24:00:00", queue="PARTITION")
+    slurm.scale(jobs=6)                 # 96 workers of one thread
+    print(slurm.scheduler_address)      # for search.py --cluster, while the session lives
+
+Every machine prepares its own data: `--data` is a path on each of them. Records are those of a local
+run if all processors are of one kind. Dask carries the tasks, gives those of a lost worker to another
+one, and lets workers come and go; this file adds what pool.py does for local workers. An optional
+extra: requirements-cluster.txt.
 Read next: search.py, to which both kinds of workers are the same.
 """
 

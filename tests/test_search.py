@@ -673,7 +673,7 @@ WRONG = {
 def test_bad_input_is_one_line_and_exit_code_2_and_creates_nothing(tmp_path, monkeypatch, capfd, flags):
     monkeypatch.chdir(tmp_path)
     flags = flags if "--resume" in flags else [*SMALL, *flags]
-    assert refusal(search.main, flags, capfd).startswith("search.py: error: ")
+    assert refusal(search.main, flags, capfd).startswith("python search.py: error: ")
     assert list(tmp_path.iterdir()) == []
 
 
