@@ -69,6 +69,7 @@ def test_printed_rule_evaluates_to_the_update(face, to_python):
     "rule, infix, latex",
     [
         (POWERSIGN, "exp(sign(g) * sign(m)) * g", None),
+        ("g m id id mul | v r1 id id mul", "v * (g * m)", None),
         ("m v id exp mul", "m * exp(v)", r"\hat m \cdot e^{\hat v}"),
         ("rmsprop m clip1e-5 drop0.3 add", "clip(RMSProp, 1e-5) + drop(m, 0.3)", None),
         ("g v id sqrt div", "g / (sqrt|v| + eps)", r"\frac{g}{\sqrt{\left|\hat v\right|} + \delta}"),

@@ -243,7 +243,7 @@ def test_two_files_train_beside_foreign_files_of_the_same_names_as_ours(tmp_path
 
 TEXT = """
 import contextlib, sys
-import rules
+import export.tree, rules
 
 for words in (["show", "adam"], ["show", "amda"], ["list"], ["export", "adam"], ["--help"]):
     with contextlib.suppress(SystemExit):
