@@ -1,8 +1,8 @@
 """A Dask cluster in the place of the local workers, as a standard `concurrent.futures.Executor`.
 
-    python -m dask scheduler                                  # on one machine
-    python -m dask worker tcp://HOST:8786 --nthreads 1        # on every other, in the project's folder
-    python search.py --cluster tcp://HOST:8786
+    python -m dask scheduler                                          # on one machine, HOST
+    python -m dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1  # on every one: a worker a core
+    python search.py --cluster tcp://HOST:8786                        # where the run folder shall be
 
 On a Slurm cluster, after `pip install dask-jobqueue`, in a Python session on the login
 node, in this folder:
@@ -12,10 +12,10 @@ node, in this folder:
     slurm.scale(jobs=6)                 # 96 workers of one thread
     print(slurm.scheduler_address)      # for search.py --cluster, while the session lives
 
-Every machine prepares its own data: `--data` is a path on each of them. Records are those of a local
-run if all processors are of one kind. Dask carries the tasks, gives those of a lost worker to another
-one, and lets workers come and go; this file adds what pool.py does for local workers. An optional
-extra: requirements-cluster.txt.
+All run in this folder, with the same versions. Every machine prepares its own data: `--data` is a path
+on each of them. Records are those of a local run if all processors are of one kind. Dask carries the
+tasks, gives those of a lost worker to another one, and lets workers come and go; this file adds what
+pool.py does for local workers. An optional extra: requirements-cluster.txt.
 Read next: search.py, to which both kinds of workers are the same.
 """
 

@@ -82,7 +82,7 @@ def test_the_readme_explains_every_number_of_an_update():
     fields = set()
     for run in sorted((ROOT / "runs/published").glob("*/updates.jsonl")):
         fields |= results.read_lines(run)[-1].keys()
-    table = README.split("| field of updates.jsonl |")[1].split("\n\n")[0]
+    table = README.split("| field | meaning |")[1].split("\n\n")[0]
     assert fields and fields == set(re.findall(r"`(\w+)`", re.sub(r"\|[^|]*\|$", "", table, flags=re.M)))
 
 
