@@ -1,5 +1,7 @@
 """What each token of the language means, in plain numpy, and random rules to compare with."""
 
+import re
+
 import numpy as np
 import torch
 
@@ -76,3 +78,9 @@ def random_operands(dtype=torch.float64, seed=0, n=32):
     x |= {"g2": x["g"] ** 2, "g3": x["g"] ** 3, "1": np.ones(n), "2": np.full(n, 2.0)}
     x |= {"v": x["v"] ** 2, "sign_g": np.sign(x["g"]), "sign_m": np.sign(x["m"])}
     return {token: torch.tensor(value, dtype=dtype) for token, value in x.items()}
+
+
+def pairs(table: str) -> list[tuple[str, str]]:
+    """Return the pairs `a = b` of a table, whose columns are two spaces or more apart."""
+    cells = re.split(r"\n|  +", table.strip())
+    return [tuple(cell.split(" = ")) for cell in cells]

@@ -3,7 +3,6 @@
 Every oracle is written here from the paper's statements, so that nothing is compared with itself.
 """
 
-import contextlib
 import copy
 import io
 import itertools
@@ -26,6 +25,7 @@ from plain import (
     PAPER_UNARY,
     POWERSIGN,
     numpy_operand,
+    pairs,
     random_operands,
     random_rule,
 )
@@ -79,10 +79,6 @@ def compute(rule, operands, seed=0, **kw):
     return apply_rule(rule, operands, generator=torch.Generator().manual_seed(seed), **kw)
 
 
-def same_key(a, b):
-    return Rule.parse(a).key() == Rule.parse(b).key()
-
-
 # --- tables ---------------------------------------------------------------------------------------
 
 
@@ -94,21 +90,6 @@ def test_tables_hold_the_papers_tokens_in_order_and_extras_only_in_arxiv():
         (OPERANDS, UNARY, BINARY), ALL_TOKENS, SUBSETS["arxiv"].values(), strict=True
     ):
         assert sorted(table) == sorted(tokens) == sorted(chosen)
-
-
-def test_compact_subset_is_the_documented_one():
-    assert {kind: " ".join(tokens) for kind, tokens in SUBSETS["compact"].items()} == {
-        "operands": "g g2 m v sign_g sign_m 1 1e-3w adam rmsprop",
-        "unary": "id neg exp log clip1e-4 drop0.3 sign",
-        "binary": "add sub mul div left",
-    }
-
-
-def test_size_of_the_full_space_is_the_product_of_choices():
-    sizes = [SearchSpace(depth, **SUBSETS["full"]).size() for depth in (1, 2, 3)]
-    one, two, three = ((16 + k) ** 2 * 11**2 * 5 for k in range(3))
-    assert sizes == [154_880, one * two, one * two * three]
-    assert [f"{size:.1e}" for size in sizes[1:]] == ["2.7e+10", "5.3e+15"]
 
 
 # --- operands -------------------------------------------------------------------------------------
@@ -175,34 +156,24 @@ def test_noise_is_normal_with_the_stated_spread_and_fresh_each_step(token, std):
 # --- functions ------------------------------------------------------------------------------------
 
 
-def assert_close_and_same_signs(result, expected):
-    assert result.numpy().dtype == expected.dtype
-    # exp, log and pow may differ in the last bits between libraries
-    np.testing.assert_allclose(result.numpy(), expected, rtol=10 * np.finfo(expected.dtype).eps)
-    number = ~np.isnan(expected)
-    assert (np.signbit(result.numpy()) == np.signbit(expected))[number].all()
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("u", NUMPY_UNARY)
-def test_unary_equals_numpy_on_special_values(u, dtype):
-    x = np.array([*SPECIAL, *(c * s for c in (0.999e-5, 1.001e-4, 2e-3) for s in (1, -1))], dtype)
-    if dtype is np.float64:
-        x = np.append(x, [5e-324, -1e-310, 1.7e308, 709.0])
-    with np.errstate(all="ignore"):
-        expected = NUMPY_UNARY[u](x)
-    assert_close_and_same_signs(compute(f"g g {u} id left", {"g": torch.from_numpy(x)}), expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("b", NUMPY_BINARY)
-@pytest.mark.parametrize("eps", [1e-8, 0.0, 1.0])
-def test_binary_equals_numpy_on_special_values(b, dtype, eps):
-    x, y = np.array(list(itertools.product(SPECIAL, SPECIAL + [-1e-8])), dtype).T.copy()
-    result = compute(f"g m id id {b}", {"g": torch.from_numpy(x), "m": torch.from_numpy(y)}, eps=eps)
-    with np.errstate(all="ignore"):
-        expected = NUMPY_BINARY[b](x, y, eps)
-    assert_close_and_same_signs(result, expected)
+@pytest.mark.parametrize("function", [*NUMPY_UNARY, *NUMPY_BINARY])
+def test_function_equals_numpy_on_special_values(function, dtype):
+    more = [*(c * s for c in (0.999e-5, 1.001e-4, 2e-3) for s in (1, -1)), -1e-8]
+    more += [5e-324, -1e-310, 1.7e308, 709.0] if dtype is np.float64 else []
+    x, y = np.array(list(itertools.product([*SPECIAL, *more], repeat=2)), dtype).T.copy()
+    operands = {"g": torch.from_numpy(x), "m": torch.from_numpy(y)}
+    unary = function in UNARY
+    rule = f"g g {function} id left" if unary else f"g m id id {function}"
+    for eps in (1e-8, 0.0, 1.0):
+        result = compute(rule, operands, eps=eps).numpy()
+        with np.errstate(all="ignore"):
+            expected = NUMPY_UNARY[function](x) if unary else NUMPY_BINARY[function](x, y, eps)
+        assert result.dtype == expected.dtype
+        # exp, log and pow may differ in the last bits between libraries
+        np.testing.assert_allclose(result, expected, rtol=10 * np.finfo(dtype).eps)
+        number = ~np.isnan(expected)
+        assert (np.signbit(result) == np.signbit(expected))[number].all()
 
 
 def test_sign_of_nan_is_nan_everywhere():
@@ -216,22 +187,13 @@ def test_sign_of_nan_is_nan_everywhere():
 
 
 @pytest.mark.parametrize("token, p", [("drop0.1", 0.1), ("drop0.3", 0.3), ("drop0.5", 0.5)])
-def test_drop_zeroes_with_its_probability_and_never_rescales(token, p):
+def test_drop_puts_positive_zero_with_its_probability_and_never_rescales(token, p):
     n = 40_000
-    x = torch.linspace(-3, 3, n)
-    dropped = compute(f"g g {token} id left", {"g": x})
-    kept = dropped != 0
-    assert abs((~kept).double().mean().item() - p) < 5 * math.sqrt(p * (1 - p) / n)
-    assert torch.equal(dropped[kept], x[kept])
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
-def test_drop_puts_positive_zero_whatever_was_there(value):
-    x = torch.full((1000,), value)
-    dropped = compute("g g drop0.5 id left", {"g": x})
-    is_zero = bits(dropped) == 0
-    assert 400 < is_zero.sum() < 600
-    assert torch.equal(bits(dropped[~is_zero]), bits(x[~is_zero]))
+    for x in (torch.linspace(-3, 3, n), torch.tensor([math.nan, math.inf, -math.inf, -1.0] * (n // 4))):
+        dropped = compute(f"g g {token} id left", {"g": x})
+        is_zero = bits(dropped) == 0
+        assert abs(is_zero.double().mean().item() - p) < 5 * math.sqrt(p * (1 - p) / n)
+        assert torch.equal(bits(dropped[~is_zero]), bits(x[~is_zero]))
 
 
 def test_two_drops_draw_independently_and_a_reused_result_keeps_its_draw():
@@ -257,7 +219,7 @@ def numpy_update(rule, operands, eps=1e-8):
 
 def test_apply_rule_equals_a_plain_interpreter_on_random_rules():
     rng, operands = random.Random(0), random_operands()
-    for _ in range(2000):
+    for _ in range(1000):
         rule = random_rule(rng, rng.randint(1, 4), unary=list(NUMPY_UNARY))
         with np.errstate(all="ignore"):
             expected = numpy_update(rule, operands)
@@ -297,11 +259,9 @@ WRONG = [  # text with «» around what the caret must be under, and words that 
     ("g m «iid» id mul", ["unknown unary function 'iid' at token 3", "clip1e-5", "sqrt"]),
     ("g m id id «plus»", ["unknown binary function 'plus' at token 5", "add", "left"]),
     ("«r1» m id id add", ["unknown operand 'r1' at token 1"]),
-    ("m «r2» id id add", ["unknown operand 'r2' at token 2"]),
     (f"{G} | r1 «r2» id id add", ["unknown operand 'r2' at token 7", "adam", "r1"]),
     (f"{G} | «r01» r1 id id add", ["unknown operand 'r01' at token 6"]),
     ("«id» m g id add", ["unknown operand 'id' at token 1"]),
-    ("«G» m id id add", ["unknown operand 'G' at token 1"]),
     ("g m id «|» id add", ["misplaced '|'", "5"]),
     (f"«|» {G}", ["misplaced '|'"]),
     (f"{G} {G} | {G} {G} «g»", ["too long", "at most 4 groups of 5"]),
@@ -310,7 +270,6 @@ WRONG = [  # text with «» around what the caret must be under, and words that 
     ("«»", ["wrong length: 0 tokens", "5, 10, 15 or 20"]),
     (f"  {G}\n r1 «oops» id id add", ["'oops' at token 7"]),
     (f"{G}\r\n r1 «oops» id id add", ["'oops' at token 7"]),
-    (f"{G}\t|\tr1 «oops» id id add", ["'oops' at token 7"]),
 ]
 
 
@@ -342,9 +301,13 @@ def test_error_lists_exactly_what_was_allowed(position, table):
 FRAGMENTS = [*itertools.chain(*ALL_TOKENS), "r1", "r9", "|", G, f"{G} | {G}"]
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.text() | st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=9).map(" ".join))
-def test_any_text_is_a_rule_or_a_rule_error(text):
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text() | st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=9).map(" ".join),
+    st.sampled_from([1, 1, 2, 10_000]),
+)
+def test_any_text_of_any_length_is_a_rule_or_a_rule_error(text, times):
+    text *= times
     try:
         rule = Rule.parse(text)
     except RuleError as error:
@@ -352,14 +315,6 @@ def test_any_text_is_a_rule_or_a_rule_error(text):
     else:
         assert Rule.parse(str(rule)) == rule
         assert list(rule.tokens) == text.replace("|", " ").split()
-
-
-@settings(deadline=None)
-@given(st.text(min_size=1), st.integers(1, 10_000))
-def test_text_of_any_length_is_a_rule_or_a_rule_error(text, times):
-    for repeated in (text * times, f"{G} " * times + text, f"{G} | " * times):
-        with contextlib.suppress(RuleError):
-            assert list(Rule.parse(repeated).tokens) == repeated.replace("|", " ").split()
 
 
 # --- key: equal keys, equal bits ------------------------------------------------------------------
@@ -390,92 +345,63 @@ def test_equal_keys_mean_equal_bits_for_all_depth_one_rules():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_equal_keys_mean_equal_bits_for_random_deep_rules(depth, dtype):
-    rng, small = (
-        random.Random(depth),
-        (["g", "g2", "1", "sign_g", "m"], ["id", "neg", "sign", "drop0.5"]),
-    )
-    rules = [random_rule(rng, depth, *small, ["add", "sub", "mul", "left"]) for _ in range(800)]
-    clips = [
-        random_rule(rng, depth, ["g", "1"], ["neg", "clip1e-4", "clip1e-3", "log", "sqrt"])
-        for _ in rules
-    ]
+    rng, binary = random.Random(depth), ["add", "sub", "mul", "left"]
+    small = ["g", "g2", "1", "sign_g", "m"], ["id", "neg", "sign", "drop0.5"], binary
+    clips = ["g", "1"], ["neg", "clip1e-4", "clip1e-3", "log", "sqrt"]
+    rules, clips = ([random_rule(rng, depth, *some) for _ in range(800)] for some in (small, clips))
     assert_equal_keys_mean_equal_bits(rules + clips, special_operands(dtype), 80)
 
 
 def test_equal_keys_give_equal_training_with_random_operands():
     rng, seen, merged = random.Random(5), {}, 0
-    gradients = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
     tokens = ["noise", "anoise", "g", "1"], ["id", "neg", "drop0.3"], ["add", "mul", "left"]
     for i in range(600):
-        rule = random_rule(rng, 1 + i % 2, *tokens)
-        w = torch.ones(7, requires_grad=True)
-        optimizer = RuleOptimizer([w], rule, lr=0.1, seed=3)
-        for gradient in gradients:
-            w.grad = gradient.clone()
-            optimizer.step()
+        rule, (w,) = random_rule(rng, 1 + i % 2, *tokens), parameters(shapes=[(7,)])
+        train(RuleOptimizer([w], rule, lr=0.1, seed=3), gradients([w], 3))
         first = seen.setdefault(rule.key(), (rule, w))
         merged += first[0] is not rule
         assert torch.equal(first[1], w), f"{first[0]} and {rule}"
     assert merged > 100
 
 
-@pytest.mark.parametrize(
-    "a, b",
-    [
-        ("g m id id add", "m g id id add"),
-        ("g m exp log mul", "m g log exp mul"),
-        ("g m exp id left", "g adam exp drop0.5 left"),
-        ("g m id id left", "v v id id add | g m id id left"),
-        ("g m exp id left", "g 1 exp id mul"),
-        ("g m exp id left", "1 g sign exp mul"),
-        ("g m neg id left | r1 m neg id left", "g m id id left"),
-        ("g m neg neg mul", "g m id id mul"),
-        ("g m neg id mul", "g m id neg mul"),
-        ("g m id neg add", "g m id id sub"),
-        ("g m neg neg sub", "m g id id sub"),
-        ("g m id neg sub", "m g id id add"),
-        ("g m neg id div", "g m id id div | r1 g neg id left"),
-        ("g g id id mul", "g2 m id id left"),
-        ("g g2 id id mul", "g3 m id id left"),
-        ("g m neg id left | r1 m log id left", "g m log id left"),
-        ("g m neg id left | r1 m sqrt id left", "g m sqrt id left"),
-        ("g m neg id left | r1 m clip1e-4 id left", "g m clip1e-4 id left | r1 m neg id left"),
-        ("g m sign id left", "sign_g m id id left"),
-        ("sign_m m sign id left", "m m sign id left"),
-        ("g m clip1e-4 id left | r1 m clip1e-3 id left", "g m clip1e-4 id left"),
-        ("g m clip1e-4 id left | r1 m sign id left", "sign_g m id id left"),
-        ("g m drop0.3 id left", "m g drop0.5 id left | g 1 drop0.3 id mul"),
-        ("g m drop0.3 id add", "m g id drop0.3 add"),
-    ],
-)
+MERGED = """
+g m id id add = m g id id add                                g m exp log mul = m g log exp mul
+g m exp id left = g adam exp drop0.5 left                    g m exp id left = g 1 exp id mul
+g m id id left = v v id id add | g m id id left              g m exp id left = 1 g sign exp mul
+g m neg id left | r1 m neg id left = g m id id left          g m neg neg mul = g m id id mul
+g m neg id mul = g m id neg mul                              g m id neg add = g m id id sub
+g m neg neg sub = m g id id sub                              g m id neg sub = m g id id add
+g m neg id div = g m id id div | r1 g neg id left            g g id id mul = g2 m id id left
+g m neg id left | r1 m log id left = g m log id left         g g2 id id mul = g3 m id id left
+g m neg id left | r1 m sqrt id left = g m sqrt id left       g m sign id left = sign_g m id id left
+g m clip1e-4 id left | r1 m clip1e-3 id left = g m clip1e-4 id left
+g m neg id left | r1 m clip1e-4 id left = g m clip1e-4 id left | r1 m neg id left
+g m clip1e-4 id left | r1 m sign id left = sign_g m id id left
+g m drop0.3 id left = m g drop0.5 id left | g 1 drop0.3 id mul
+g m drop0.3 id add = m g id drop0.3 add                      sign_m m sign id left = m m sign id left
+"""
+APART = """
+g m id id left = g 1e-4w id id add                           g m id id sub = m g id id sub
+g m id id left = g 1 id id div                               g m id id div = m g id id div
+g m neg id left = g m id id left                             g m id id pow = m g id id pow
+g m clip1e-5 id left = g m clip1e-4 id left                  g m drop0.1 id left = g m drop0.3 id left
+g g drop0.5 drop0.5 add = g g drop0.5 id left | r1 r1 id id add
+g g drop0.5 drop0.5 sub = g g drop0.5 id left | r1 r1 id id sub
+g g id drop0.5 mul = g g drop0.5 drop0.5 mul                 g m drop0.1 id left = g m id id left
+g g sign id mul = g g sign id left                           g g2 id id mul = g2 g2 id id mul
+g2 g2 id id mul = g g3 id id mul                             noise m id id left = anoise m id id left
+g m id id add | r1 v id id add = m v id id add | r1 g id id add
+"""  # g^2 * g^2 and g * g^3 are equal on paper, not in the last bit
+
+
+@pytest.mark.parametrize("a, b", pairs(MERGED))
 def test_key_merges(a, b):
-    assert same_key(a, b)
+    assert Rule.parse(a).key() == Rule.parse(b).key()
 
 
-@pytest.mark.parametrize(
-    "a, b",
-    [
-        ("g m id id left", "g 1e-4w id id add"),
-        ("g m id id sub", "m g id id sub"),
-        ("g m id id div", "m g id id div"),
-        ("g m id id left", "g 1 id id div"),
-        ("g m neg id left", "g m id id left"),
-        ("g m clip1e-5 id left", "g m clip1e-4 id left"),
-        ("g m drop0.1 id left", "g m drop0.3 id left"),
-        ("g m drop0.1 id left", "g m id id left"),
-        ("g g drop0.5 drop0.5 add", "g g drop0.5 id left | r1 r1 id id add"),
-        ("g g drop0.5 drop0.5 sub", "g g drop0.5 id left | r1 r1 id id sub"),
-        ("g g id drop0.5 mul", "g g drop0.5 drop0.5 mul"),
-        ("g g sign id mul", "g g sign id left"),
-        ("g g2 id id mul", "g2 g2 id id mul"),
-        ("g2 g2 id id mul", "g g3 id id mul"),  # equal on paper, not in the last bit
-        ("g m id id add | r1 v id id add", "m v id id add | r1 g id id add"),
-        ("noise m id id left", "anoise m id id left"),
-        ("g m id id pow", "m g id id pow"),
-    ],
-)
+@pytest.mark.parametrize("a, b", pairs(APART))
 def test_key_keeps_apart(a, b):
-    assert not same_key(a, b)
+    assert Rule.parse(a).key() != Rule.parse(b).key()
 
 
 def test_swapping_the_sides_of_a_sum_or_product_keeps_the_key():
@@ -638,13 +564,10 @@ def test_parameter_without_gradient_is_left_alone_and_counts_no_step():
     "rule, kept",
     [
         ("g g id id left", set()),
-        ("1 noise id drop0.5 mul", set()),
-        ("g m id exp left", set()),
         ("m v id id add | g 1 id id mul", set()),
         (POWERSIGN, {"m"}),
         ("rmsprop g id id left", {"v"}),
         ("adam g id id left", {"m", "v"}),
-        ("gamma g id id left", {"gamma"}),
         ("g gamma id log sub | r1 v id id div", {"gamma", "v"}),
     ],
 )
@@ -666,13 +589,6 @@ def test_non_finite_gradient_reaches_its_weight_and_no_other(rule, bad):
     assert weights.isfinite().tolist() == [True, False, True]
 
 
-def via_state_dict(params, optimizer):
-    params, saved = [w.detach().clone().requires_grad_() for w in params], optimizer.state_dict()
-    fresh = RuleOptimizer(params, RANDOM_RULE, lr=7.0, seed=99)
-    fresh.load_state_dict(copy.deepcopy(saved))
-    return params, fresh
-
-
 def via_torch_save(params, optimizer):
     file = io.BytesIO()
     torch.save([[w.detach() for w in params], optimizer.state_dict()], file)
@@ -684,7 +600,6 @@ def via_torch_save(params, optimizer):
 
 
 WAYS = {
-    "state_dict": via_state_dict,
     "torch.save": via_torch_save,
     "pickle": lambda params, optimizer: pickle.loads(pickle.dumps((params, optimizer))),
     "deepcopy": lambda params, optimizer: copy.deepcopy((params, optimizer)),
@@ -885,11 +800,13 @@ def test_space_equals_brute_force(small, names):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_size_of_the_constrained_full_space_has_a_closed_form(depth):
+def test_size_of_the_full_space_has_a_closed_form(depth):
     # Different operands out of 16 + k, not both among the 16, and four functions in the last slot.
     pairs = [16 * 15, *((16 + k) * (15 + k) - 16 * 15 for k in range(1, depth))]
     expected = math.prod(pairs) * (11 * 11) ** depth * 5 ** (depth - 1) * 4
     assert SearchSpace(depth, constraints=tuple(CONSTRAINTS.values())).size() == expected
+    free = math.prod((16 + k) ** 2 * 11**2 * 5 for k in range(depth))
+    assert SearchSpace(depth, **SUBSETS["full"]).size() == free
 
 
 @pytest.mark.parametrize("text", [f"{G} | {G}", "g v id id add", "g m sqrt id add", "g m id id pow"])
@@ -900,7 +817,7 @@ def test_string_of_another_length_or_vocabulary_is_not_contained(text):
 
 def test_sampling_is_legal_and_uniform():
     space = SearchSpace(2, ("g", "m"), ("id",), ("add", "sub"), tuple(CONSTRAINTS.values()))
-    rng, draws = random.Random(0), 4000
+    rng, draws = random.Random(0), 1500
     counts = dict.fromkeys(space, 0)
     for _ in range(draws):
         counts[space.sample(rng)] += 1  # KeyError if it were illegal
@@ -934,13 +851,6 @@ def test_sampling_is_legal_and_uniform():
 def test_wrong_or_stuck_space_is_a_value_error(wrong):
     with pytest.raises(ValueError):
         SearchSpace(**wrong)
-
-
-def test_constraint_that_binds_only_elsewhere_does_not_stick():
-    reuse, addition = CONSTRAINTS["reuse-computed"], CONSTRAINTS["no-final-addition"]
-    assert SearchSpace(1, ("g",), ("id",), ("add",), (reuse,)).size() == 1
-    assert SearchSpace(2, ("g",), ("id",), ("add",), (reuse,)).size() == 3
-    assert SearchSpace(2, ("g",), ("id",), ("add", "left"), (addition,)).size() == 2 * 4
 
 
 def test_a_mask_is_the_callers_to_change():

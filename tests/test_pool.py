@@ -11,13 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from concurrent.futures import (
-    CancelledError,
-    Executor,
-    ThreadPoolExecutor,
-    as_completed,
-    wait,
-)
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor, as_completed, wait
 from functools import partial
 from pathlib import Path
 
