@@ -1,18 +1,16 @@
 """The benchmarks: what is compared is the same work, and the arithmetic of the tables."""
 
 import itertools
-import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers import ROOT, killed, refusal, wait_for
 
 import data
 import results
@@ -21,18 +19,19 @@ from bench.launch import report
 from child import ChildConfig, ConvNet, evaluate_rule
 from rules import NAMED_RULES
 
-TINY = {"downsample": "stride", "filters": 2, "epoch_size": 200, "num_validation": 300, "epochs": 2}
+TINY = "--downsample stride --seeds 1 --depth1 2 --depth2 1 --precision float32 --filters 2 "
+TINY += f"--epoch-size 100 --num-validation 100 --dataset {data.SAMPLE}"
+
+
+# --- the textbook loop does the same work ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def config():
     data.prepare(data.SAMPLE, data.HERE)
-    torch.set_num_threads(1)  # two would wait for each other: the networks are tiny
-    return ChildConfig(data.SAMPLE, lr_exponents=(-3, -1), precision="float32", **TINY)
-
-
-def score(rule, seed, plain, ours, status="ok"):
-    return {"rule": rule, "seed": seed, "textbook": plain, "ours": ours, "status": status}
+    sizes = {"filters": 4, "epoch_size": 600, "batch_size": 25, "num_validation": 300, "epochs": 2}
+    how = {"downsample": "stride", "lr_exponents": (-2,), "precision": "float32"}
+    return ChildConfig(data.SAMPLE, **sizes, **how)
 
 
 def test_both_sides_train_the_same_network():
@@ -48,7 +47,6 @@ def test_both_sides_train_the_same_network():
 
 
 def test_the_textbook_loop_scores_as_ours_up_to_the_seed(config):
-    config = replace(config, filters=4, epoch_size=600, batch_size=25, lr_exponents=(-2,))
     adam = NAMED_RULES["adam"].rule
     plain = [textbook.textbook(adam, config, seed) for seed in range(3)]
     ours = [evaluate_rule(adam, config, seed).accuracy for seed in range(3)]
@@ -57,42 +55,17 @@ def test_the_textbook_loop_scores_as_ours_up_to_the_seed(config):
 
 
 def test_the_textbook_loop_says_when_a_rule_diverges(config):
-    assert textbook.textbook("1 1 id id sub | r1 r1 log id left", config, 0) is None
+    small = replace(config, lr_exponents=(-3, -1), epoch_size=200)
+    assert textbook.textbook("1 1 id id sub | r1 r1 log id left", small, 0) is None
 
 
-def test_compare_averages_the_seeds_of_rules_that_both_trained():
-    scores = [score("a", 0, 0.2, 0.3), score("a", 1, 0.4, 0.4)]  # 0.3 on average, and 0.05 more
-    scores += [score("b", 0, 0.5, 0.6), score("b", 1, None, 0.6)]  # diverged once on one side
-    scores += [score("c", seed, x, None, "rejected") for seed, x in ((0, 0.1), (1, 0.3))]
-    scores += [score("d", 0, 0.6, 0.9), score("d", 1, 0.8, 0.9)]  # 0.7, and 0.2 more
-    assert child.compare(scores) == ["2", "0.500", "+0.1250 ± 0.0750", "0.300"]
-    assert child.compare([score("c", 0, 0.1, None, "rejected")]) == ["0", "-", "-", "0.100"]
-    # Of a single rule the error is over its seeds.
-    alone = [score("d", seed, 0.5, ours) for seed, ours in enumerate((0.5, 0.6, 0.7))]
-    assert child.compare(alone)[2] == f"+0.1000 ± {0.1 / 3**0.5:.4f}"
-
-
-def test_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
-    assert timing.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
-    assert timing.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
-
-
-def test_turns_are_as_many_as_asked_for_and_in_order():
-    calls = []
-    fns = {name: lambda name=name: calls.append(name) for name in "ab"}
-    times = timing.take_turns(fns, 3)
-    assert calls == ["a", "b"] * 4  # the first round does not count
-    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
-
-
-TINY_BENCH = f"--dataset {data.SAMPLE} --filters 2 --epoch-size 100 --num-validation 100 "
-TINY_BENCH += "--downsample stride --seeds 1 --depth1 2 --depth2 1 --precision float32"
+# --- run folders ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def timed_child(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench") / "child"
-    assert child.main([*TINY_BENCH.split(), "--out", str(folder)]) == 0
+    assert child.main([*TINY.split(), "--out", str(folder)]) == 0
     return folder
 
 
@@ -117,92 +90,22 @@ def test_a_benchmark_keeps_what_it_measures_and_shows_it_again(timed_child, caps
     assert rows["Adam"][3] == f"{adam['textbook_s'] / adam['ours_s']:.1f}"
 
 
-def test_what_an_interrupted_run_measured_can_be_shown(timed_child, tmp_path):
-    folder = shutil.copytree(timed_child, tmp_path / "part")
-    meta = json.loads((folder / "meta.json").read_text())
-    (folder / "meta.json").write_text(json.dumps(meta | {"end": None}))
-    lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
-    for count in range(1, len(lines)):
-        (folder / "records.jsonl").write_text("".join(lines[:count]))
-        assert f"INTERRUPTED after {count} measurements" in report(folder, show.SHOWS)
+@pytest.mark.parametrize("count", range(1, 7))
+def test_what_an_interrupted_run_measured_can_be_shown(timed_child, tmp_path, count):
+    text = report(killed(timed_child, tmp_path / "part", count), show.SHOWS)
+    assert f"INTERRUPTED after {count} measurements" in text
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     folder = tmp_path / "run"
-    flags = TINY_BENCH.replace("--depth1 2", "--depth1 10000")
-    command = [sys.executable, "-m", "bench.child", *flags.split(), "--out", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(results.read_lines(folder / "records.jsonl")) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    command = [sys.executable, "-m", "bench.controller", "--out", str(folder)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: results.read_lines(folder / "records.jsonl"), "a measurement")
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in said
     assert f"python -m bench.show {folder}" in said
     assert "INTERRUPTED" in report(folder, show.SHOWS)
-
-
-def test_rules_are_compared_with_foreach_adam_round_by_round():
-    times = {"torch Adam foreach": [0.002, 0.004, 0.003], "exported adam": [0.004, 0.004, 0.009]}
-    record = {"part": "rule", "parameters": 2_500_000, "tensors": 3, "times": times}
-    rows = rows_of(rule.show([record]))
-    assert rows["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
-
-
-def test_all_over_all_counts_what_ours_rejects_and_each_over_each_does_not():
-    def scored(plain_s, ours_s, status, accuracy):
-        record = {"part": "score", "sample": "random", "rule": status, "seed": 0, "status": status}
-        record |= {"textbook_s": plain_s, "ours_s": ours_s, "textbook": 0.3, "ours": accuracy}
-        return record
-
-    records = [scored(12.0, 4.0, "ok", 0.5), scored(9.0, 0.2, "rejected", None)]
-    assert rows_of(child.show(records))["random"] == [
-        "2, 2", "10.5 [9.0-12.0]", "2.10 [0.20-4.00]", "5.0", "1", "3.00 [3.00-3.00]", "1", "0.300",
-        "+0.2000", "0.300",
-    ]  # fmt: skip
-
-
-def test_a_step_is_compared_with_its_products_alone():
-    parts = {"data": [0.001], "forward": [0.003], "backward": [0.005], "rule": [0.001]}
-    times = parts | {"product": [0.002]}
-    record = {"part": "step", "precision": "float32", "products": 2.0, "times": times}
-    rows = rows_of(child.show_steps([record | {"rules": [0.0001, 0.0002, 0.0003]}]))
-    assert rows["float32"] == ["10.0 [10.0-10.0]", "40%", "10%", "30%", "50%", "10%", "2.0% [1.0%-3.0%]"]
-
-
-def test_the_parent_feeds_so_many_of_the_rules_that_its_workers_could_take():
-    times = {"trpo": [0.04], "ppo": [0.02], "reinforce": [0.01]}
-    feeding = {"part": "feeding", "workers": 128, "rule_s": 20.0, "rate": 3.2, "most": 6.4, "busy": 0.25}
-    shown = controller.show([{"part": "batch", "depth": 2, "times": times}, feeding])
-    assert rows_of(shown)["depth 2"] == ["40.0 [40.0-40.0]", "20.0 [20.0-20.0]", "10.0 [10.0-10.0]"]
-    assert "3.20 of 6.40 rules a second,\n50%; the parent is busy 25%" in shown
-
-
-def test_pools_are_compared_with_the_one_of_two_workers():
-    def turn(workers, seconds):
-        return {"part": "turn", "workers": workers, "tasks": 10, "turn_s": seconds}
-
-    records = [{"part": "server", "start_s": 2.0, "cores": 2}]
-    records += [{"part": "start", "workers": workers, "start_s": 0.1} for workers in (1, 2)]
-    assert rows_of(pool.show(records))["2 workers"] == ["0.1", "-", "-", "-"]
-    records += [turn(1, 10.0), turn(2, 5.0), turn(1, 20.0), turn(2, 8.0)]
-    records += [{"part": "memory", "workers": 1, "memory_mb": [30.0, None, 50.0]}]
-    rows = rows_of(pool.show(records))
-    assert rows["1 workers"] == ["0.1", "0.75 [0.50-1.00]", "0.45 [0.40-0.50]", "40"]
-    assert rows["2 workers"][2:] == ["1.00 [1.00-1.00]", "-"]
-
-
-@pytest.mark.slow
-def test_the_other_benchmarks_measure_what_they_show(tmp_path):
-    assert rule.main(["--memory", "returned", "--out", str(tmp_path / "run")]) == 0
-    shown = (tmp_path / "run" / "summary.txt").read_text()
-    assert "memory is returned" in shown
-    assert rows_of(shown)["torch Adam foreach"][1] == "1.00 [1.00-1.00]"
-    pools = rows_of(pool.show(list(pool.measure(pool.Config(), rounds=1, num_tasks=4))))
-    assert len(pools) == 6 and not any("-" in cells for cells in pools.values())  # with the head
-    batches = list(itertools.islice(controller.measure(controller.Config(), rounds=2), 3))
-    assert {"depth 1", "depth 2", "depth 3"} <= rows_of(controller.show(batches)).keys()
 
 
 @pytest.mark.parametrize(
@@ -217,7 +120,92 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     ],
 )
 def test_bad_arguments_are_one_line_and_code_2(main, argv, said, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(argv)
-    error = capsys.readouterr().err.strip()
-    assert stop.value.code == 2 and len(error.splitlines()) == 1 and said in error
+    assert said in refusal(main, argv, capsys)
+
+
+@pytest.mark.slow
+def test_the_other_benchmarks_measure_what_they_show(tmp_path):
+    assert rule.main(["--memory", "returned", "--out", str(tmp_path / "run")]) == 0
+    shown = (tmp_path / "run" / "summary.txt").read_text()
+    assert "memory is returned" in shown
+    assert rows_of(shown)["torch Adam foreach"][1] == "1.00 [1.00-1.00]"
+    pools = rows_of(pool.show(list(pool.measure(pool.Config(), rounds=1, num_tasks=4))))
+    assert len(pools) == 6 and not any("-" in cells for cells in pools.values())  # with the head
+    batches = list(itertools.islice(controller.measure(controller.Config(), rounds=2), 3))
+    assert {"depth 1", "depth 2", "depth 3"} <= rows_of(controller.show(batches)).keys()
+
+
+# --- arithmetic -----------------------------------------------------------------------------------
+
+
+def test_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
+    assert timing.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
+    assert timing.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
+
+
+def test_turns_are_as_many_as_asked_for_and_in_order():
+    calls = []
+    times = timing.take_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
+    assert calls == ["a", "b"] * 4  # the first round does not count
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+
+
+def score(rule, seed, plain, ours, status="ok"):
+    return {"rule": rule, "seed": seed, "textbook": plain, "ours": ours, "status": status}
+
+
+def test_compare_averages_the_seeds_of_rules_that_both_trained():
+    scores = [score("a", 0, 0.2, 0.3), score("a", 1, 0.4, 0.4)]  # 0.3 on average, and 0.05 more
+    scores += [score("b", 0, 0.5, 0.6), score("b", 1, None, 0.6)]  # diverged once on one side
+    scores += [score("c", seed, x, None, "rejected") for seed, x in ((0, 0.1), (1, 0.3))]
+    scores += [score("d", 0, 0.6, 0.9), score("d", 1, 0.8, 0.9)]  # 0.7, and 0.2 more
+    assert child.compare(scores) == ["2", "0.500", "+0.1250 ± 0.0750", "0.300"]
+    assert child.compare([score("c", 0, 0.1, None, "rejected")]) == ["0", "-", "-", "0.100"]
+    # Of a single rule the error is over its seeds.
+    alone = [score("d", seed, 0.5, ours) for seed, ours in enumerate((0.5, 0.6, 0.7))]
+    assert child.compare(alone)[2] == f"+0.1000 ± {0.1 / 3**0.5:.4f}"
+
+
+def test_all_over_all_counts_what_ours_rejects_and_each_over_each_does_not():
+    records = [
+        {"part": "score", "sample": "random", "textbook_s": plain_s, "ours_s": ours_s}
+        | score(status, 0, 0.3, accuracy, status)
+        for plain_s, ours_s, status, accuracy in ((12.0, 4.0, "ok", 0.5), (9.0, 0.2, "rejected", None))
+    ]
+    assert rows_of(child.show(records))["random"] == [
+        "2, 2", "10.5 [9.0-12.0]", "2.10 [0.20-4.00]", "5.0", "1", "3.00 [3.00-3.00]", "1", "0.300",
+        "+0.2000", "0.300",
+    ]  # fmt: skip
+
+
+def test_a_step_is_compared_with_its_products_alone():
+    times = {"data": [0.001], "forward": [0.003], "backward": [0.005], "rule": [0.001]}
+    record = {"precision": "float32", "products": 2.0, "times": times | {"product": [0.002]}}
+    rows = rows_of(child.show_steps([record | {"rules": [0.0001, 0.0002, 0.0003]}]))
+    assert rows["float32"] == ["10.0 [10.0-10.0]", "40%", "10%", "30%", "50%", "10%", "2.0% [1.0%-3.0%]"]
+
+
+def test_rules_are_compared_with_foreach_adam_round_by_round():
+    times = {"torch Adam foreach": [0.002, 0.004, 0.003], "exported adam": [0.004, 0.004, 0.009]}
+    rows = rows_of(rule.show([{"parameters": 2_500_000, "tensors": 3, "times": times}]))
+    assert rows["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
+
+
+def test_the_parent_feeds_so_many_of_the_rules_that_its_workers_could_take():
+    times = {"trpo": [0.04], "ppo": [0.02], "reinforce": [0.01]}
+    feeding = {"part": "feeding", "workers": 128, "rule_s": 20.0, "rate": 3.2, "most": 6.4, "busy": 0.25}
+    shown = controller.show([{"part": "batch", "depth": 2, "times": times}, feeding])
+    assert rows_of(shown)["depth 2"] == ["40.0 [40.0-40.0]", "20.0 [20.0-20.0]", "10.0 [10.0-10.0]"]
+    assert "3.20 of 6.40 rules a second,\n50%; the parent is busy 25%" in shown
+
+
+def test_pools_are_compared_with_the_one_of_two_workers():
+    records = [{"part": "server", "start_s": 2.0, "cores": 2}]
+    records += [{"part": "start", "workers": workers, "start_s": 0.1} for workers in (1, 2)]
+    assert rows_of(pool.show(records))["2 workers"] == ["0.1", "-", "-", "-"]
+    for workers, seconds in ((1, 10.0), (2, 5.0), (1, 20.0), (2, 8.0)):
+        records.append({"part": "turn", "workers": workers, "tasks": 10, "turn_s": seconds})
+    records.append({"part": "memory", "workers": 1, "memory_mb": [30.0, None, 50.0]})
+    rows = rows_of(pool.show(records))
+    assert rows["1 workers"] == ["0.1", "0.75 [0.50-1.00]", "0.45 [0.40-0.50]", "40"]
+    assert rows["2 workers"][2:] == ["1.00 [1.00-1.00]", "-"]
