@@ -20,7 +20,6 @@ counts as accuracy 0. Writes a run folder: records.jsonl (a line a training), su
 and the figure. Read next: trials.py for the loop, significance.py for the statistics.
 """
 
-import signal
 import sys
 import textwrap
 from collections import Counter
@@ -34,7 +33,7 @@ from child import ChildConfig, evaluate_and_test, evaluate_rule
 from config import ConfigError, resolve, setting
 from dsl import Rule
 from nosbench.intervals import Interval, mean_interval
-from results import aligned, interrupt_once
+from results import aligned
 from rules import HUMAN, NAMED_RULES, named
 from studies.analysis import by_seed
 from studies.searches import PEOPLE, RUNS, best_found, fresh_seeds, read_searches
@@ -250,12 +249,12 @@ def selection_effect(plan: Plan, records: list[dict]) -> str:
     best = f"the best {len(found)} rules" if len(found) > 1 else "the best rule"
     text = (
         f"Selection effect: {best} scored {before:.4f} in the search and {after:.4f} on "
-        f"{plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}"
+        f"{plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}."
     )
     if humans := [one for one in plan.of("human") if one.reward is not None]:
         before, after = moved(humans)
-        text += f"; for the human optimizers, which nobody selected, it is {before - after:+.4f}"
-    return text + "."
+        text += f" For the human optimizers, which nobody selected, it is {before - after:+.4f}."
+    return text
 
 
 def conclusion(rows: list[dict]) -> str:
@@ -266,15 +265,15 @@ def conclusion(rows: list[dict]) -> str:
     beats = f"{'; '.join(winners)} beat{'s' * (len(winners) == 1)}" if winners else f"No {who} beats"
     best = others[0]
     text = (
-        f"{beats} {best['against'].upper()}, the best human optimizer, beyond noise: the best {who}, "
+        f"{beats} {best['against'].upper()}, the best human optimizer, beyond noise. The best {who}, "
         f"{best['name']}, differs by {cell(best, 'ahead', '+.4f')} in validation accuracy (p = "
         f"{best['p_holm']:.3f}, Holm-corrected for {len(others)}) and by "
-        f"{cell(best, 'test_ahead', '+.4f')} in test accuracy"
+        f"{cell(best, 'test_ahead', '+.4f')} in test accuracy."
     )
     least = min(1.0, smallest_p(best["n"]) * len(others))
     if least >= SIGNIFICANT:
-        text += f"; with {best['n']} seeds p cannot be below {least:.3f}, whatever the difference"
-    return text + "."
+        text += f" With {best['n']} seeds p cannot be below {least:.3f}, whatever the difference."
+    return text
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
@@ -283,9 +282,10 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     exponents, seeds = final_child(plan).lr_exponents, seeds_of(plan)["final"]
     legend = (
         f"Final stage: {len(seeds)} seeds from {seeds[0]}, {len(exponents)} rates from "
-        f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets 95 % t-intervals over seeds; "
-        "sd is that of one training; differences are paired by seed; p is of a two-sided sign-flip "
-        "test, Holm-corrected; rates are those that the sweeps chose, and how often."
+        f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets stand 95 % t-intervals over "
+        "seeds. The column sd is the standard deviation of one training. Differences are paired by "
+        "seed. The column p is of a two-sided sign-flip test, corrected for the number of rules (Holm). Rates "
+        "are those that the sweeps chose, each with how often."
     )
     parts = [legend, selection_effect(plan, records), conclusion(rows)]
     return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
@@ -308,5 +308,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

@@ -14,7 +14,6 @@ a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next:
 """
 
 import math
-import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import results
 from child import ChildConfig, train_curve
 from config import resolve, setting
-from results import aligned, interrupt_once, number
+from results import aligned, number
 from rules import HUMAN, NAMED_RULES
 from studies.searches import RUNS, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
@@ -160,5 +159,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

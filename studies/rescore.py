@@ -10,7 +10,6 @@ are trained once. The human optimizers come along; compare.py asks whether a rul
 run folder: records.jsonl (a line a training), summary.csv, summary.txt. Read next: trials.py.
 """
 
-import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import results
 from child import ChildConfig, evaluate_rule
 from config import resolve, setting
 from dsl import Rule
-from results import aligned, interrupt_once, number
+from results import aligned, number
 from rules import HUMAN, NAMED_RULES
 from studies.analysis import fresh_scores
 from studies.searches import RUNS, fresh_seeds, read_searches
@@ -128,5 +127,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

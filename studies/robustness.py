@@ -12,7 +12,6 @@ RMSProp and Adam are treated alike. An epoch keeps its images, so larger batches
 a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
-import signal
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +22,6 @@ import numpy as np
 from child import ChildConfig, evaluate_rule
 from config import ConfigError, resolve, setting
 from dsl import Rule
-from results import interrupt_once
 from rules import HUMAN, named
 from studies.searches import RUNS, best_found, fresh_seeds, read_searches, with_people
 from studies.searches import prepare as prepare  # trials.launch calls it
@@ -154,5 +152,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

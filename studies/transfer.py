@@ -13,7 +13,6 @@ diverged is the worst there can be. Writes a run folder: records.jsonl (a line a
 summary.txt and the figure. Read next: trials.py.
 """
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ import data
 import results
 from child import resolve_precision
 from config import resolve, setting
-from results import aligned, interrupt_once, number
+from results import aligned, number
 from rules import HUMAN, named
 from studies import tasks
 from studies.searches import with_people
@@ -207,5 +206,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

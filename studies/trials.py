@@ -12,6 +12,7 @@ here. Read next: searches.py, then compare.py.
 import contextlib
 import importlib
 import shlex
+import signal
 import sys
 import time
 import typing
@@ -29,7 +30,7 @@ import results
 from child import start_worker
 from config import ConfigError, Parser, add_settings, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import Progress, reopen
+from results import Progress, interrupt_once, reopen
 
 
 class Trials:
@@ -103,6 +104,7 @@ class Argument(NamedTuple):
 class Study(Protocol):
     """What a study is: a module of this folder with these names. P is its Plan."""
 
+    __name__: str
     __file__: str
     __doc__: str
     ARGUMENT: Argument
@@ -225,6 +227,8 @@ def launch(study: Study, argv: list[str] | None) -> int:
     """Run a study and return its exit code; a finished run is reported again, from its records."""
     parser = make_parser(study)
     args = parser.parse_args(argv)
+    if study.__name__ == "__main__":
+        signal.signal(signal.SIGINT, interrupt_once)
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
         try:

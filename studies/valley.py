@@ -13,7 +13,6 @@ summary.csv and summary.txt (the order), log.txt and the figure. Read next: tria
 """
 
 import math
-import signal
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ import numpy as np
 import results
 from config import resolve, setting
 from dsl import Rule
-from results import aligned, interrupt_once
+from results import aligned
 from rosenbrock import ADAM_EPS, PICKED, RATES, RULES, START, STEPS, TORCH, descend, distinct_rules
 from rules import make_optimizer
 from studies.searches import RUNS, best_found, read_search
@@ -296,5 +295,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
     sys.exit(main())

@@ -7,7 +7,6 @@ Found rules are solid, those with a name dotted, human optimizers dashed. What t
 lead lasts to the end, or is only a faster start; with one seed a small one is no lead.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from plots import style
 from plots.style import command, plt
 from results import RunError
 from rules import NAMED_RULES
+from studies.analysis import curves, read_summary
 from studies.tasks import BEST, METRICS
 from studies.trials import read_config, read_trials
 
@@ -26,16 +26,6 @@ TITLES = {
     "fashion": "The search's ConvNet on Fashion-MNIST",
     "text": "A character-level language model of Python's reference",
 }
-
-
-def curves(records: list[dict], rule: str, lr: float) -> np.ndarray:
-    """Return the validation scores of a rule with a rate, float [seeds, epochs]; NaN if diverged."""
-    mine = [
-        record["curve"]
-        for record in records
-        if (record["stage"], record["rule"], record["lr"]) == ("train", rule, lr)
-    ]
-    return np.array(mine, dtype=float)
 
 
 def picture(saved: dict, records: list[dict], rows: list[dict]) -> Figure:
@@ -49,7 +39,7 @@ def picture(saved: dict, records: list[dict], rows: list[dict]) -> Figure:
         name = style.HUMAN_NAMES[row["name"]] if human else row["name"]
         line = style.DOTTED if row["name"] in NAMED_RULES else "-"
         color = style.HUMAN[row["name"]] if human else next(colors[line])
-        values = curves(records, row["rule"], float(row["final_lr"]))
+        values = np.array([*curves(records, row["rule"], float(row["final_lr"])).values()])
         mean, epochs = values.mean(0), np.arange(1, values.shape[1] + 1)
         if len(values) > 1:
             axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
@@ -82,9 +72,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """
     folder = folders[0]
     saved = read_config(folder, "transfer")
-    if not (folder / "summary.csv").exists():
+    if not (rows := read_summary(folder)):
         raise RunError(f"{folder} is not finished; go on: python -m studies.transfer --resume {folder}")
-    rows = list(csv.DictReader((folder / "summary.csv").read_text("utf-8").splitlines()))
     return style.save(picture(saved, read_trials(folder), rows), output)
 
 

@@ -110,3 +110,43 @@ def test_ten_best_are_matched_with_their_fresh_scores_by_key():
     fresh = dict(zip(others, (0.1, 0.2, 0.6), strict=True))  # other spellings of the same rules
     assert analysis.ten_best(run, fresh) == pytest.approx((0.8, 0.3))
     assert math.isnan(analysis.ten_best(run, {others[0]: 0.1})[1])
+
+
+def test_accuracies_are_found_by_their_job_and_compared_by_seed():
+    def record(seed: int, rule: str, accuracy: float | None, stage="final") -> dict:
+        return {"stage": stage, "rule": rule, "seed": seed, "accuracy": accuracy, "test_accuracy": 0.5}
+
+    records = [
+        record(1, "a", 0.75),
+        record(2, "a", None),
+        record(3, "a", 0.5),
+        record(1, "a", 1.0, "rerank"),
+    ]
+    records += [record(2, "b", 0.25), record(1, "b", 0.5)]
+    ours, theirs = (analysis.by_seed(records, stage="final", rule=rule) for rule in "ab")
+    assert ours == {1: 0.75, 2: 0.0, 3: 0.5} and theirs == {2: 0.25, 1: 0.5}
+    assert analysis.by_seed(records, "test_accuracy", rule="b") == {2: 0.5, 1: 0.5}
+    assert analysis.lead(ours, theirs).tolist() == [0.25, -0.25]  # seeds 1 and 2; 3 is ours alone
+    spellings = [record(1, "g m id id mul", 0.5), record(2, "m g id id mul", None)]
+    assert analysis.fresh_scores(spellings) == {Rule.parse("g m id id mul").key(): 0.25}
+
+
+def test_curves_are_those_of_one_rule_and_rate_in_the_training_stage():
+    records = [
+        {"stage": stage, "rule": rule, "lr": lr, "seed": seed, "curve": [lr, None], "test": [None, lr]}
+        for stage in ("sweep", "train")
+        for rule in "ab"
+        for lr in (0.1, 1.0)
+        for seed in (0, 1)
+    ]
+    for what, wanted in (("curve", [1.0, math.nan]), ("test", [math.nan, 1.0])):
+        found = analysis.curves(records, "b", 1.0, what)
+        assert list(found) == [0, 1]
+        np.testing.assert_array_equal(list(found.values()), [wanted] * 2)
+
+
+def test_a_summary_is_read_with_its_numbers(tmp_path):
+    assert analysis.read_summary(tmp_path) == []
+    (tmp_path / "summary.csv").write_text("kind,name,n,p,lr\nfound,1,3,,0.1x2\n")
+    row = {"kind": "found", "name": "1", "n": 3.0, "p": None, "lr": "0.1x2"}
+    assert analysis.read_summary(tmp_path) == [row]

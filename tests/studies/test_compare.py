@@ -223,7 +223,7 @@ def test_conclusion_says_what_is_so():
     worse = of(0.5, 0.5, 0.5, 0.6, 0.55, 0.7)
     assert worse.startswith("No found rule beats ADAM, the best human optimizer, beyond noise")
     few = of(0.9, 0.55, 0.5, 0.6, 0.55, 0.58, n=3)  # a large lead, but three seeds prove nothing
-    assert few.startswith("No found rule beats") and "with 3 seeds p cannot be below 0.500" in few
+    assert few.startswith("No found rule beats") and "With 3 seeds p cannot be below 0.500" in few
     assert "cannot be below" not in worse
 
 
