@@ -284,8 +284,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
         f"Final stage: {len(seeds)} seeds from {seeds[0]}, {len(exponents)} rates from "
         f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets stand 95 % t-intervals over "
         "seeds. The column sd is the standard deviation of one training. Differences are paired by "
-        "seed. The column p is of a two-sided sign-flip test, corrected for the number of rules (Holm). Rates "
-        "are those that the sweeps chose, each with how often."
+        "seed. The column p is of a two-sided sign-flip test, corrected for the number of rules "
+        "(Holm). Rates are those that the sweeps chose, each with how often."
     )
     parts = [legend, selection_effect(plan, records), conclusion(rows)]
     return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
