@@ -104,7 +104,6 @@ class Argument(NamedTuple):
 class Study(Protocol):
     """What a study is: a module of this folder with these names. P is its Plan."""
 
-    __name__: str
     __file__: str
     __doc__: str
     ARGUMENT: Argument
@@ -227,7 +226,7 @@ def launch(study: Study, argv: list[str] | None) -> int:
     """Run a study and return its exit code; a finished run is reported again, from its records."""
     parser = make_parser(study)
     args = parser.parse_args(argv)
-    if study.__name__ == "__main__":
+    if study is sys.modules["__main__"]:  # and no test
         signal.signal(signal.SIGINT, interrupt_once)
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
