@@ -89,7 +89,7 @@ SCRIPT = search.Script(
     "python -m nosbench.search",
     __doc__,
     TableScorer,
-    {"table": search.LAPTOP | search.PLAIN | {"samples": 10_000}},
+    {"table": search.SHORT | search.PLAIN | {"samples": 10_000}},
     "python -m nosbench.show",
     Here(),
 )

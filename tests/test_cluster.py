@@ -32,7 +32,7 @@ def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
     path = {**os.environ, "PYTHONPATH": str(tmp_path)}
     process = start(*SMALL, "--out", str(tmp_path / "run"), "--cluster", "tcp://localhost:1", env=path)
     output, _ = process.communicate(timeout=120)
-    needs = "search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
+    needs = "python search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
     assert (process.returncode, output) == (2, needs)
     assert not (tmp_path / "run").exists()
 
@@ -40,7 +40,9 @@ def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
 @pytest.mark.parametrize("address", ["", "nonsense", "http://host:8786", "tcp://host", "tcp://:8786"])
 def test_what_is_no_address_is_one_line_and_exit_code_2(tmp_path, capfd, address):
     flags = [*SMALL, "--out", str(tmp_path / "run"), "--cluster", address]
-    assert refusal(search.main, flags, capfd).startswith(f"search.py: error: --cluster is '{address}'")
+    assert refusal(search.main, flags, capfd).startswith(
+        f"python search.py: error: --cluster is '{address}'"
+    )
     assert not (tmp_path / "run").exists()
 
 
