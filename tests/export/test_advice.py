@@ -53,71 +53,34 @@ def test_a_flat_sweep_tells_no_rate(scores, lr):
     assert found.to_adam is None and found.open == ""
 
 
-def test_adam_that_did_not_learn_is_nothing_to_compare_with():
-    flat = ADAM | {"sweep": [[rate, 0.1] for rate in RATES]}
-    assert advise(record([0.1, 0.2, 0.5, 0.3, None], 0.1), [flat]).adam_lr is None
-
-
 @pytest.mark.parametrize(
     ("scores", "lr", "text", "cells", "side"),
     [
-        (
-            (0.1, 0.2, 0.3, 0.49, 0.5),
-            10.0,
-            "lr 10 or more (the largest tried), good from 1 to 10 or more, 1 decade; "
-            "Adam's best is 0.1, so this is 100 or more times Adam's",
-            (">=10 (1..>=10)", ">=100x"),
-            "above",
-        ),
+        ((0.1, 0.2, 0.3, 0.49, 0.5), 10.0, "largest tried", (">=10 (1..>=10)", ">=100x"), "above"),
         (
             (0.5, 0.2, 0.3, 0.2, 0.1),
             1e-3,
-            "lr 0.001 or less (the smallest tried), no other rate as good; "
-            "Adam's best is 0.1, so this is 0.01 or less times Adam's",
+            "smallest",
             ("<=0.001 (<=0.001..<=0.001)", "<=0.01x"),
             "below",
         ),
-        (
-            (0.1, 0.2, 0.5, 0.49, 0.49),
-            0.1,
-            "lr 0.1, good from 0.1 to 10 or more, 2 decades; Adam's best is 0.1, the same",
-            ("0.1 (0.1..>=10)", "1x"),
-            "above",
-        ),
-        (
-            (0.481, 0.49, 0.505, 0.49, 0.49),
-            0.1,
-            "lr 0.1, good from 0.01 to 10 or more, 3 decades; Adam's best is 0.1, the same",
-            ("0.1 (0.01..>=10)", "1x"),
-            "above",
-        ),
-        (
-            (0.1, 0.2, 0.5, 0.3, None),
-            0.1,
-            "lr 0.1, no other rate as good; Adam's best is 0.1, the same",
-            ("0.1 (0.1..0.1)", "1x"),
-            "",
-        ),
+        ((0.1, 0.2, 0.5, 0.49, 0.49), 0.1, "2 decades", ("0.1 (0.1..>=10)", "1x"), "above"),
+        ((0.481, 0.49, 0.505, 0.49, 0.49), 0.1, "10 or more", ("0.1 (0.01..>=10)", "1x"), "above"),
+        ((0.1, 0.2, 0.5, 0.3, None), 0.1, "no other rate", ("0.1 (0.1..0.1)", "1x"), ""),
     ],
 )
 def test_a_rate_at_an_edge_of_the_sweep_is_marked(scores, lr, text, cells, side):
-    adam = ADAM | {"lr": 0.1}
-    found = advise(record(list(scores), lr), [adam])
-    assert (str(found), found.rates(), found.open) == (text, cells, side)
+    line, adam = record(list(scores), lr), ADAM | {"lr": 0.1}
+    found = advise(line, [adam])
+    assert (found.rates(), found.open) == (cells, side) and text in str(found)
+    assert advise(line | {"sweep": line["sweep"][::-1]}, [adam]) == found  # in any order
 
 
-def test_order_of_the_sweep_does_not_matter():
-    line = record([0.1, 0.49, 0.5, 0.3, None], 0.1)
-    assert advise(line | {"sweep": line["sweep"][::-1]}, []) == advise(line, [])
-
-
-def test_without_adam_there_is_no_ratio_and_it_says_so():
-    for humans in ([], [ADAM | {"status": "diverged", "lr": None}], [ADAM | {"name": "sgd"}]):
+def test_without_an_adam_that_learned_there_is_no_ratio_and_it_says_so():
+    flat = ADAM | {"sweep": [[rate, 0.1] for rate in RATES]}
+    for humans in ([], [ADAM | {"status": "diverged", "lr": None}], [ADAM | {"name": "sgd"}], [flat]):
         found = advise(record([0.1, 0.2, 0.5, 0.3, None], 0.1), humans)
         assert found.to_adam is None and "Adam's best is not known" in str(found)
-
-
-def test_a_rule_that_failed_has_no_advice():
     assert advise(record([None] * 5, None) | {"status": "diverged"}, [ADAM]) is None
 
 
@@ -160,11 +123,8 @@ def test_different_children_are_told_apart_and_the_longest_epoch_comes_first(tmp
     make_run(tmp_path / "wide", [smoke], filters=32)
     make_run(tmp_path / "real", [real], epoch_size=10_000, downsample="pool")
     found = Sweeps([tmp_path], [MOMENTUM]).of(MOMENTUM)
-    assert [(one.advice.lr, one.epoch_size, one.seeds) for one in found] == [
-        (1.0, 10_000, 1),
-        (0.1, 1000, 3),
-        (0.1, 1000, 1),
-    ]
+    told = [(one.advice.lr, one.epoch_size, one.seeds) for one in found]
+    assert told == [(1.0, 10_000, 1), (0.1, 1000, 3), (0.1, 1000, 1)]
     assert "[cifar10, pooled, 10,000 images an epoch; 1 seed]" in str(found[0])
     assert advice.example_lr(found) == (1.0, "")
 
@@ -184,29 +144,28 @@ def test_an_example_without_a_measured_rate_says_so(tmp_path):
     assert advice.example_lr(found) == (1e-3, f"# {advice.NO_RATE}")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda run: (run / "meta.json").unlink(),
-        lambda run: (run / "config.json").write_text("{"),
-        lambda run: (run / "config.json").write_text('{"algorithm": "trpo"}'),
-        lambda run: (run / "config.json").write_text(
-            json.dumps({**CHILD, "algorithm": 1, "filters": []})
-        ),
-        lambda run: (run / "config.json").write_text(
-            json.dumps({**CHILD, "algorithm": 1, "epoch_size": "many"})
-        ),
-        lambda run: (run / "records.jsonl").write_bytes(b'\xff "m"\n{}\n'),
-        lambda run: (run / "records.jsonl").write_text('{"key": "m"}\n'),
-        lambda run: (run / "records.jsonl").write_text('{"key": "m", "status": "ok", "sweep": 1}\n'),
-        lambda run: (run / "humans.jsonl").write_text('{"rule": "not a rule"}\n'),
-        lambda run: (run / "humans.jsonl").write_text('{"rule": 5}\n'),
-    ],
-)
-def test_a_damaged_or_foreign_folder_is_skipped_and_named_in_one_line(damage, tmp_path):
+DAMAGES = [
+    ("config.json", b"{"),
+    ("config.json", b'{"algorithm": "trpo"}'),
+    ("config.json", json.dumps({**CHILD, "algorithm": 1, "filters": []}).encode()),
+    ("config.json", json.dumps({**CHILD, "algorithm": 1, "epoch_size": "many"}).encode()),
+    ("records.jsonl", b'\xff "m"\n{}\n'),
+    ("records.jsonl", b'{"key": "m"}\n'),
+    ("records.jsonl", b'{"key": "m", "status": "ok", "sweep": 1}\n'),
+    ("humans.jsonl", b'{"rule": "not a rule"}\n'),
+    ("humans.jsonl", b'{"rule": 5}\n'),
+    ("meta.json", None),
+]
+
+
+@pytest.mark.parametrize("file, content", DAMAGES)
+def test_a_damaged_or_foreign_folder_is_skipped_and_named_in_one_line(file, content, tmp_path):
     for name in ("bad", "good"):
         make_run(tmp_path / name, [record([0.1, 0.49, 0.5, 0.3, None], 0.1)])
-    damage(tmp_path / "bad")
+    if content is None:
+        (tmp_path / "bad" / file).unlink()
+    else:
+        (tmp_path / "bad" / file).write_bytes(content)
     sweeps = Sweeps([tmp_path], [MOMENTUM])
     [found] = sweeps.of(MOMENTUM)
     assert found.seeds == 1

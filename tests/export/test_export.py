@@ -1,10 +1,8 @@
 """Exported optimizers, imported where this project is not, against RuleOptimizer, step by step."""
 
-import inspect
 import random
 import subprocess
 import sys
-import typing
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import rules
 from dsl import OPERANDS, SUBSETS, Rule, RuleOptimizer, SearchSpace
 from export import code as export
 from export import foreach
-from export.advice import NO_RATE, NO_SWEEP
+from export.advice import NO_RATE
 
 KNOWN = tuple(token for token in OPERANDS if token in foreach.LOWERED or token.startswith("sign_"))
 TOTAL, STEPS, LR = 4, 6, 0.05  # steps of a decay, and two beyond it
@@ -105,13 +103,9 @@ def run_exported(folder: Path, jobs: dict[str, tuple[Rule, dict]]) -> dict:
         (folder / f"{module}.py").write_text(export.export(rule, "Found", []), "utf-8")
         job["path"], job["state"] = follow(rule, job)
     torch.save({module: job for module, (_, job) in jobs.items()}, folder / "jobs.pt")
-    done = subprocess.run(
-        # Neither PYTHONPATH nor the user's packages: torch and this folder's files alone.
-        [sys.executable, "-E", "-s", "-c", FOLLOW],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    # Neither PYTHONPATH nor the user's packages: torch and this folder's files alone.
+    command = [sys.executable, "-E", "-s", "-c", FOLLOW]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return torch.load(folder / "paths.pt", weights_only=False)
 
@@ -132,8 +126,7 @@ def computes_a_number(rule: Rule) -> bool:
             return False
         arguments = [a for a in x[1:] if isinstance(a, str) or isinstance(a[0], str)]
         numbers = [
-            a in ("1", "2") or (not isinstance(a, str) and foreach.constant(a) is not None)
-            for a in arguments
+            foreach.constant(a) is not None if isinstance(a, tuple) else a in "12" for a in arguments
         ]
         return (any(numbers) if x[0] == "pow" else all(numbers)) or any(map(within, arguments))
 
@@ -210,7 +203,7 @@ def special_jobs() -> dict:
 @pytest.fixture(scope="module")
 def jobs() -> dict:
     named = {f"named_{n.replace('-', '_')}": (rules.find(n), make_job(3)) for n in rules.NAMED_RULES}
-    return random_jobs(100, seed=0) | special_jobs() | named
+    return random_jobs(60, seed=0) | special_jobs() | named
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +215,7 @@ def paths(jobs, tmp_path_factory) -> dict:
 def test_exported_file_follows_rule_optimizer(kind, jobs, paths):
     some = {module: job for module, job in jobs.items() if module.startswith(kind)}
     check(some, paths)
-    assert len(some) >= {"random": 100, "named": len(rules.NAMED_RULES)}.get(kind, 3)
+    assert len(some) >= {"random": 60, "named": len(rules.NAMED_RULES)}.get(kind, 3)
 
 
 @pytest.mark.slow
@@ -311,9 +304,8 @@ def test_files_are_formatted_and_clean(tmp_path):
     ruff = [sys.executable, "-m", "ruff"]
     select = ["--select", "E,F,W,I,UP,C4,RET", "--target-version", "py310"]
     for command in (["check", *select], ["format", "--check", "--diff"]):
-        done = subprocess.run(
-            [*ruff, *command, "--isolated", "."], cwd=tmp_path, capture_output=True, text=True
-        )
+        command = [*ruff, *command, "--isolated", "."]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -332,17 +324,9 @@ def test_docstring_has_formula_rates_and_an_example_that_trains():
     assert names["optimizer"].state[names["model"].weight]["exp_avg"].abs().sum() > 0
 
 
-def test_a_rate_that_was_not_measured_is_not_passed_off_as_one():
-    doc = export.export(rules.find("sgd"), "Found", []).split('"""')[1]
-    assert f"    # {NO_SWEEP}\n    optimizer = Found(model.parameters(), lr=0.001)" in doc
-
-
-def test_names_of_data_sets_cannot_leave_the_docstring():
+def test_no_name_is_mistaken_for_a_place_to_fill_in_and_no_data_set_leaves_the_docstring():
     evil = 'x"""\nraise SystemExit\n\\'
     assert load("sgd", advice=(evil,)).__name__ == "Found"
-
-
-def test_a_name_is_not_mistaken_for_a_place_to_fill_in():
     assert load("powersign", name="NAMED").__name__ == "NAMED"
     assert load("powersign", name="HELP").__name__ == "HELP"
 
@@ -376,51 +360,13 @@ def test_two_equal_parts_are_computed_once():
     ]
 
 
-@pytest.mark.parametrize("name", ["", "1st", "class", "My-Rule", "a b"])
-def test_a_name_that_no_class_can_have_is_refused(name):
-    with pytest.raises(ValueError, match="identifier"):
-        export.export(rules.find("sgd"), name, [])
+HIDING = "math torch Tensor Tensors div super _update group self int".split()
+WRONG_NAMES = [(name, "identifier") for name in ("", "1st", "class", "My-Rule", "a b")]
 
 
 @pytest.mark.parametrize(
-    "name", ["math", "torch", "Tensor", "Tensors", "div", "super", "_update", "group", "self", "int"]
+    "name, why", [*WRONG_NAMES, *((name, f"'{name}' means something else") for name in HIDING)]
 )
-def test_a_name_that_hides_another_is_refused(name):
-    with pytest.raises(ValueError, match=f"'{name}' means something else"):
+def test_a_name_that_no_class_can_have_or_that_hides_another_is_refused(name, why):
+    with pytest.raises(ValueError, match=why):
         export.export(rules.find("adam"), name, [])
-
-
-@pytest.mark.parametrize("rule", ["sgd", "powersign", "noise m drop0.3 drop0.5 add", "1 2 exp id mul"])
-def test_values_are_of_the_annotated_types(rule):
-    """Every call of a function with `Tensors` in its signature gets and returns just those."""
-    names: dict = {"__name__": "exported"}
-    exec(export.export(rules.find(rule), "Found", []), names)
-    calls = []
-
-    kinds = tuple(map(typing.get_origin, typing.get_args(names["Tensors"])))
-
-    def is_tensors(xs) -> bool:
-        return isinstance(xs, kinds) and all(isinstance(x, torch.Tensor) for x in xs)
-
-    def checked(function):
-        hints = inspect.get_annotations(function)
-
-        def call(*args, **kw):
-            values = inspect.signature(function).bind(*args, **kw).arguments
-            result = function(*args, **kw)
-            for name, value in (values | {"return": result}).items():
-                fits = is_tensors if hints[name] == names["Tensors"] else lambda _: True
-                assert fits(value), f"{function.__name__}: {name} is {type(value)}"
-            calls.append(function.__name__)
-            return result
-
-        return call
-
-    for name in {"_update", "_sign", "_drop"} & names.keys():
-        names[name] = checked(names[name])
-    for block in names["_blocks"]([(torch.ones(2), torch.ones(2))] * 3):
-        assert isinstance(block, list) and all(isinstance(column, tuple) for column in block)
-    w = torch.ones(3, requires_grad=True)
-    w.grad = torch.ones(3)
-    names["Found"]([w], lr=0.1).step()
-    assert "_update" in calls
