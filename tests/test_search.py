@@ -334,10 +334,34 @@ def test_workers_out_of_reach_end_the_search_and_are_no_rules_fault(tmp_path, er
     assert not list((tmp_path / "run").glob("*.jsonl"))
 
 
+class LateHumans(Executor, Progress):
+    """Rules fail at once, human optimizers when progress was shown three times."""
+
+    def __init__(self, error: Exception):
+        Progress.__init__(self)
+        self.error, self.late, self.count, self.updates = error, [], 0, 0
+
+    def submit(self, fn, *args):
+        future, self.count = Future(), self.count + 1
+        if self.count > search.BATCH:
+            self.late.append(future)
+        else:
+            future.set_exception(self.error)
+        return future
+
+    def update(self, line):
+        self.updates += 1
+        for future in self.late if self.updates == 3 else ():
+            future.set_exception(self.error)
+
+
 @pytest.mark.parametrize("error", [TaskError("Traceback\nMemoryError"), WorkerDied("signal 9")])
 def test_a_child_that_trains_with_nothing_ends_the_search_and_is_no_rules_fault(tmp_path, error):
-    with pytest.raises(results.RunError, match="cannot even train with sgd"):
-        search_with(failed(error), tmp_path / "run")
+    config, child = resolved("--lag", "0")
+    with results.Run.create(tmp_path / "run", {}, {}) as opened:
+        late = LateHumans(error)
+        with pytest.raises(results.RunError, match="cannot even train with sgd"):
+            search.Search(config, child, late, opened, late).run_to_end()
     assert not list((tmp_path / "run").glob("*.jsonl"))
 
 
