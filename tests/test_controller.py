@@ -395,17 +395,6 @@ def test_trpo_steps_are_accepted_within_the_trust_region_or_leave_no_trace(monke
     assert 4 < sum(accepted for accepted, _ in outcomes) < 32
 
 
-@pytest.mark.parametrize("max_kl", [0.01, 0.1])
-def test_trpo_keeps_the_lstm_within_the_trust_region(max_kl):
-    config = ControllerConfig(max_kl=max_kl, entropy_coeff=0.02)
-    for seed in range(4):
-        policy = make_policy(make_space(2), seed, spread=(0.05, 0.2)[seed % 2], dtype=torch.float32)
-        _, batch = policy.sample(5, seeded(seed))
-        report = check_step(policy, batch, randn(5, seed=seed).float(), config, tolerance=1e-6)
-        assert report["accepted"]  # ten trials, each smaller: a gradient that is not zero finds one
-        assert report["kl"] > 0.05 * max_kl
-
-
 def test_a_step_that_lowers_the_objective_is_not_taken_however_small_its_kl(small):
     policy, batch, _ = small_case(0)
     before = parameters_to_vector(policy.parameters()).detach().clone()
@@ -432,20 +421,6 @@ def test_trpo_without_anything_to_learn_changes_nothing():
 def share_right(rule, target=("m", "g", "neg", "id", "mul")):
     """The synthetic reward: the share of tokens that equal the target's."""
     return sum(a == b for a, b in zip(rule.tokens, target, strict=True)) / len(target)
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_baseline_starts_at_the_first_mean_and_is_a_moving_average(algorithm):
-    controller = Controller(make_space(), algorithm, ControllerConfig(), 0)
-    draws, expected = np.random.default_rng(0), None
-    for _ in range(4):
-        rewards = draws.random(4).tolist()
-        report = controller.tell(controller.ask(4), rewards)
-        mean = sum(rewards) / 4
-        expected = mean if expected is None else expected
-        assert report["baseline"] == pytest.approx(expected, rel=1e-6)  # the mean is float32
-        expected = 0.95 * expected + 0.05 * mean
-        assert controller.baseline == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])
@@ -482,6 +457,7 @@ def test_updates_equal_adam_steps_made_by_hand(algorithm, monkeypatch):
             adam.zero_grad()
             loss.backward()
             adam.step()
+        assert report["baseline"] == pytest.approx(baseline, rel=1e-6)  # the mean is float32
         baseline = 0.5 * baseline + 0.5 * sum(rewards) / 4
         assert report["accepted"] and report["kl"] > 0
         assert report["surrogate_gain"] > 0 or algorithm == "ppo"  # four steps may go too far

@@ -96,7 +96,7 @@ def test_tables_hold_the_papers_tokens_in_order_and_extras_only_in_arxiv():
 
 
 @pytest.mark.parametrize("betas, eps", [((0.9, 0.999, 0.999), 1e-8), ((0.5, 0.0, 0.8), 0.1)])
-@pytest.mark.parametrize("token", [t for t in OPERANDS if "noise" not in t])
+@pytest.mark.parametrize("token", [token for token in OPERANDS if "noise" not in token])
 def test_operand_equals_numpy_at_every_step(token, betas, eps):
     history = np.random.default_rng(0).normal(size=(12, 3, 4))
     w = torch.from_numpy(history[0].copy()).requires_grad_()
@@ -473,12 +473,8 @@ def test_rule_equals_its_torch_optimizer(rule, steps, lr, dtype):
     assert not any(torch.equal(w, w0) for w, w0 in zip(params, start, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["StepLR", "OneCycleLR"])
-def test_lr_schedulers_act_as_on_torch_adam(kind):
-    def schedule(optimizer):
-        if kind == "StepLR":
-            return torch.optim.lr_scheduler.StepLR(optimizer, 3, gamma=0.5)
-        # moves beta1 as well as lr
+def test_lr_scheduler_acts_as_on_torch_adam():
+    def schedule(optimizer):  # moves beta1 as well as lr
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=21)
 
     ours = RuleOptimizer(parameters(torch.float64), "adam g id id left", lr=0.05)
@@ -713,9 +709,8 @@ def test_every_element_parameter_and_step_gets_its_own_draws():
     optimizer = RuleOptimizer(params, "noise g id id left", lr=1.0)
     first, both = train(optimizer, zeros), train(optimizer, zeros)
     assert len(torch.cat([first, both - first]).unique()) == 2 * 3 * 50
-    optimizer = RuleOptimizer(
-        parameters(torch.float64, shapes=[(50,)] * 3), "1 g drop0.5 id left", lr=1.0
-    )
+    params = parameters(torch.float64, shapes=[(50,)] * 3)
+    optimizer = RuleOptimizer(params, "1 g drop0.5 id left", lr=1.0)
     before = train(optimizer, [])
     masks = (before - train(optimizer, zeros)).round().split(50)
     assert not torch.equal(masks[0], masks[1]) and not torch.equal(masks[1], masks[2])
