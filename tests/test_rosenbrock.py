@@ -100,10 +100,10 @@ def test_table_is_ordered_by_the_run_that_counts_and_hides_no_diverged_run():
     text = table({
         "B": dict(zip(RATES, map(a_path, (5, math.nan, 6, 7)), strict=True)),
         "lost": dict.fromkeys(RATES, a_path(1, math.nan)),
-        "A": dict(zip(RATES, map(a_path, (9, 8, 7, 6)), strict=True)) | {1e-2: a_path(5, 5e-4, 9e-5, 2)},
+        "Z": dict(zip(RATES, map(a_path, (9, 8, 7, 6)), strict=True)) | {1e-2: a_path(5, 5e-4, 9e-5, 2)},
     })  # fmt: skip
     assert [line.split() for line in text.splitlines()[3:]] == [
-        ["A", "9.0e+00", "8.0e+00", "2.0e+00*", "6.0e+00", "2", "steps"],
+        ["Z", "9.0e+00", "8.0e+00", "2.0e+00*", "6.0e+00", "2", "steps"],
         ["B", "5.0e+00*", "diverged", "6.0e+00", "7.0e+00", "never"],
         ["lost", *["diverged"] * 4, "never"],
     ]
