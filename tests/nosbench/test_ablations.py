@@ -36,8 +36,7 @@ def test_a_change_is_compared_seed_by_seed_at_the_last_common_checkpoint(tmp_pat
     base = Setting(write(tmp_path, "base", [10, 20, 60], checkpoints=(100, 200, 500)))
     # Its seeds are 1 to 3, so 1 and 2 are the base's too.
     change = ablations.measured(
-        Setting(write(tmp_path, "change", [40, 80, 5], best=(0.8, 0.9, 0.1), first=1, lag=20)),
-        base,
+        Setting(write(tmp_path, "change", [40, 80, 5], best=(0.8, 0.9, 0.1), first=1, lag=20)), base
     )
     assert (change.label, change.searches, change.rules) == ("lag 20 (0)", 2, 200)
     assert change.distinct == 15  # of seeds 1 and 2

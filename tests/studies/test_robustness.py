@@ -37,8 +37,7 @@ def test_a_change_multiplies_one_setting():
 
 
 @pytest.mark.parametrize(
-    "horizon, betas",
-    [(1, (0.9, 0.999, 0.999)), (2, (0.95, 0.9995, 0.9995)), (0.1, (0.0, 0.99, 0.99))],
+    "horizon, betas", [(1, (0.9, 0.999, 0.999)), (2, (0.95, 0.9995, 0.9995)), (0.1, (0.0, 0.99, 0.99))]
 )
 def test_the_optimizer_has_the_changed_decays_and_delta(horizon, betas):
     data.prepare(data.SAMPLE, DATA)
