@@ -110,30 +110,20 @@ def make_folder(path):
     (path / "records.jsonl").write_text("precious")
 
 
+def state(folder):
+    return [(path, path.lstat().st_mtime_ns, path.lstat().st_ino) for path in folder.rglob("*")]
+
+
 @pytest.mark.parametrize(
-    "make",
-    [
-        make_folder,
-        Path.mkdir,
-        lambda path: path.write_text("a file"),
-        lambda path: path.symlink_to("nowhere"),
-    ],
-    ids=["folder", "empty folder", "file", "dangling link"],
+    "make", [make_folder, Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")]
 )
 def test_an_existing_path_is_refused_and_untouched(tmp_path, make):
     path = tmp_path / "run"
     make(path)
-    before = [(p, p.lstat().st_mtime_ns, p.lstat().st_ino) for p in tmp_path.rglob("*")]
+    before = state(tmp_path)
     with pytest.raises(RunError, match=re.escape(f"{path} exists already")):
         Run.create(path, CONFIG, META)
-    assert [(p, p.lstat().st_mtime_ns, p.lstat().st_ino) for p in tmp_path.rglob("*")] == before
-
-
-def test_a_place_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match=re.escape(str(tmp_path / "file" / "run"))):
-        Run.create(tmp_path / "file" / "run", CONFIG, META)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    assert state(tmp_path) == before
 
 
 @pytest.mark.parametrize("bytes_left", [0, 20, len(json.dumps(CONFIG, indent=1)) + 2])
@@ -151,10 +141,12 @@ def test_a_config_that_is_no_json_leaves_nothing(tmp_path, config, meta):
 
 
 def test_a_folder_that_cannot_be_moved_into_place_leaves_no_open_file(tmp_path):
-    with pytest.raises(RunError, match="cannot create"):
-        Run.create(tmp_path / "new" / "..", CONFIG, META)
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "new" / "..", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match=re.escape(f"cannot create {path}")):
+            Run.create(path, CONFIG, META)
     gc.collect()  # an open file would be a warning, and an error here
-    assert not [path for path in tmp_path.rglob("*") if path.name != "new"]
+    assert not [path for path in tmp_path.rglob("*") if path.name not in ("new", "file")]
 
 
 def create_all(folders, barrier, pipe):
@@ -204,9 +196,6 @@ def test_what_is_appended_is_read_back_in_order(run):
     for number, record in enumerate(RECORDS, 1):
         run.append("records.jsonl", record)
         assert read_lines(path) == RECORDS[:number]  # at once: each line is flushed
-    run.append("updates.jsonl", {"update": 0})
-    assert read_lines(path) == RECORDS
-    assert read_lines(run.folder / "updates.jsonl") == [{"update": 0}]
     assert path.read_bytes().count(b"\n") == len(RECORDS)
 
 
@@ -218,8 +207,6 @@ def test_numbers_that_are_not_finite_become_null_at_any_depth(run):
         {"a": None, "b": [1.5, None, [None, 2]], "c": {"d": [{"e": None}]}, "f": None}
     ]
     assert "NaN" not in (run.folder / "records.jsonl").read_text()
-
-
 
 
 def test_reopening_keeps_whole_lines_of_all_files(run):
@@ -336,6 +323,8 @@ def hold_twice(folder, pipe):
 
 
 def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
+    with pytest.raises(RunError, match="in use"):
+        Run.reopen(run.folder)  # locked from its first moment
     run.close()
     ours, theirs = FORK.Pipe()
     with children(hold_twice, run.folder, theirs) as (holder,):
@@ -355,11 +344,6 @@ def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
             if end == "close":
                 ours.send("go on")
     assert read_lines(run.folder / "records.jsonl") == [{"end": "close"}, {"end": "die"}]
-
-
-def test_a_new_run_is_locked_from_its_first_moment(run):
-    with pytest.raises(RunError, match="in use"):
-        Run.reopen(run.folder)
 
 
 def test_workers_do_not_hold_the_lock_of_their_parent(run):
@@ -454,8 +438,7 @@ def test_a_replacement_that_fails_leaves_the_old_file(run):
 def test_a_table_survives_commas_quotes_and_line_breaks_in_formulas(run):
     rows = [
         {"rank": "1", "infix": 'clip(g, 1e-4) * "m"', "rule": "g m id id add | r1 g exp id mul"},
-        {"rank": "2", "infix": "a,b\nc\r\nd 'e'", "rule": ""},
-        {"rank": "3", "infix": "sign(ĝ) · 🙂", "rule": " spaces "},
+        {"rank": "2", "infix": "a,b\nc\r\nd 'e' · 🙂", "rule": " spaces "},
     ]
     for some in (rows, rows[:1]):
         run.write_table("hall_of_fame.csv", some)
@@ -479,16 +462,11 @@ def test_finish_keeps_what_meta_held_and_adds_the_end(run):
 
 def test_environment_says_what_a_result_may_depend_on():
     found = environment(threads=3)
-    assert found.keys() == set(
-        "command commit python torch numpy system processor capability cores threads".split()
-    )
-    assert json.loads(json.dumps(found)) == found
-    assert (found["torch"], found["numpy"], found["threads"]) == (
-        torch.__version__,
-        numpy.__version__,
-        3,
-    )
-    assert found["python"] == ".".join(map(str, sys.version_info[:3])) and found["processor"]
+    names = "command commit python torch numpy system processor capability cores threads"
+    assert found.keys() == set(names.split()) and json.loads(json.dumps(found)) == found
+    known = {"torch": torch.__version__, "numpy": numpy.__version__, "threads": 3}
+    known["python"] = ".".join(map(str, sys.version_info[:3]))
+    assert found.items() >= known.items() and found["processor"]
 
 
 def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
@@ -499,18 +477,10 @@ def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
 def test_funnel_adds_up_and_names_every_way():
     ways = [("ok", None, None)] * 3 + [("diverged", None, None)] + [("ok", 0, None)] * 4
     ways += [("rejected", None, "constant")] * 2 + [("rejected", 8, "constant"), ("crashed", None, "x")]
-    records = [{"status": a, "cached_from": b, "error": c} for a, b, c in ways]
-    said = funnel(records)
-    assert said == {
-        "sampled": 12,
-        "duplicate of an earlier one": 5,
-        "trained to the end": 3,
-        "rejected: constant": 2,
-        "diverged": 1,
-        "crashed": 1,
-    }
+    said = funnel([{"status": a, "cached_from": b, "error": c} for a, b, c in ways])
+    expected = {"sampled": 12, "duplicate of an earlier one": 5, "trained to the end": 3}
+    assert said == expected | {"rejected: constant": 2, "diverged": 1, "crashed": 1}
     assert list(said)[0] == "sampled"
-    assert sum(said.values()) == 2 * said["sampled"]
 
 
 # --- what people see ------------------------------------------------------------------------------
@@ -555,25 +525,16 @@ def let_time_pass(progress):
     progress.last_s -= LOG_EVERY_S + 1
 
 
-def test_terminal_shows_the_last_state_alone_on_one_line():
+def test_a_terminal_shows_the_last_state_on_one_line_and_what_is_said_stays():
     stream = Terminal()
     progress = Progress(stream=stream)
     for line in ["1/500 rules", "2/500 rules, left 00:10", "3/500", "", "4/500 rules"]:
         progress.update(line)
         assert stream.screen() == [line]
-
-
-def test_what_is_said_on_a_terminal_stays_and_has_no_leftovers_of_the_state():
-    stream = Terminal()
-    progress = Progress(stream=stream)
-    progress.say("hello")
-    progress.update("a very long state indeed")
-    progress.say("done")
-    progress.update("next")
-    progress.say("two\nlines")
-    progress.say()
-    progress.say("end")
-    assert stream.screen() == ["hello", "done", "two", "lines", "", "end", ""]
+    for said in ("done", "two\nlines", ""):
+        progress.update("a very long state indeed")
+        progress.say(said)
+    assert stream.screen() == ["done", "two", "lines", "", ""]
 
 
 def test_terminal_line_never_wraps(monkeypatch):
@@ -588,19 +549,18 @@ def test_terminal_line_never_wraps(monkeypatch):
     assert max(map(len, re.split("[\r\n]", shown))) <= 40
 
 
-
-
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_log_gets_states_now_and_then_and_all_that_is_said(tmp_path, stream):
-    log = tmp_path / "log.txt"
-    progress = Progress(log, stream())
+def test_a_log_or_a_pipe_gets_states_now_and_then_and_all_that_is_said(tmp_path, stream):
+    log, shown = tmp_path / "log.txt", stream()
+    progress = Progress(log, shown)
     progress.say("start")
     for number in range(100):
-        if number == 50:
+        if number in (50, 80):
             let_time_pass(progress)
         progress.update(f"{number}/100")
     progress.say("größer\nthan α")
-    assert log.read_text("utf-8") == "start\n50/100\ngrößer\nthan α\n"
+    assert log.read_text("utf-8") == "start\n50/100\n80/100\ngrößer\nthan α\n"
+    assert stream is Terminal or shown.getvalue() == log.read_text("utf-8")
     Progress(log, stream()).say("resumed")
     assert log.read_text("utf-8").endswith("than α\nresumed\n")
 

@@ -1,6 +1,5 @@
 """Tests of screen.py: each test of the chain against rules whose fate can be worked out by hand."""
 
-import math
 import random
 
 import pytest
@@ -13,23 +12,13 @@ from screen import TESTS, probe, screen, updates
 # What people made, and what is known to train well, in several spellings and scales.
 GOOD = [
     "g 1 id id left",
+    *("m 1 id id left", "adam 1 drop0.5 id mul", "rmsprop 1 clip1e-5 id left", "sign_m 1 id id mul"),
+    *("sign_g sign_m id id mul | r1 g exp id mul", "g 1e-1w id id add", "m g2 id exp div"),
     "g 1 neg id left | 1 r1 id id sub | r2 1 id id sub",
-    "m 1 id id left",
-    "adam 1 drop0.5 id mul",
-    "rmsprop 1 clip1e-5 id left",
-    "sign_m 1 id id mul",
-    "sign_g sign_m id id mul | r1 g exp id mul",
-    "g 1e-1w id id add",
-    "m g2 id exp div",
 ]
 BAD = {
-    "ignores the gradient": [
-        "1 1e-4w id id add",
-        "noise 1e-1w exp drop0.5 mul",
-        "1 g id id left",
-        "1e-2w 1 id id left | r1 g id id left",
-        "ld cd id id mul",
-    ],
+    "ignores the gradient": ["1 1e-4w id id add", "noise 1e-1w exp drop0.5 mul", "1 g id id left"]
+    + ["1e-2w 1 id id left | r1 g id id left", "ld cd id id mul"],
     "constant": ["v 1 sign id left", "sign_g 1 id id mul | r1 r1 id id mul | r2 g sign clip1e-3 left"],
     "ignores the direction": [
         "g 1 neg id left",  # climbs
@@ -48,13 +37,9 @@ def test_rules_that_train_well_pass(rule):
     assert screen(Rule.parse(rule)) is None
 
 
-@pytest.mark.parametrize("reason, rule", [(reason, rule) for reason in BAD for rule in BAD[reason]])
-def test_hopeless_rules_are_rejected_for_the_right_reason(reason, rule):
-    assert screen(Rule.parse(rule)) == reason
-
-
-def test_every_test_has_an_example():
-    assert BAD.keys() == TESTS.keys()
+@pytest.mark.parametrize("reason", TESTS)
+def test_hopeless_rules_are_rejected_for_the_right_reason(reason):
+    assert {screen(Rule.parse(rule)) for rule in BAD[reason]} == {reason}
 
 
 def test_a_rule_said_to_ignore_the_gradient_does_so():
@@ -75,26 +60,13 @@ def test_a_rule_said_to_ignore_the_gradient_does_so():
     assert found > 50
 
 
-def test_share_of_strings_without_gradient_is_the_one_that_counting_gives():
-    """Of a string's operands a left one alone counts under `left`, else both must be gradient-free."""
-    free, operands = 6, 16  # 1, noise and four multiples of w
-    expected = (free / operands) * (1 / 5) + (free / operands) ** 2 * (4 / 5)
-    rng = random.Random(1)
-    space = SearchSpace(1)
-    n = 20_000
-    share = sum(TESTS["ignores the gradient"](space.sample(rng)) for _ in range(n)) / n
-    assert expected == pytest.approx(0.1875)
-    assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
-
-
 def test_probe_follows_the_true_gradient_as_closely_as_its_noise_allows():
     """The gradient itself has signal and noise of equal power: a cosine of 1 / sqrt(2)."""
     update, mean = probe(Rule.parse("g 1 id id left"))
     cosine = torch.cosine_similarity(update.double(), mean.double(), dim=2, eps=1e-300)
     assert torch.allclose(cosine, torch.full_like(cosine, 0.5**0.5), atol=0.1)  # 512 weights
-    average = torch.cosine_similarity(
-        probe(Rule.parse("m 1 id id left"))[0].double(), mean.double(), dim=2, eps=1e-300
-    )
+    update, _ = probe(Rule.parse("m 1 id id left"))
+    average = torch.cosine_similarity(update.double(), mean.double(), dim=2, eps=1e-300)
     assert (average.mean(0) > cosine.mean(0)).all()  # averaging takes noise away
     assert torch.allclose(mean.std(1), torch.tensor([1, 1e-1, 1e-2, 1e-3, 1e-4]), rtol=0.2)
 

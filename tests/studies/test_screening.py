@@ -1,27 +1,12 @@
 """Tests of studies/screening.py: what screening would have lost, counted by hand."""
 
 import pytest
+from helpers import refusal
+from test_screen import BAD, GOOD
 
 import results
 from dsl import Rule
 from studies.screening import main
-
-GOOD = [
-    "g 1 id id left",
-    "m 1 id id left",
-    "adam 1 drop0.5 id mul",
-    "rmsprop 1 clip1e-5 id left",
-    "sign_m 1 id id mul",
-    "g 1e-1w id id add",
-    "m g2 id exp div",
-    "adam 1 id id mul",
-]
-BAD = {
-    "ignores the gradient": ["1 1e-4w id id add", "noise 1e-1w exp drop0.5 mul"],
-    "constant": ["v 1 sign id left"],
-    "ignores the direction": ["g 1 neg id left", "m sign_m id id mul", "v 1 id id left"],
-    "does not descend": ["g3 1 id clip1e-5 mul"],
-}
 
 
 def make_run(folder, rules, screened=False):
@@ -68,7 +53,4 @@ def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, caps
 
 @pytest.mark.parametrize("make", [lambda path: path, lambda path: make_run(path, GOOD, screened=True)])
 def test_audit_refuses_screened_runs_and_other_folders(tmp_path, capsys, make):
-    with pytest.raises(SystemExit) as exit:
-        main([str(make(tmp_path / "run"))])
-    assert exit.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    refusal(main, [str(make(tmp_path / "run"))], capsys)
