@@ -3,7 +3,6 @@
 The pictures are synthetic: each class is a bright patch in its own place, under noise.
 """
 
-import copy
 import json
 import pickle
 import random
@@ -24,7 +23,6 @@ from child import (
     Training,
     evaluate_and_test,
     evaluate_rule,
-    flatten_parameters,
     resolve_precision,
     start_worker,
 )
@@ -99,39 +97,6 @@ def test_convnet_on_cifar10_has_30698_parameters(downsample):
     net = ConvNet((32, 32, 3), 32, downsample)
     assert sum(p.numel() for p in net.parameters()) == 30_698
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-
-
-# --- one flat parameter ---------------------------------------------------------------------------
-
-
-def small_net(seed=0):
-    torch.manual_seed(seed)
-    return ConvNet((28, 28, 1), 4, "stride")
-
-
-def random_batch(seed, n=20):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(n, 1, 28, 28, generator=generator)
-    return images, torch.randint(10, (n,), generator=generator)
-
-
-def test_flattening_changes_neither_outputs_nor_gradients():
-    net, (images, labels) = small_net(), random_batch(0)
-    plain = copy.deepcopy(net)
-    flat = flatten_parameters(net)
-    assert flat.shape == (sum(p.numel() for p in plain.parameters()),) and flat.requires_grad
-    assert torch.equal(flat.detach(), torch.cat([p.detach().flatten() for p in plain.parameters()]))
-    assert torch.equal(net(images), plain(images))
-    for _ in range(2):  # gradients add up until zeroed in place
-        F.cross_entropy(net(images), labels).backward()
-        F.cross_entropy(plain(images), labels).backward()
-        assert torch.equal(flat.grad, torch.cat([p.grad.flatten() for p in plain.parameters()]))
-    assert flat.grad.abs().max() > 0
-    flat.grad.zero_()
-    assert all((p.grad == 0).all() for p in net.parameters())
-    with torch.no_grad():
-        flat.fill_(0.5)
-    assert all((p == 0.5).all() for p in net.parameters())
 
 
 # --- the pictures ---------------------------------------------------------------------------------

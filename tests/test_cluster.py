@@ -86,6 +86,13 @@ def begin_scheduler(dask_program, folder: Path) -> tuple[subprocess.Popen, str]:
     return scheduler, address()
 
 
+def wait_for_workers(address: str, number: int):
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(number, timeout=120)
+
+
 def fail(message):
     raise ValueError(message)
 
@@ -176,13 +183,10 @@ def test_every_task_ends_when_the_scheduler_is_lost(tmp_path, dask_program):
 def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path, dask_program):
     """A scheduler and three workers; one is killed, later the scheduler too, and the run is resumed."""
 
-    from distributed import Client
-
     def begin_cluster() -> tuple[str, list[subprocess.Popen]]:
         scheduler, address = begin_scheduler(dask_program, tmp_path)
         workers = [dask_program("worker", "--nthreads", "1", "--no-nanny") for _ in range(3)]
-        with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(3, timeout=120)
+        wait_for_workers(address, 3)
         return address, [scheduler, *workers]
 
     flags = [*SMALL, "--samples", "300"]
@@ -220,16 +224,6 @@ def test_a_scheduler_that_does_not_answer_is_one_line_and_exit_code_2(tmp_path, 
 def test_a_worker_outside_the_projects_folder_is_said(tmp_path, dask_program):
     _, address = begin_scheduler(dask_program, tmp_path)
     dask_program("worker", "--nthreads", "1", "--no-nanny", folder=tmp_path)
-    with distributed_client(address) as client:
-        client.wait_for_workers(1, timeout=60)
+    wait_for_workers(address, 1)
     with pytest.raises(ClusterError, match="not in the project's folder"):
         Cluster(address, print)
-
-
-@contextlib.contextmanager
-def distributed_client(address: str):
-    from distributed import Client
-
-    client = Client(address, set_as_default=False)
-    yield client
-    client.close()
