@@ -141,7 +141,7 @@ def test_numbers_of_the_page_are_those_of_the_records(plain):
     assert dict(settings).items() >= {**preset, "command": "test", "algorithm": "trpo"}.items()
 
 
-def test_run_in_progress_is_shown_as_far_as_it_has_come(tmp_path):
+def test_a_run_is_shown_as_far_as_it_has_come(tmp_path):
     folder = make_run(tmp_path / "begun", samples=4, people={}, begun=True, algorithm="reinforce")
     page = Page(report.page([folder]))
     assert "1 run, 4 rules, in progress, 4 of 100 rules" in page.text
@@ -149,15 +149,13 @@ def test_run_in_progress_is_shown_as_far_as_it_has_come(tmp_path):
     assert "No random search is among these runs" in page.text
     assert re.search(r"No figure: \S+ has no updates yet\.", page.text)
     assert page.tables[0][1] == ["sampled", "4 (100%)"]
-
-
-def test_run_in_which_nothing_trained_is_shown_too(tmp_path):
+    # Nothing has trained, and nobody needs a worker or a controller.
     folder = make_run(tmp_path / "run", samples=3, people={}, algorithm="random")
     failed = {"status": "diverged", "reward": 0.0, "lr": None, "curve": [], "start_s": None}
     rows = [line | failed for line in results.read_lines(folder / "records.jsonl")]
     page = Page(report.page([rewrite_records(folder, rows)]))
-    assert "No figure: no rule has trained to the end" in page.text
-    assert "No figure: no run has a controller" in page.text
+    for why in ("no rule has trained to the end", "no run has a controller"):
+        assert f"No figure: {why}" in page.text
     assert ["diverged", "3 (100%)"] in page.tables[0]
     assert "Workers" not in page.text and len(page.images) == 1
 
@@ -196,8 +194,7 @@ UNKNOWN += [("filters", "many"), ("dataset", None), ("samples", None), ("child_s
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     run = str(make_run(tmp_path / "run", samples=5))
     wide = str(make_run(tmp_path / "wide", samples=5, filters=64))
-    wrong = [["nowhere"], [run, wide], [run, "--color"], []]
-    wrong += [[run, "-o", str(tmp_path)]]
+    wrong = [["nowhere"], [run, wide], [run, "--color"], [], [run, "-o", str(tmp_path)]]
     for k, (name, value) in enumerate(UNKNOWN):
         folder = make_run(tmp_path / f"odd{k}", samples=5)
         wrong.append([str(rewrite_config(folder, {} if value is None else {name: value}, name))])
@@ -233,11 +230,11 @@ def test_browser_draws_the_page_of_six_runs_within_any_window(tmp_path):
     text = page.read_text("utf-8")
     assert len(text) < 2_000_000
     page.write_text(text.replace("</body>", MEASURE + "</body>"), "utf-8")
+    flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --enable-logging=stderr".split()
+    flags += ["--virtual-time-budget=10000", "--window-size=1400,9000", "--dump-dom"]
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
     for width in (390, 1280):
         (tmp_path / "frame.html").write_text(FRAME % width, "utf-8")
-        flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --enable-logging=stderr".split()
-        flags += ["--virtual-time-budget=10000", "--window-size=1400,9000", "--dump-dom"]
-        flags += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frame.html").as_uri()]
         done = subprocess.run([BROWSER, *flags], capture_output=True, text=True, timeout=300)
         assert "CONSOLE" not in done.stderr, done.stderr
         [title] = re.findall(r"<title>(.*?)</title>", done.stdout)
