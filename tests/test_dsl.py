@@ -86,9 +86,8 @@ def test_tables_hold_the_papers_tokens_in_order_and_extras_only_in_arxiv():
     paper = PAPER_OPERANDS, PAPER_UNARY, PAPER_BINARY
     assert [len(tokens) for tokens in paper] == [16, 11, 5]
     assert [list(tokens) for tokens in SUBSETS["full"].values()] == [*paper]
-    for table, tokens, chosen in zip(
-        (OPERANDS, UNARY, BINARY), ALL_TOKENS, SUBSETS["arxiv"].values(), strict=True
-    ):
+    tables = OPERANDS, UNARY, BINARY
+    for table, tokens, chosen in zip(tables, ALL_TOKENS, SUBSETS["arxiv"].values(), strict=True):
         assert sorted(table) == sorted(tokens) == sorted(chosen)
 
 
