@@ -31,6 +31,8 @@ def test_merging_is_by_key_and_then_by_fingerprint():
     rules = list(SMALL)
     merging = merge(rules)
     assert merging.keys == len({rule.key() for rule in rules})
+    of_two = [Rule.parse("g2 adam sign id mul"), find("adam")]
+    assert merge(of_two).members == [[1, 0]]  # the simplest comes first
     firsts: dict[str, int] = {}
     expected = [firsts.setdefault(rule.fingerprint(), len(firsts)) for rule in rules]
     assert merging.classes.tolist() == expected
@@ -55,11 +57,6 @@ def test_a_build_holds_what_the_child_measures(tmp_path):
             assert entry.lr[seed] == micro.RATES[scores.rate[i]]
     with pytest.raises(TableError, match="there already"):
         build(2, 1, tmp_path, SMALL)
-
-
-def test_of_a_class_its_simplest_member_comes_first():
-    rules = [Rule.parse("g2 adam sign id mul"), find("adam")]
-    assert merge(rules).members == [[1, 0]]
 
 
 class Interrupted(BaseException):
@@ -104,6 +101,8 @@ def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
     instant.measure = dies
     with pytest.raises(Interrupted):
         build(2, 1, tmp_path / "broken", SMALL)
+    with pytest.raises(TableError, match="other settings"):
+        build(3, 1, tmp_path / "broken", SMALL)
     assert [path.name for path in (tmp_path / "broken").iterdir()] == ["micro.partial.npz"]
 
     measured = []
@@ -114,18 +113,6 @@ def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
     for name in ("classes", "measured", "correct", "test", "rate", "sweep"):
         assert np.array_equal(getattr(whole, name), getattr(resumed, name))
     assert resumed.header["merging"]["all"]["equal"] == 1.0
-
-
-def test_partial_result_of_other_settings_is_refused(instant, tmp_path):
-    def dies(rules, seed):
-        raise Interrupted
-
-    instant.measure = dies
-    with pytest.raises(Interrupted):
-        build(2, 1, tmp_path, SMALL)
-    instant.measure = arithmetic
-    with pytest.raises(TableError, match="other settings"):
-        build(3, 1, tmp_path, SMALL)
 
 
 # --- the published table --------------------------------------------------------------------------
@@ -166,13 +153,8 @@ def test_show_says_what_the_table_holds(table):
         values = [entry.scores[seed], entry.test[seed]]
         assert row[:3] == [str(seed), *(f"{x:.4f}" for x in values)]
         assert row[4:] == ["-" if x is None else f"{x:.4f}" for x in entry.sweep[seed]]
-
-
-def test_show_writes_a_dash_where_a_run_diverged(table):
-    number = int(np.argwhere((table.correct == NONE).all(1))[0, 0])
-    text = show(table, table.rule(table.measured[number]))
-    assert "mean 0.0000" in text
-    assert f"{0:>4}{'-':>8}{'-':>8}{'-':>8}" in text
+    lost = show(table, table.rule(table.measured[np.argwhere((table.correct == NONE).all(1))[0, 0]]))
+    assert "mean 0.0000" in lost and f"{0:>4}{'-':>8}{'-':>8}{'-':>8}" in lost
 
 
 @pytest.mark.parametrize(

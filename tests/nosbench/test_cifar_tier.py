@@ -9,7 +9,6 @@ from helpers import refusal
 
 import data
 import results
-from child import CHILDREN
 from dsl import Rule
 from nosbench import cifar_tier
 from pool import TaskError
@@ -69,14 +68,8 @@ def test_report_counts_what_is_there_and_sees_agreement(tmp_path, table, ordered
     run = results.Run.create(tmp_path / "run", {"screen": False}, {})
     chosen = ordered[:417]
     for id, (number, rule, part) in enumerate(chosen):
-        record = {
-            "id": id,
-            "class": number,
-            "part": part,
-            "rule": str(rule),
-            "reward": table.mean[number],
-        }
-        run.append("records.jsonl", record)
+        record = {"id": id, "class": number, "part": part, "rule": str(rule)}
+        run.append("records.jsonl", record | {"reward": table.mean[number]})
     run.close()
     text = cifar_tier.report(tmp_path / "run")
     assert f"417 of {len(table.mean):,} distinct rules" in text
@@ -87,10 +80,6 @@ def test_report_counts_what_is_there_and_sees_agreement(tmp_path, table, ordered
     # weights it would say 0.258.
     share = float(text.split("about ")[1].split("%")[0]) / 100
     assert abs(share - (table.mean >= cifar_tier.BAR).mean()) < 0.02
-
-
-def test_the_child_is_that_of_the_laptop_preset():
-    assert CHILDREN["laptop"] | {"dataset": "cifar10", "screen": False} == cifar_tier.CHILD
 
 
 def test_a_rule_that_fails_scores_nothing_and_stops_nothing(tmp_path):

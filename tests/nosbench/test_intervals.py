@@ -21,12 +21,6 @@ def test_mean_interval_is_the_closed_form_and_covers_as_often_as_it_says():
     assert covered == pytest.approx(0.95, abs=0.015)  # three standard errors
 
 
-def test_too_little_data_has_no_interval():
-    one = np.array([2.0])
-    assert mean_interval(one) is None and ratio_interval(one, one) is None
-    assert mean_interval(one[:0]) is None and ratio_interval(one[:0], one[:0]) is None
-
-
 @pytest.mark.parametrize("n, least", [(6, 0.90), (30, 0.93)])
 def test_ratio_interval_covers_the_ratio_of_counts(n, least):
     """Searches that find about 230 and 30 rules, as REINFORCE and random search do on the table."""
@@ -44,13 +38,16 @@ def test_ratio_interval_covers_the_ratio_of_counts(n, least):
     assert n > 6 or coverage(230 / 30, percentile) < 0.9  # why it is no bootstrap
 
 
-def test_ratio_interval_is_paired():
+def test_ratio_interval_is_paired_and_none_where_the_data_says_nothing():
     theirs = np.random.default_rng(0).uniform(50, 150, size=30)
     assert ratio_interval(2 * theirs, theirs) == pytest.approx((2, 2, 2))
     ours = np.random.default_rng(1).permutation(2 * theirs)
     middle, low, high = ratio_interval(ours, theirs)
     assert middle == pytest.approx(2) and low < 1.9 and high > 2.1
     assert ratio_interval(theirs, ours) == pytest.approx((1 / middle, 1 / high, 1 / low))
+    one = np.array([2.0])
+    for few in (one, one[:0]):
+        assert mean_interval(few) is None and ratio_interval(few, few) is None
     assert ratio_interval(theirs, np.zeros(30)) is ratio_interval(np.zeros(30), theirs) is None
 
 

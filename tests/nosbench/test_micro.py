@@ -16,13 +16,8 @@ from nosbench.table import NO_RATE, NONE
 
 STEPS = 8
 EXACT = [  # all operands but noise, all unary functions but drops, all binary functions
-    "g 1 id id mul",
-    "adam g2 id exp div",
-    "rmsprop gamma sign id add",
-    "m 1e-2w clip1e-3 neg sub",
-    "sign_g sign_m id exp mul",
-    "g3 1e-1w clip1e-5 log left",
-    "v 1e-4w log clip1e-4 mul",
+    *("g 1 id id mul", "adam g2 id exp div", "rmsprop gamma sign id add", "m 1e-2w clip1e-3 neg sub"),
+    *("sign_g sign_m id exp mul", "g3 1e-1w clip1e-5 log left", "v 1e-4w log clip1e-4 mul"),
     "m 1e-3w exp id sub",
 ]
 DEEP = [  # computed operands on either side, unused groups, dead sides
@@ -78,7 +73,7 @@ def train(stack: Stack, first: int, last: int, seed: int = 0) -> torch.Tensor:
     return stack.w
 
 
-@pytest.mark.parametrize("rules", [EXACT, EXACT[::-1], DEEP])
+@pytest.mark.parametrize("rules", [EXACT, DEEP])
 def test_stack_equals_plain_networks(rules):
     rates = [1e-3, 1e-1]
     w = train(stacked(rules, rates, 1), 0, STEPS, 1).view(len(rules), len(rates), SIZE)
@@ -129,9 +124,8 @@ def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch)
 
 def test_score_does_not_depend_on_the_company():
     rules = ["m noise id drop0.3 add", "adam g id id left", "g3 v drop0.5 log div", "1 g id id sub"]
-    others = [
-        str(rule) for rule in islice(dsl.SearchSpace(1), 0, 31 * 4999, 4999)
-    ]  # two stacks with them
+    far_apart = islice(dsl.SearchSpace(1), 0, 31 * 4999, 4999)
+    others = list(map(str, far_apart))  # two stacks with them
     together = measure(others + rules, 0)
     for i, rule in enumerate(rules):
         for alone, all in zip(measure([rule], 0), together, strict=True):

@@ -79,7 +79,7 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k, table):
 @pytest.mark.parametrize("name, lag", [("random-new", 0), ("reinforce-new", 3)])
 def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
     """Same rules, same rewards, through several checkpoints: only the run folder is left out."""
-    ours = config(name, samples=200, lag=lag, seed=5, table_seed=2)
+    ours = config(name, samples=203, lag=lag, seed=5, table_seed=2)
     flags = ["--table-seed", "2", "--out", str(tmp_path / "run")]
     for field in fields(ProposerConfig):
         if field.name != "constraints":
@@ -90,15 +90,14 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
     numbers = [table.number(Rule.parse(record["rule"])) for record in records]
     rewards = np.array([record["reward"] for record in records])
     line = study.search(ours)
-    assert line["checkpoints"] == [100, 200]
+    assert all(mark % BATCH == 0 for mark in study.CHECKPOINTS)
+    assert line["checkpoints"] == [100, 200, 203]  # all samples are one
     for place, n in enumerate(line["checkpoints"]):
         assert line["latest"][place] == pytest.approx(rewards[n - n // 5 : n].mean())
         assert line["best"][place] == pytest.approx(rewards[:n].max())
         assert line["distinct"][place] == len(set(numbers[:n]))
-        for name, scores in (
-            ("found", table.accuracy[:, 2]),
-            ("found_fresh", table.accuracy[:, :2].mean(1)),
-        ):
+        fresh = table.accuracy[:, :2].mean(1)
+        for name, scores in (("found", table.accuracy[:, 2]), ("found_fresh", fresh)):
             top = set(top_rules(ours, scores).tolist())
             assert line[name][place] == len(top & set(numbers[:n]))
     distinct, top = list(dict.fromkeys(numbers)), set(top_rules(ours, table.accuracy[:, 2]).tolist())
@@ -124,11 +123,6 @@ def test_looking_at_the_entropy_leaves_no_trace():
     assert oracle.__dict__["_rules"] == before and len(before) == len(numbers)
     twin = study.make_proposer(ours, study.make_space(ours), oracle.identity)
     assert twin.ask(5) == first and twin.ask(5) == proposer.ask(5)
-
-
-def test_batches_end_at_the_checkpoints_and_all_samples_are_one():
-    assert all(mark % BATCH == 0 for mark in study.CHECKPOINTS)
-    assert study.search(config(samples=203))["checkpoints"] == [100, 200, 203]
 
 
 def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):
@@ -157,15 +151,13 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     pictures = figure.draw([tmp_path], tmp_path / "study.png")
     assert len(pictures) == 4 and all(path.exists() for path in pictures)
     settings = standings.read([tmp_path])
-    for by, rules in (
-        ("sampled", settings[0].rules),
-        ("distinct", settings[0].values["distinct"].mean(0)),
-    ):
+    values = settings[0].values
+    for by, rules in (("sampled", settings[0].rules), ("distinct", values["distinct"].mean(0))):
         drawn = figure.picture(settings, by).axes[0].lines[0]
         np.testing.assert_allclose(drawn.get_xdata(), rules)
-        np.testing.assert_allclose(drawn.get_ydata(), settings[0].values["found_fresh"].mean(0))
+        np.testing.assert_allclose(drawn.get_ydata(), values["found_fresh"].mean(0))
     assert settings[0].seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
-    np.testing.assert_allclose(settings[0].values["latest"][2], lines[2]["latest"])
+    np.testing.assert_allclose(values["latest"][2], lines[2]["latest"])
 
 
 def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
@@ -235,19 +227,10 @@ def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
     assert [[s.name for s in group] for group in alone.values()] == [["random"]]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        ["--table-seeds", "3"],
-        ["--table-seeds", "a"],
-        ["--samples", "50"],
-        ["--seeds", "0"],
-        ["--seed", "3"],
-        ["--subset", "arxiv", "--iterations", "2"],
-    ],
-)
-def test_wrong_flags_are_one_line(wrong, tmp_path, capsys):
-    refusal(study.main, ["random", *wrong, "--out", str(tmp_path / "out")], capsys)
+def test_wrong_flags_are_one_line(tmp_path, capsys):
+    wrong = ["--table-seeds 3", "--table-seeds a", "--samples 50", "--seeds 0", "--seed 3"]
+    for flags in [*wrong, "--subset arxiv --iterations 2"]:
+        refusal(study.main, ["random", *flags.split(), "--out", str(tmp_path / "out")], capsys)
     assert not (tmp_path / "out").exists()
 
 

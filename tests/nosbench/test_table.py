@@ -10,7 +10,6 @@ import pytest
 from dsl import SUBSETS, Rule, RuleError, SearchSpace
 from nosbench import table as table_module
 from nosbench.table import FOLDER, NO_RATE, NONE, Table, TableError, check
-from rules import HUMAN, find
 
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
@@ -31,9 +30,7 @@ def test_every_string_has_a_class_and_every_class_a_string(table):
 
 
 def test_order_of_strings_is_that_of_the_space(table, sample):
-    for i, rule in sample.items():
-        assert table.index(rule) == i
-        assert table.rule(i) == rule
+    assert all(table.index(rule) == i and table.rule(i) == rule for i, rule in sample.items())
 
 
 def test_classes_are_those_of_key_and_fingerprint(table, sample):
@@ -54,24 +51,6 @@ def test_spellings_of_one_rule_have_one_class(table):
         assert len({table.lookup(rule).number for rule in spellings}) == 1
 
 
-def test_human_optimizers_are_measured_as_they_are_each_its_own_class(table):
-    numbers = [table.lookup(find(name)).number for name in HUMAN]
-    assert len(set(numbers)) == len(HUMAN)
-    for name, number in zip(HUMAN, numbers, strict=True):
-        assert table.rule(table.measured[number]).key() == find(name).key()
-
-
-def test_counts_are_possible_and_consistent(table):
-    num_classes = len(table.mean)
-    assert table.correct.shape == table.test.shape == table.rate.shape == (num_classes, 3)
-    assert table.sweep.shape == (num_classes, 3, 7)
-    for counts in (table.correct, table.test, table.sweep):
-        assert counts.dtype == np.uint16
-        assert (counts[counts != NONE] <= 2000).all()
-    assert np.array_equal(table.correct == NONE, table.test == NONE)
-    assert table.header["protocol"]["rates"] == RATES
-
-
 def test_best_rate_is_the_smallest_of_the_best_in_the_sweep(table):
     counts = np.where(table.sweep == NONE, -1, table.sweep.astype(int))
     best = np.full(table.rate.shape, NO_RATE, dtype=int)
@@ -79,16 +58,6 @@ def test_best_rate_is_the_smallest_of_the_best_in_the_sweep(table):
         is_best = (counts[..., rate] == counts.max(2)) & (counts[..., rate] >= 0)
         best[is_best] = rate
     assert np.array_equal(best, table.rate)
-
-
-def test_rules_that_ignore_the_gradient_stay_near_chance_and_people_far_above(table):
-    for blind in ("1 1 id exp mul", "noise 1 id id mul", "1e-2w noise exp drop0.3 sub"):
-        assert table.lookup(blind).mean < 0.2
-    for name in HUMAN:
-        entry = table.lookup(find(name))
-        assert min(entry.scores) > 0.5
-        # The validation images chose a rate out of seven, which is all that parts the two.
-        assert abs(np.mean(entry.scores) - np.mean(entry.test)) < 0.04
 
 
 def test_lookup_is_the_arrays_in_words(table, sample):
@@ -110,18 +79,14 @@ def test_rank_counts_the_better_ones(table):
     assert table.rank(int(np.argmin(table.mean))) == 1 + np.count_nonzero(table.mean > table.mean.min())
 
 
-@pytest.mark.parametrize(
-    "rule, message",
-    [
+def test_rules_outside_the_table_are_one_clear_line(table):
+    for rule, message in (
         ("g 1 id id mul | r1 g id id mul", "has 2 groups"),
         ("g 2 id id mul", "'2'"),
-        ("g 1 sqrt id mul", "'sqrt'"),
-        ("g 1 id id pow", "'pow'"),
-    ],
-)
-def test_rules_outside_the_table_are_one_clear_line(table, rule, message):
-    with pytest.raises(TableError, match=f"^.*{message}.*$"):
-        table.lookup(rule)
+        ("g 1 sqrt id pow", "'sqrt'"),
+    ):
+        with pytest.raises(TableError, match=f"^.*{message}.*$"):
+            table.lookup(rule)
     with pytest.raises(RuleError):  # what is no rule at all is for the language to say
         table.lookup("g 1 id id")
 

@@ -17,8 +17,6 @@ from nosbench.table import NO_RATE, NONE
 from rules import HUMAN, find
 from screen import screen
 
-RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
-
 
 def rules_by_fate(table) -> dict[str, tuple[str, int]]:
     """A rule and seed that is ok, one that diverged at all rates, one only in the long run."""
@@ -38,7 +36,7 @@ def test_answers_in_the_childs_place(table, fate):
     assert isinstance(result, ChildResult)
     assert result.status == ("ok" if fate == "ok" else "diverged")
     assert (result.accuracy, result.lr) == (entry.scores[seed], entry.lr[seed])
-    assert [lr for lr, _ in result.sweep] == RATES
+    assert [lr for lr, _ in result.sweep] == table.header["protocol"]["rates"]
     counted = [accuracy for _, accuracy in result.sweep if accuracy is not None]
     if fate == "diverged":
         assert (counted, result.curve) == ([], [])
