@@ -89,17 +89,14 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     assert [group.label for group in reordered] == ["TRPO, no repeats", "TRPO"]
     assert [row[1] for row in rows[2:5]] == ["2", "1", "1"]
     groups = read_groups(folders)
-    good = [
-        analysis.good_rules(run.records, 0.7055)[-1] for run in groups[0].runs
-    ]  # the median of PEOPLE
+    bar = 0.7055  # the median of PEOPLE
+    good = [analysis.good_rules(run.records, bar)[-1] for run in groups[0].runs]
     assert rows[2][7] == f"{np.mean(good):.0f} [{min(good)}, {max(good)}]"
     assert rows[4][11] == "-"  # fewer rules than the window of the entropy
-    figure = searches.picture(groups, 0.7055)
+    figure = searches.picture(groups, bar)
     lines = {line.get_gid(): line for axes in figure.axes for line in axes.lines}
-    np.testing.assert_allclose(
-        lines["TRPO, no repeats Good rules found"].get_ydata(),
-        analysis.good_rules(groups[1].runs[0].records, 0.7055),
-    )
+    drawn = lines["TRPO, no repeats Good rules found"].get_ydata()
+    np.testing.assert_allclose(drawn, analysis.good_rules(groups[1].runs[0].records, bar))
     mean = np.mean([analysis.moving_mean(run.records) for run in groups[0].runs], 0)
     np.testing.assert_allclose(lines["TRPO Mean reward"].get_ydata(), mean)
 

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 from made import MadeTrials, made_up, plan_of
 
-from dsl import Rule
 from rules import HUMAN, NAMED_RULES
 from studies import transfer
 from studies.figures import transfer as figure
 from studies.tasks import Outcome
 from studies.transfer import Config, Plan, rates_to_train, summarize
 
-PLAN = Plan(
-    "text", Config(epochs=3, seeds=2), "float32", [("a", "g 1 id id mul"), ("b", "m 1 id id mul")]
-)
+FIELD = [("a", "g 1 id id mul"), ("b", "m 1 id id mul")]
+PLAN = Plan("text", Config(epochs=3, seeds=2), "float32", FIELD)
 
 
 def made_outcome(task, name, root, precision, rule, lr, seed, epochs, examples, horizon) -> Outcome:
@@ -22,12 +20,11 @@ def made_outcome(task, name, root, precision, rule, lr, seed, epochs, examples, 
 
 
 def test_all_sweep_and_then_train_with_the_best_rate_and_its_neighbours():
-    plan = plan_of(
-        transfer, "text", "--epochs", "3", "--seeds", "2", "--rules", "adam", "sign_m 1 id id mul"
-    )
+    rules = ["adam", "sign_m 1 id id mul", "1 adam id id mul"]  # Adam comes but once
+    plan = plan_of(transfer, "text", "--epochs", "3", "--seeds", "2", "--rules", *rules)
     trials = MadeTrials(made_outcome)
     transfer.work(plan, trials)
-    rules = ["sign_m 1 id id mul", *(NAMED_RULES[name].rule for name in HUMAN)]  # Adam comes but once
+    rules = ["sign_m 1 id id mul", *(NAMED_RULES[name].rule for name in HUMAN)]
     sweep = [r for r in trials.records if r["stage"] == "sweep"]
     assert [(r["rule"], r["lr"], r["seed"]) for r in sweep] == [
         (rule, 10.0**e, 0) for rule in rules for e in range(-5, 2)
@@ -75,10 +72,7 @@ def test_of_equal_rates_the_smaller_is_chosen_and_has_neighbours_beyond_the_swee
     rule = PLAN.field[0][1]
     sweep = [record(rule, lr, 0, [2.0], [None], "sweep") for lr in (1.0, 10.0)]
     assert rates_to_train(PLAN, sweep) == pytest.approx([0.1, 1.0, 10.0])
-    sweep = [
-        record(rule, 1e-5, 0, [9.0], [None], "sweep"),
-        record(rule, 1.0, 0, [None], [None], "sweep"),
-    ]
+    sweep = [record(rule, lr, 0, [x], [None], "sweep") for lr, x in ((1e-5, 9.0), (1.0, None))]
     assert rates_to_train(PLAN, sweep) == pytest.approx([1e-6, 1e-5, 1e-4])
 
 
@@ -90,11 +84,9 @@ def test_higher_is_better_for_classifiers_and_lower_for_language_models():
 
 def test_the_curves_drawn_are_those_of_the_chosen_rate(tmp_path):
     rows, records = [], []
-    for name, rule, human, lr in (
-        ("adam", "adam 1 id id mul", True, 0.1),
-        ("x", "g m id id sub", False, 1.0),
-    ):
-        rows.append({"name": name, "rule": rule, "human": str(human), "final_lr": str(lr)})
+    field = (("adam", "adam 1 id id mul", "True", 0.1), ("x", "g m id id sub", "False", 1.0))
+    for name, rule, human, lr in field:
+        rows.append({"name": name, "rule": rule, "human": human, "final_lr": str(lr)})
         for rate in (0.1, 1.0):
             for seed in (0, 1):
                 records.append(record(rule, rate, seed, [9 - rate, 8 - rate - seed], [None, 1.0]))
@@ -103,10 +95,3 @@ def test_the_curves_drawn_are_those_of_the_chosen_rate(tmp_path):
     assert lines["adam"].get_ydata().tolist() == pytest.approx([8.9, 7.4])
     assert lines["x"].get_ydata().tolist() == pytest.approx([8.0, 6.5])
     figure.plt.close("all")
-
-
-def test_a_rule_that_is_a_human_optimizer_comes_once():
-    rules = ["adam", "1 adam id id mul", "powersign"]
-    plan = plan_of(transfer, "text", "--rules", *rules)
-    assert [name for name, _ in plan.field] == ["powersign", *HUMAN]
-    assert len({Rule.parse(rule).key() for _, rule in plan.field}) == 5
