@@ -43,7 +43,7 @@ def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
     assert (lost["status"], lost["steps"], lost["lowest_value"]) == ("diverged", 2, 1e-3)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 199, 201, 4000, 100_000])
+@pytest.mark.parametrize("steps", [1, 199, 201, 100_000])
 def test_thinned_path_keeps_its_beginning_and_its_end(steps):
     path = np.random.default_rng(0).normal(size=(steps + 1, 3))
     kept = thin(path)
@@ -135,9 +135,8 @@ def test_records_are_what_each_optimizer_does_at_each_rate_and_paths_the_best_on
     records = runs_of(read_trials(raced))
     names = ["SGD", "Momentum", "RMSProp", "Adam", TUNED, TUNED]
     names += ["powersign", "m-exp-v", "g + drop(m, 0.3)", "adam (rule)"]
-    assert [(r["name"], r["lr"]) for r in records] == [
-        (n, lr) for n in names for lr in (1e-3, 0.1, 10.0)
-    ]
+    raced_at = [(name, lr) for name in names for lr in (1e-3, 0.1, 10.0)]
+    assert [(r["name"], r["lr"]) for r in records] == raced_at
     assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
     for r in records:
         assert (r["final_value"] is None) == (r["status"] == "diverged") == (r["steps"] < 60)
@@ -172,14 +171,11 @@ def test_published_races_are_reported_and_drawn_as_they_were(name, tmp_path, mon
     assert figure.main([f"runs/published/{name}", "-o", str(tmp_path / "figure.png")]) == 0
 
 
-BAD = ["--iterations 0", "--iterations many", "--rates 0", "--rates nan", "--rates ,", "--adam-eps ,"]
-BAD += ["--start-x inf", "--momentum 1.1", "--starts 101", "--rules powersing", "."]
-
-
-@pytest.mark.parametrize("flags", BAD)
-def test_bad_input_is_one_line_with_code_2_and_leaves_no_folder(flags, tmp_path, monkeypatch, capsys):
+def test_bad_input_is_one_line_with_code_2_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # where there is no search
-    assert "error: " in refusal(valley.main, [*flags.split(), "--out", "run"], capsys)
+    bad = ["--iterations 0", "--rates 0", "--rates ,", "--adam-eps ,", "--start-x inf"]
+    for flags in [*bad, "--momentum 1.1", "--starts 101", "--rules powersing", "."]:
+        assert "error: " in refusal(valley.main, [*flags.split(), "--out", "run"], capsys)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,17 +228,14 @@ def test_of_many_rules_the_best_over_all_starts_are_drawn(tmp_path, monkeypatch)
     monkeypatch.setattr(valley, "DRAWN", 2)
     steps = ("g", "m", "rmsprop", "adam", "sign_g", "sign_m")
     rules = [f"{step} {step} id id add" for step in steps] + ["adam m id id add", "adam g id id add"]
-    flags = ["--iterations", "60", "--rates", "1e-3", "--adam-eps", "1e-3", "--seed", "4"]
-    flags += ["--workers", "1", "--starts", "2", "--rules", *rules]
-    assert valley.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    flags = "--iterations 60 --rates 1e-3 --adam-eps 1e-3 --seed 4 --workers 1 --starts 2".split()
+    assert valley.main([*flags, "--rules", *rules, "--out", str(tmp_path / "run")]) == 0
     records = read_trials(tmp_path / "run")
     raced = [record for record in records if record["rule"] and "starts" in record]
     final = np.array([[s["final_value"] or math.inf for s in r["starts"]] for r in raced])
     ranks = (final[:, None] > final[None]).sum(1)  # how many are lower
-    over_all, from_first = (
-        {raced[i]["name"] for i in np.argsort(order, kind="stable")[:2]}
-        for order in (ranks.mean(1), ranks[:, 0])
-    )
+    orders = [np.argsort(order, kind="stable")[:2] for order in (ranks.mean(1), ranks[:, 0])]
+    over_all, from_first = ({raced[i]["name"] for i in order} for order in orders)
     assert over_all != from_first  # or the case would show nothing
     assert {r["name"] for r in records if r["rule"] and "path" in r} == over_all
     text = (tmp_path / "run" / "rosenbrock.svg").read_text()
