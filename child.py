@@ -78,6 +78,9 @@ class ChildConfig:
     screen: bool = setting(True, "reject rules that cheap tests show to be hopeless", "child")
 
 
+# Settings of earlier versions that are constants now, with the value that they all have today.
+FORMER = {"race": False, "give_up": False}
+
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
 CHILDREN = {

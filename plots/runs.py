@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 import results
+from child import FORMER as SCORED
 from child import Child, ChildConfig
 from config import ConfigError, from_dict
 from controller import ControllerConfig
@@ -25,7 +26,7 @@ CONTROLLERS = ("trpo", "ppo", "reinforce")
 LONGEST = 45  # characters of a label that tell groups apart; if they need more, it has a number
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
-FORMER_CHILD = {"table": "none", "race": False, "give_up": False}
+FORMER_CHILD = {"table": "none"} | SCORED
 TRPO = {"cg_iters": 5, "cg_damping": 0.1, "backtrack_iters": 10, "backtrack_coeff": 0.8}
 PPO = {"ppo_clip": 0.2, "ppo_epochs": 4}
 FORMER_CONTROLLER = {**TRPO, **PPO, "baseline_decay": 0.95, "elite_share": 0.1}

@@ -12,7 +12,7 @@ import numpy as np
 
 import data
 import results
-from child import ChildConfig, open_pictures
+from child import FORMER, ChildConfig, open_pictures
 from config import ConfigError, from_dict
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
@@ -40,13 +40,17 @@ def read_child(folder: Path) -> tuple[ChildConfig, int]:
     """Return the child that a search scored its rules with, and its seed.
 
     Raises:
-        RunError: the folder is no run of search.py, or of one that trained nothing.
+        RunError: the folder is no run of search.py, or of one that trained nothing, or not as today.
     """
     saved = read_search(folder)
     if saved.get("table", "none") != "none":
         raise results.RunError(f"{folder} searched a table, so there is no network to train")
     if lacking := {"dataset", "child_seed"} - saved.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
+    for name in FORMER.keys() & saved.keys():
+        if saved[name] != FORMER[name]:
+            what = f"scored with {name} {saved[name]}, which is gone; its scores do not compare"
+            raise results.RunError(f"{folder} was {what}")
     names = {field.name for field in fields(ChildConfig)} & saved.keys()
     try:
         child = from_dict(ChildConfig, {name: saved[name] for name in names})

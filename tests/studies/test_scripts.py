@@ -192,6 +192,13 @@ def test_runs_that_cannot_be_scored_again_are_refused(study, searched, tmp_path,
         assert why in refused(study, [*runs, *out], tmp_path, capsys)
 
 
+@pytest.mark.parametrize("name", ["race", "give-up"])
+def test_searches_whose_child_is_gone_are_refused(name, tmp_path, capsys):
+    runs = [f"runs/published/laptop-cifar10-random-s10{end}" for end in ("", f"-{name}")]
+    said = refused(rescore, [*(str(ROOT / run) for run in runs)], tmp_path, capsys)
+    assert f"s10-{name} was scored with {name.replace('-', '_')} True, which is gone" in said
+
+
 def test_a_study_is_no_search_and_a_batch_must_have_room_for_a_factor_of_10(searched, tmp_path, capsys):
     other = ROOT / "runs" / "published" / PUBLISHED[compare]
     assert "another script than search.py" in refused(rescore, [str(other)], tmp_path, capsys)
