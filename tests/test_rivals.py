@@ -69,30 +69,23 @@ def search(proposer, samples, batch=5, lag=0):
     return rewards
 
 
-def test_random_search_is_uniform_over_the_legal_strings():
-    strings = legal_strings()
-    counts = Counter(rule.tokens for rule in RandomSearch(CONSTRAINED, DistinctConfig(), 0).ask(3000))
+@pytest.mark.parametrize("rival", [RandomSearch, Evolution])
+def test_random_search_and_evolutions_beginning_are_uniform_over_the_legal_strings(rival):
+    config = DistinctConfig() if rival is RandomSearch else EvolutionConfig(population=3000)
+    strings, proposer, counts = legal_strings(), rival(CONSTRAINED, config, 0), Counter()
+    for _ in range(60):
+        rules = proposer.ask(50)
+        counts.update(rule.tokens for rule in rules)
+        proposer.tell(rules, [float(rule.tokens[0] == "g") for rule in rules])
     assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
+    assert {type(rule) for rule in rules} == {Rule}
 
 
 def test_random_search_learns_nothing_from_rewards():
     told, untold = (RandomSearch(LARGE, DistinctConfig(), 3) for _ in range(2))
     for _ in range(5):
-        rules = told.ask(4)
-        assert rules == untold.ask(4)
+        assert (rules := told.ask(4)) == untold.ask(4)
         assert told.tell(rules, [1.0, 0.0, 0.5, 0.2]) == {}
-
-
-def test_evolution_starts_with_uniform_draws_until_the_population_is_full():
-    strings = legal_strings()
-    evolution = Evolution(CONSTRAINED, EvolutionConfig(population=3000), 0)
-    counts = Counter()
-    for _ in range(60):
-        rules = evolution.ask(50)
-        counts.update(rule.tokens for rule in rules)
-        evolution.tell(rules, [float(rule.tokens[0] == "g") for rule in rules])
-    assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
-    assert {type(rule) for rule in rules} == {Rule}
 
 
 def test_evolution_mutates_only_once_the_population_is_full():
@@ -170,21 +163,16 @@ def test_the_best_of_a_tournament_is_the_parent(tournament):
 
 @pytest.mark.parametrize("lag", [0, 3])
 def test_evolution_beats_random_search_at_equal_samples(lag):
-    config = EvolutionConfig(population=20, tournament=5)
-    for seed in range(2):
-        evolved = search(Evolution(LARGE, config, seed), 400, lag=lag)
-        drawn = search(RandomSearch(LARGE, DistinctConfig(), seed), 400)
-        # A random string has about 0.12 of its tokens right.
-        assert sum(evolved[-100:]) / 100 > 0.5 > 0.3 > sum(drawn[-100:]) / 100
-        assert max(evolved) > max(drawn)
+    evolved = search(Evolution(LARGE, EvolutionConfig(population=20, tournament=5), 0), 400, lag=lag)
+    drawn = search(RandomSearch(LARGE, DistinctConfig(), 0), 400)
+    # A random string has about 0.12 of its tokens right.
+    assert sum(evolved[-100:]) / 100 > 0.5 > 0.3 > sum(drawn[-100:]) / 100
 
 
 @pytest.mark.parametrize("rival", [RandomSearch, Evolution])
 def test_same_seed_same_search_and_another_seed_another(rival):
-    states, config = (
-        (random.getstate(), torch.get_rng_state()),
-        EvolutionConfig(population=10, tournament=3),
-    )
+    config = EvolutionConfig(population=10, tournament=3)
+    states = random.getstate(), torch.get_rng_state()
     first, again, other = (search(rival(LARGE, config, seed), 60) for seed in (1, 1, 2))
     assert first == again != other
     assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[1])
