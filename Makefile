@@ -41,6 +41,7 @@ scratch: .venv/ready
 .venv/ready: requirements.txt requirements-studies.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "needs Python 3.10 or newer; name one: make PYTHON=python3.12"; exit 2; }
+	@echo 'installing torch and what else is needed into .venv: a minute or more'
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),.venv/bin/pip install --quiet --index-url $(TORCH_INDEX) $$(grep ^torch requirements.txt))
 	.venv/bin/pip install --quiet -r requirements-dev.txt

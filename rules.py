@@ -131,8 +131,11 @@ def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> RuleOpt
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line, whose texts are made in export/: make_optimizer does without."""
-    from export.card import main as tell
-
+    try:
+        from export.card import main as tell
+    except ModuleNotFoundError as error:  # the file was taken elsewhere
+        print(f"rules.py: error: the command line needs the whole project ({error})", file=sys.stderr)
+        return 2
     return tell(argv)
 
 

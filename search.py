@@ -15,7 +15,6 @@ Batches of 5 rules go through the workers' queue. Batch k is sampled after updat
 Read next: results.py for what a run leaves behind, plots/ for its figures.
 """
 
-import argparse
 import contextlib
 import io
 import math
@@ -399,20 +398,20 @@ class Search:
             ready = len(HUMAN) - sum(not future.done() for future in self.humans.values())
             line += f"human optimizers: {ready} of {len(HUMAN)} scored"
             if ready:
-                line += (
-                    f", about {timedelta(seconds=round(elapsed / ready * (len(HUMAN) - ready)))} left"
-                )
-        elif done > known:
+                left = timedelta(seconds=round(elapsed / ready * (len(HUMAN) - ready)))
+                line += f", about {left} left"
+            line += "  "
+        if done > known:
             speed = (done - known) / elapsed
+            left = timedelta(seconds=round((self.config.samples - done) / speed))
             recent = [record["reward"] for record in self.records[-RECENT:]]
-            failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
-            line += f"{timedelta(seconds=round((self.config.samples - done) / speed))} left  "
+            line += f"{left} left  {3600 * speed:,.0f}/h  mean {sum(recent) / len(recent):.3f}  "
             line += (
-                f"{3600 * speed:,.0f}/h  mean {sum(recent) / len(recent):.3f}  best {self.best:.3f}  "
+                f"best {self.best:.3f}  duplicates {ways['duplicate']}  rejected {ways['rejected']}  "
             )
-            line += f"duplicates {ways['duplicate']}  rejected {ways['rejected']}  diverged "
-            line += f"{ways['diverged']}" + f"  failed {failed}" * (failed > 0)
-        return self.progress.update(line)
+            failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
+            line += f"diverged {ways['diverged']}" + f"  failed {failed}" * (failed > 0)
+        return self.progress.update(line.rstrip())
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -452,10 +451,6 @@ def summary(best: list[dict], humans: list[dict]) -> str:
     return "\n".join([f"{'accuracy':>8}  {'lr':>6}  {'id':>6}  update", *lines])
 
 
-def moved(value: str):
-    raise argparse.ArgumentTypeError("a search of a table is another command: python -m nosbench.search")
-
-
 def make_parser(script: Script = SEARCH) -> Parser:
     parser = Parser(prog=script.command, description=script.doc)
     add_settings(parser, script.scorer)
@@ -466,7 +461,6 @@ def make_parser(script: Script = SEARCH) -> Parser:
         flag("--preset", choices=script.presets, help="named settings (default: the first)")
         flag("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
         flag("--cluster", metavar="ADDRESS", help="workers of a Dask cluster instead: its scheduler")
-        parser.add_argument("--table", type=moved, help=argparse.SUPPRESS)
     flag("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     flag("--resume", type=Path, metavar="DIR", help="go on with a run; takes only --workers, --cluster")
     parser.set_defaults(**dict.fromkeys(("preset", "workers", "cluster"), None))
@@ -577,10 +571,10 @@ def search_to_end(search: Search, script: Script, args) -> int:
             weights = io.BytesIO()
             torch.save(search.proposer.policy.state_dict(), weights)
             search.run.replace("controller.pt", weights.getvalue())
-        search.run.finish()
         from plots import learning_curve  # late: a worker imports this file too, and needs no matplotlib
 
         picture, _ = learning_curve.draw([folder], folder / "learning_curve.png")
+        search.run.finish()
     except KeyboardInterrupt:
         say(f"interrupted; what was finished is kept. Go on with: {resume}")
         return 130
