@@ -101,14 +101,11 @@ def test_whole_protocol_equals_the_plain_one():
             assert abs(int(count) - best.correct(getattr(micro.pictures(), part))) <= 8
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "noise g drop0.5 drop0.5 sub",
-        "g adam drop0.1 drop0.3 mul | r1 noise drop0.5 id sub",
-        "g v drop0.1 drop0.3 left | r1 noise id drop0.5 left",
-    ],
-)
+DRAWN = ["noise g drop0.5 drop0.5 sub", "g adam drop0.1 drop0.3 mul | r1 noise drop0.5 id sub"]
+DRAWN += ["g v drop0.1 drop0.3 left | r1 noise id drop0.5 left"]
+
+
+@pytest.mark.parametrize("rule", DRAWN)
 def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch):
     rule, task = Rule.parse(rule), make_task(0)
     stack, step = stacked([str(rule)], [0.1, 0.3]), {"step": 0}

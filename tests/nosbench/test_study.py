@@ -8,13 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refusal
+from helpers import refusal, wait_for_records
 
 import results
 import search
@@ -167,9 +166,8 @@ def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": default}
     command = [sys.executable, "-m", "nosbench.study", *flags]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **how)
-    file, deadline = tmp_path / "study" / "random-new.jsonl", time.monotonic() + 90
-    while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    file = tmp_path / "study" / "random-new.jsonl"
+    wait_for_records(process, file, more_than=0)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
