@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 import results
-from child import start_worker
+from child import FORMER, ChildConfig, start_worker
 from config import ConfigError, Parser, add_settings, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, interrupt_once, reopen
@@ -144,14 +144,20 @@ def from_folder(study: Study, folder: Path) -> Any:
     """Return the plan of a run folder.
 
     Raises:
-        RunError: it is none, or of another study.
+        RunError: it is none, or of another study, or of an older version and cannot go on as it began.
     """
     saved = read_config(folder, stem(study))
+    ended = results.read_meta(folder).get("end") is not None
 
     def back(hint: Any, value: Any) -> Any:
-        if is_dataclass(hint):  # older folders have settings that no longer exist
-            known = {field.name for field in fields(hint)} & value.keys()
-            return from_dict(hint, {name: value[name] for name in known})
+        if is_dataclass(hint):  # older folders have other settings, which a report does without
+            names = {field.name for field in fields(hint)}
+            gone = [x for x in value.keys() - names if x not in FORMER or value[x] != FORMER[x]]
+            lacking = names - value.keys() if hint is ChildConfig else ()
+            if not ended and (wrong := sorted([*gone, *lacking])):
+                what = "is unfinished and has settings of another version"
+                raise results.RunError(f"{folder} {what}: {', '.join(wrong)}")
+            return from_dict(hint, {name: value[name] for name in names & value.keys()})
         [one] = typing.get_args(hint) if typing.get_origin(hint) is list else (None,)
         return [one(**element) for element in value] if hasattr(one, "_fields") else value
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import killed, refusal, wait_for_records
 from made import changed_copy
+from made_runs import rewrite_config
 
 import results
 from child import evaluate_rule
@@ -125,6 +126,23 @@ def test_folders_of_older_versions_are_read(study, capsys):
     assert results.read_config(folder)["script"] == f"{study.__name__.split('.')[-1]}.py"
     assert study.main(["--resume", str(folder)]) == 0
     assert "already complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change, lost, wrong",
+    [({"race": True}, "eps", "eps, race"), ({"race": False, "gone": 1}, "", "gone"), ({}, "eps", "eps")],
+)
+def test_an_unfinished_run_of_another_version_does_not_go_on(change, lost, wrong, tmp_path):
+    whole = ROOT / "runs" / "published" / "tier-rescored"
+    folder = killed(whole, tmp_path / "killed", 3)
+    plan = from_folder(rescore, folder)  # its race is False, as today
+    for place in (folder, shutil.copytree(whole, tmp_path / "whole")):
+        saved = results.read_config(place)
+        child = {name: value for name, value in saved["child"].items() if name != lost}
+        rewrite_config(place, {"child": child | change})
+    with pytest.raises(results.RunError, match=f"settings of another version: {wrong}$"):
+        from_folder(rescore, folder)
+    assert from_folder(rescore, tmp_path / "whole") == plan  # enough to report
 
 
 # --- what is wrong --------------------------------------------------------------------------------
