@@ -34,7 +34,10 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: np.ndarray) -> Interval | None:
-    """Return the mean of values, float [N], and its t-interval; None if there are fewer than two."""
+    """Return the mean of values, float [N], and its t-interval; None if there are fewer than two.
+
+    Of equal values it has no width, which is no certainty: they tell nothing of how values scatter.
+    """
     if len(values) < 2:
         return None
     mean, t = float(np.mean(values)), stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)

@@ -37,7 +37,9 @@ OURS = ("holds", "holds in part", "does not hold")  # of what the paper does not
 
 
 def graded(wins: list[bool], words: tuple[str, str, str] = PAPERS) -> str:
-    """Return the verdict: the first word if all are won, the second if some are; not for no wins."""
+    """Return the verdict: the first word if all are won, the second if some are; not run if empty."""
+    if not wins:
+        return "not run"
     return words[0] if all(wins) else words[1] if any(wins) else words[2]
 
 

@@ -17,8 +17,11 @@ def sign_flip_p(differences: np.ndarray) -> float:
 
     If two rules are equally good, each difference is as likely to have the other sign: p is the share
     of sign patterns whose mean is at least as far from 0 as the measured one. All 2^N patterns are
-    counted up to N = 16; beyond, 100,000 are drawn and the measured one is counted with them.
+    counted up to N = 16; beyond, 100,000 are drawn and the measured one is counted with them. It is 1
+    for fewer than two differences, which prove nothing.
     """
+    if len(differences) < 2:
+        return 1.0
     # Rounded, since equal sums may come out unequal in their last bits.
     distance = lambda signed, axis: np.abs(signed.mean(axis)).round(12)  # noqa: E731
     test = stats.permutation_test(

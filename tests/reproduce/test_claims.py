@@ -113,6 +113,11 @@ def test_what_has_no_records_is_not_run(published):
     assert {row.verdict for row in claims.claims()} == {"not run"}
 
 
+def test_no_wins_are_no_verdict():
+    assert reading.graded([]) == reading.graded([], reading.OURS) == "not run"
+    assert reading.graded([True]) == "reproduced"
+
+
 def test_the_tables_have_all_rows_and_the_rule_of_each(published):
     rows = [row._replace(details=("all", "numbers")) for row in claims.claims()]
     table, verdicts = claims.markdown(rows), claims.verdicts(rows)
@@ -255,10 +260,16 @@ def test_searches_and_runs_that_have_hardly_begun_are_not_run(published):
 )
 def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, lead, over_adam, verdict):
     field = {("found", "chosen"): (0.6, list(0.6 + NOISE)), ("found", "lucky"): (0.5, [0.9] * 10)}
-    compared(published / "compare-protocol-cifar10", field | people(lead, over_adam))
+    rivals, halves = people(lead, over_adam), published / "compare-halfdecades-cifar10"
+    compared(published / "compare-protocol-cifar10", field | rivals)
+    assert convnet.found_beat_human().verdict == "not run"  # one grid of two
+    compared(halves, {who: (early, scores[:1]) for who, (early, scores) in (field | rivals).items()})
+    assert convnet.found_beat_human().verdict == "not run"  # on one seed
+    compared(halves, field | rivals)
     row = convnet.found_beat_human()
-    assert (row.verdict, row.n) == (verdict, "10 fresh seeds") and "chosen minus SGD" in row.details[0]
-    compared(published / "compare-halfdecades-cifar10", field | people(-0.1, -0.1))
+    assert (row.verdict, row.n) == (verdict, "10 and 10 fresh seeds")
+    assert "chosen minus SGD" in row.details[0]
+    compared(halves, field | people(-0.1, -0.1))
     assert convnet.found_beat_human().verdict == ("partly" if lead == 0.1 else "not reproduced")
 
 
@@ -301,8 +312,11 @@ def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(publishe
     write(published / "longrun-strided-cifar10", rows)
     assert convnet.last_for_long().verdict == "not run"  # how large is the noise?
     compared(published / "compare-protocol-cifar10", ONE_PERSON)
-    row = convnet.last_for_long()
-    assert row.number == "best found rule 0.6000, SGD 0.5000" and row.verdict == "not decided, on 1 seed"
+    for seeds, said in (((5, 5), "1 seed"), ((5, 6, 5), "2 seeds")):
+        recorded(published / "longrun-strided-cifar10", [{"seed": seed} for seed in seeds])
+        row = convnet.last_for_long()
+        assert row.verdict == f"not decided, on {said}" and row.n == f"4 rules, {said}"
+    assert row.number == "best found rule 0.6000, SGD 0.5000"
     assert "of 4 rules 2 trained to the end, 300 epochs: 1 above SGD, 1 less than" in row.details[0]
 
 

@@ -28,7 +28,7 @@ def test_smallest_p_is_that_of_one_sign_alone():
         sums = np.concatenate([sums - score, sums + score])
     assert sign_flip_p(scores / 100) == pytest.approx((np.abs(sums) >= scores.sum()).mean(), abs=0.005)
     assert smallest_p(17) <= sign_flip_p(np.arange(1.0, 18)) < 5e-5
-    assert sign_flip_p(np.zeros(6)) == 1
+    assert sign_flip_p(np.zeros(6)) == sign_flip_p(np.ones(1)) == sign_flip_p(np.ones(0)) == 1
 
 
 def test_holm_is_as_by_hand():
