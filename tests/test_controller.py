@@ -467,6 +467,15 @@ def test_batches_may_be_told_later_but_only_in_the_order_asked(algorithm):
         controller.tell(waiting[1], [0.0] * 3)
 
 
+@pytest.mark.parametrize("share, factor", [(1.0, 1), (0.1, 100), (1 / 64, 4_096), (0.001, 4_096)])
+def test_the_entropys_weight_grows_as_new_rules_get_rare_up_to_a_bound(share, factor):
+    config = ControllerConfig(entropy_coeff=0.01, entropy_growth=2.0)
+    controller = Controller(make_space(), "reinforce", config, 0)
+    rules = controller.ask(3)
+    controller.distinct.new_share = share
+    assert controller.tell(rules, [0.0] * 3)["entropy_coeff"] == pytest.approx(0.01 * factor)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_seed_alone_decides_the_history_and_global_random_state_is_not_touched(algorithm):
     def elsewhere():

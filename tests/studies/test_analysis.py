@@ -77,6 +77,11 @@ def test_standing_counts_what_the_records_say():
     assert said["core-minutes"] == pytest.approx(0.1 * len(new))
 
 
+def test_hardly_better_than_guessing_is_no_learning():
+    run = run_of([0.14, 0.16, 0.16], ["m g id id mul", "g 1 id id mul", "v g id id left"])
+    assert analysis.standing(run, BAR, {})["learn"] == pytest.approx(2 / 3)
+
+
 def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     folders = [make_run(tmp_path / f"trpo{seed}", samples=120, seed=seed) for seed in range(2)]
     folders += [make_run(tmp_path / "no", samples=120, candidates=16)]
