@@ -96,6 +96,7 @@ def test_what_an_interrupted_run_measured_can_be_shown(timed_child, tmp_path, co
     assert f"INTERRUPTED after {count} measurements" in text
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "bench.controller", "--out", str(folder)]

@@ -159,6 +159,7 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     np.testing.assert_allclose(values["latest"][2], lines[2]["latest"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
     flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path / "study")]
     # Shells start background jobs with SIGINT ignored, which children inherit.

@@ -82,6 +82,7 @@ def test_searches_are_those_that_were_published(commands):
             assert plain(part(ours)) == plain(part(theirs)), name
 
 
+@pytest.mark.slow
 def test_studies_of_the_table_are_those_that_were_published(commands):
     lines = set()
     for folder, _, arguments in of(commands, "nosbench.study"):

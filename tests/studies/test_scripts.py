@@ -42,7 +42,10 @@ def few_changes():
         yield
 
 
-@pytest.fixture(scope="module", params=[*STUDIES, pytest.param(transfer, marks=pytest.mark.slow)], **IDS)
+SLOW = [pytest.param(study, marks=pytest.mark.slow) for study in FLAGS if study is not compare]
+
+
+@pytest.fixture(scope="module", params=[compare, *SLOW], ids=[study.__name__ for study in FLAGS])
 def finished(request, searched, tmp_path_factory) -> tuple:
     """A study and the folder of a run of it."""
     study, folder = request.param, tmp_path_factory.mktemp("runs") / "run"
@@ -102,6 +105,7 @@ def test_accuracies_are_those_of_the_child_with_the_seed(finished):
             assert (record["accuracy"], record["lr"]) == (again.accuracy, again.lr)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_what_resume_needs_even_if_the_search_is_gone(searched, tmp_path):
     run, folder = shutil.copytree(searched, tmp_path / "search"), tmp_path / "killed"
     argv = ["-m", "studies.rescore", str(run), "--top", "3", "--out", str(folder)]
