@@ -17,7 +17,7 @@ from rules import HUMAN, NAMED_RULES, find
 
 
 def show(table: Table, rule: Rule) -> str:
-    """Return a text on a rule: its scores, its sweep, its rank, and people's optimizers beside it."""
+    """Return a text on a rule: its scores, its sweep, its rank, and human optimizers beside it."""
     entry, protocol = table.lookup(rule), table.header["protocol"]
     names = [
         name

@@ -1,4 +1,4 @@
-"""Are the rules better than people's optimizers on the search's ConvNet, do they last, are they robust?
+"""Are the rules better than human optimizers on the search's ConvNet, do they last, are they robust?
 
 Nothing to run here. Read next: elsewhere.py beside this file.
 """
@@ -102,7 +102,7 @@ def reported_beat_human() -> Claim:
 
 
 def one_training() -> float:
-    """Return the standard deviation of one training on the search ConvNet, over people's optimizers."""
+    """Return the standard deviation of one training on the search ConvNet, over human optimizers."""
     people = [one for one in summary(COMPARISONS["decades"]) if one["kind"] == "human"]
     return float(np.sqrt(np.mean([one["deviation"] ** 2 for one in people]))) if people else np.nan
 
