@@ -1,26 +1,51 @@
-"""When two strings are one rule, and how a search passes over rules that it has scored.
+"""When two rules are one: by key, by fingerprint, by family; and how a search passes over known ones.
 
-Many strings mean one rule. `Rule.key` is equal where the update is equal bit for bit, so that a score
-may be reused. `fingerprint` is equal where rules behave alike within a relative tolerance: good for
-counting rules and for not trying one twice. A proposer that draws more candidates than it needs, and
-takes the new ones (`Distinct`), tries something new each time; not in the paper, and off in its
-preset.
+Many strings mean one rule, and many rules do nearly the same. Three names tell how nearly:
+
+    key           the same update, bit for bit                         Rule.key, dsl.py
+    fingerprint   the same update within a relative tolerance of 1e-5  `fingerprint`
+    family        the same training: updates that point the same way   `Families`
+                  at every gradient scale, up to one constant factor
+
+The learning rate is swept over decades, so a constant factor is taken out; a term a thousand times
+smaller than the rest shows in no accuracy. Within a family scores differ by no more than one training
+differs from the next. So families are what a search should count and try, and `Distinct` lets a proposer
+that draws more candidates than it needs take the new ones; not in the paper, and off in its preset.
 
 Nothing to run here. Read next: controller.py and rivals.py, which ask `Distinct` what to take.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable
+import random
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from config import setting
-from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, apply_rule
+from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_rule
 
 DECAY = 0.95  # of the moving average, a call
+
+# --- what rules are tried on ----------------------------------------------------------------------
+
+
+def operands(
+    w: Tensor, mean: Tensor, noise: float, scale: Tensor, total_steps: int, generator: torch.Generator
+) -> Iterator[dict[str, Tensor]]:
+    """Yield every operand after each of the gradients scale * (mean + noise * normal), without end."""
+    state: dict = {}
+    group = {"betas": BETAS, "eps": EPS, "total_steps": total_steps}
+    while True:
+        normal = torch.randn(w.shape, generator=generator, dtype=w.dtype)
+        step = ParameterStep(w, scale * (mean + noise * normal), state, group, generator)
+        yield {token: operand.value(step) for token, operand in OPERANDS.items()}
+
 
 # --- by fingerprint -------------------------------------------------------------------------------
 
@@ -45,14 +70,105 @@ def probe() -> dict[str, Tensor]:
     scale = torch.tensor([1.0, 1e-2, 1e-4, 1e-6], dtype=torch.float64).repeat_interleave(24)
     w, mean = torch.randn(2, 96, generator=generator, dtype=torch.float64)
     w *= torch.tensor([1.0, 1e-1, 1e-2, 1e-3], dtype=torch.float64).repeat(24)  # some pass each clip
-    state: dict = {}
-    group = {"betas": BETAS, "eps": EPS, "total_steps": 100}
-    for _ in range(20):
-        noise = torch.randn(96, generator=generator, dtype=torch.float64)
-        # Noise beyond the mean, so that g and m often differ in sign.
-        step = ParameterStep(w, scale * (mean + 2 * noise), state, group, generator)
-        values = {token: operand.value(step) for token, operand in OPERANDS.items()}
-    return values
+    # Noise beyond the mean, so that g and m often differ in sign.
+    return next(islice(operands(w, mean, 2.0, scale, 100, generator), 19, None))
+
+
+# --- by family ------------------------------------------------------------------------------------
+
+MIN_COSINE = 0.99  # between the updates of two rules of one family, at every gradient scale
+MAX_APART = 0.05  # decades by which the ratio of their lengths may differ from scale to scale
+SCALES, WEIGHTS, STEPS, LAST = 5, 64, 16, 3
+
+
+@lru_cache(maxsize=1)
+def stream() -> dict[str, Tensor]:
+    """Return every operand, float32 [SCALES, LAST * WEIGHTS], in the last steps of noisy gradients.
+
+    Gradients have a mean as large as their noise, at scales from 1 to 1e-4; weights are of size 0.1, as
+    a network's are. A decay has come far enough to be told from a constant.
+    """
+    generator = torch.Generator().manual_seed(3)
+    scale = torch.logspace(0, 1 - SCALES, SCALES, dtype=torch.float64).unsqueeze(1)
+    w = 0.1 * torch.randn(SCALES, WEIGHTS, generator=generator, dtype=torch.float64)
+    mean = torch.randn(WEIGHTS, generator=generator, dtype=torch.float64)
+    last = list(islice(operands(w, mean, 1.0, scale, STEPS + 2, generator), STEPS))[-LAST:]
+    return {token: torch.cat([values[token] for values in last], 1).float() for token in OPERANDS}
+
+
+def profile(rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """Return a rule's unit directions [SCALES, LAST * WEIGHTS] and log10 lengths [SCALES], float32.
+
+    Not finite where the update is not, or is zero.
+    """
+    update = apply_rule(rule, stream(), generator=torch.Generator().manual_seed(0)).double()
+    most = update.abs().amax(1, keepdim=True)  # taken out first: no overflow in squares
+    length = (update / most).norm(dim=1, keepdim=True)
+    return (update / most / length).float().numpy(), (most * length).log10().float().squeeze(1).numpy()
+
+
+@lru_cache(maxsize=1)
+def sketch() -> np.ndarray:
+    """Return 16 orthonormal directions along which rules differ most, float32 [..., 16]."""
+    space, rng = SearchSpace(2), random.Random(0)
+    drawn = [profile(space.sample(rng))[0].ravel() for _ in range(1_000)]
+    drawn = np.stack([direction for direction in drawn if np.isfinite(direction).all()])
+    return np.linalg.svd(drawn, full_matrices=False)[2][:16].T.copy()
+
+
+class Families:
+    """Numbers the families of rules in the order in which they are met.
+
+    A rule joins the first family whose founder it is like: cosines of at least MIN_COSINE at every
+    scale, and lengths whose ratio is the same at all within MAX_APART decades. If there is none, it
+    founds one. So two members may be a little further apart than that. Rules whose update is zero or
+    not finite at some scale have no direction; of these a fingerprint is a family.
+
+    Args:
+        swept: whether learning rates are swept, so that a constant factor counts as nothing.
+    """
+
+    def __init__(self, swept: bool = True):
+        self.swept = swept
+        self.count = 0
+        self._numbers: dict[str, int] = {}  # by key, and by fingerprint where there is no direction
+        self._founders: list[int] = []  # the numbers of the others; a row each in what follows
+        self._lengths = np.empty((64, SCALES), np.float32)
+        self._sketches = np.empty((64, 16), np.float32)
+        self._directions = np.empty((64, SCALES, LAST * WEIGHTS), np.float16)
+
+    def __call__(self, rule: Rule) -> int:
+        """Return the number of a rule's family, which it founds if it is like no other."""
+        key = rule.key()
+        if key not in self._numbers:
+            direction, length = profile(rule)
+            if np.isfinite(direction).all() and np.isfinite(length).all():
+                self._numbers[key] = self._join(direction, length - length.mean() * self.swept)
+            else:
+                name = f"fingerprint {fingerprint(rule)}"
+                self._numbers[key] = self._numbers[name] = self._numbers.get(name, self.count)
+        self.count = max(self.count, self._numbers[key] + 1)
+        return self._numbers[key]
+
+    def _join(self, direction: np.ndarray, length: np.ndarray) -> int:
+        n, short = len(self._founders), direction.ravel() @ sketch()
+        near = np.flatnonzero(np.abs(self._lengths[:n] - length).max(1) <= MAX_APART)
+        # Of unit vectors with such a cosine the squared distance is at most 2 - 2 * cosine, also along
+        # a sketch; where that is more, the long product is spared. A little more is for rounding.
+        apart = ((self._sketches[near] - short) ** 2).sum(1)
+        near = near[apart <= 1.01 * SCALES * (2 - 2 * MIN_COSINE)]
+        cosines = np.einsum("nsd,sd->ns", self._directions[near].astype(np.float32), direction)
+        alike = near[(cosines >= MIN_COSINE).all(1)]
+        if len(alike):
+            return self._founders[alike[0]]
+        if n == len(self._lengths):
+            self._lengths, self._sketches, self._directions = (
+                np.concatenate([rows, np.empty_like(rows)])
+                for rows in (self._lengths, self._sketches, self._directions)
+            )
+        self._lengths[n], self._sketches[n], self._directions[n] = length, short, direction
+        self._founders.append(self.count)
+        return self.count
 
 
 # --- passing over known rules ---------------------------------------------------------------------
@@ -64,37 +180,59 @@ class DistinctConfig:
 
     # DEVIATION: the paper scores whatever is sampled; 1 does so too.
     candidates: int = setting(
-        1, "rules drawn for each one that is scored; those that behave like a scored one are passed over"
-        " while others are left; 1 takes whatever is drawn", "beyond the paper", low=1, high=1000
-    )  # fmt: skip
+        1,
+        "rules drawn for each one that is scored; those like others that were scored --replicates times "
+        "are passed over while new ones are left; 1 takes whatever is drawn",
+        "beyond the paper",
+        low=1,
+        high=1000,
+    )
+    # DEVIATION: the paper trains whatever is sampled; 1 trains a string once and repeats its score.
+    replicates: int = setting(
+        1,
+        "trainings of rules that are alike, each with the next child seed, as they are drawn again; the "
+        "reward is their mean so far; 1 trains each string once",
+        "beyond the paper",
+        low=1,
+        high=1000,
+    )
 
 
 class Distinct:
-    """Remembers what was taken, and takes what behaves differently.
+    """Remembers what was taken and how it scored, and takes what is new, or not measured often enough.
 
     Args:
         identity: tells by a name whether two rules are the same rule.
+        replicates: how often the same rule is taken before it is passed over.
     """
 
-    def __init__(self, identity: Callable[[Rule], Hashable] = fingerprint):
-        self.identity = identity
-        # Of the candidates that take looked at, up to the last it took, those new: a moving average.
-        self.new_share = 1.0
-        self._taken: set[Hashable] = set()
+    def __init__(self, identity: Callable[[Rule], Hashable] = fingerprint, replicates: int = 1):
+        self.identity, self.replicates = identity, replicates
+        # Of the candidates that take looked at, up to the last it took, those taken as new.
+        self.new_share = 1.0  # a moving average
+        self.scores: dict[Hashable, float | None] = {}  # the latest reward by name, None if it failed
+        self._taken: Counter[Hashable] = Counter()
 
     def note(self, rules: list[Rule]) -> None:
         """Remember rules that were not drawn."""
         self._taken.update(map(self.identity, rules))
 
     def take(self, candidates: list[Rule], n: int) -> list[int]:
-        """Return the places of n candidates, the first new ones, then repeats if those are too few."""
-        new, repeats = [], []
+        """Return the places of n candidates, the first new ones, then others if those are too few."""
+        new, known = [], []
         for place, rule in enumerate(candidates):
             if len(new) == n:
                 break
             name = self.identity(rule)
-            (repeats if name in self._taken else new).append(place)
-            self._taken.add(name)
-        looked_at = len(new) + len(repeats)
+            if self._taken[name] < self.replicates:
+                self._taken[name] += 1
+                new.append(place)
+            else:
+                known.append(place)
+        looked_at = len(new) + len(known)
         self.new_share = DECAY * self.new_share + (1 - DECAY) * len(new) / max(1, looked_at)
-        return sorted(new + repeats[: n - len(new)])
+        return sorted(new + known[: n - len(new)])
+
+    def score(self, rules: list[Rule], rewards: list[float | None]) -> None:
+        """Remember rewards; each is the mean so far of all that is the same rule."""
+        self.scores.update(zip(map(self.identity, rules), rewards, strict=True))

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from plain import PAPER_OPERANDS, pairs, random_rule
 
 import sameness
 from controller import Controller, ControllerConfig, log_prob_of
-from dsl import Rule, SearchSpace
+from dsl import Rule, SearchSpace, apply_rule
 from rivals import Evolution, EvolutionConfig, RandomSearch
-from sameness import Distinct, DistinctConfig
+from sameness import Distinct, DistinctConfig, Families
 
 TOKENS = {"operands": ("g", "m", "sign_g", "1"), "unary": ("id", "neg", "sign")}
 SPACE = SearchSpace(1, **TOKENS, binary=("mul", "left"))
@@ -93,6 +94,75 @@ def test_fingerprint_leaves_the_global_generator_alone_and_does_not_depend_on_it
     state = torch.get_rng_state()
     assert rule.fingerprint() == first
     assert torch.equal(torch.get_rng_state(), state)
+
+
+# --- families: alike up to one factor, as far as a training shows ----------------------------------
+
+
+KIN = """
+g g id id left = g 2 id id mul                 sign_m g id id left = sign_m 1e-4w id id sub
+sign_m g id id left = sign_m g clip1e-4 id left      adam g drop0.3 id left = adam 1e-4w drop0.3 id add
+sign_m g clip1e-5 id left = 1 sign_m exp id mul      g g id id sub = m m id id sub
+1 2 id log div = 1 2 id id left
+"""
+STRANGERS = """
+g g id id left = g g neg id left               g m id id left = m g id id left
+adam g id id left = adam g clip1e-3 id left    adam g id id left = rmsprop g id id left
+adam g id id left = adam g drop0.1 id left     adam g drop0.1 id left = adam g drop0.3 id left
+g g id id left = ld g id id mul                g g id id left = cd g id id mul
+ld g id id mul = cd g id id mul                cd g id id mul = rd g id id mul
+g g clip1e-4 id left = g g id id left          g g clip1e-4 id left = sign_g g id id left
+g v id sqrt div = g v id id div                g g id id left = g 1e-1w id id add
+g g id id sub = 1 1 id id mul                  g g id id sub = 1e-4w g id id left
+"""
+
+
+@pytest.mark.parametrize("a, b", pairs(KIN))
+def test_a_family_has_what_a_sweep_of_rates_cannot_tell_apart(a, b):
+    assert Families()(Rule.parse(a)) == Families()(Rule.parse(b)) == 0
+    families = Families()
+    assert families(Rule.parse(a)) == families(Rule.parse(b))
+
+
+@pytest.mark.parametrize("a, b", pairs(STRANGERS))
+def test_a_family_lacks_what_trains_otherwise(a, b):
+    families = Families()
+    assert families(Rule.parse(a)) != families(Rule.parse(b))
+
+
+def test_a_constant_factor_counts_where_rates_are_not_swept():
+    families = Families(swept=False)
+    g, twice, plus = (Rule.parse(text) for text in ("g 1 id id mul", "g 2 id id mul", "g g id id add"))
+    assert families(g) != families(twice) == families(plus)
+
+
+def test_families_are_their_definition():
+    """Greedily, in order, by all pairs in float64: nothing is lost by looking at sketches first."""
+    rng, families, founders = random.Random(3), Families(), []
+    rules = [SearchSpace(2).sample(rng) for _ in range(400)]
+    rules += [
+        Rule.parse(f"{rule} | r2 {x} id id {op}")
+        for rule in rules[:100]
+        for x, op in [("1", "mul"), ("1e-4w", "add")]
+    ]
+    sizes = Counter()
+    for rule in rules:
+        number = families(rule)
+        sizes[number] += 1
+        update = apply_rule(rule, sameness.stream(), generator=torch.Generator().manual_seed(0)).double()
+        length = update.norm(dim=1)
+        if not length.log().isfinite().all():
+            continue
+        for other, (theirs, norm) in founders:
+            cosines = torch.cosine_similarity(update, theirs, dim=1, eps=1e-300)
+            ratio = (length / norm).log10()
+            if cosines.min() >= 0.99 and (ratio - ratio.mean()).abs().max() <= 0.05:
+                assert number == other, str(rule)
+                break
+        else:
+            assert sizes[number] == 1, str(rule)
+            founders.append((number, (update, length)))
+    assert 200 < len(founders) < 400 and families.count >= len(founders)
 
 
 # --- passing over known rules ---------------------------------------------------------------------
