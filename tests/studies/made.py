@@ -1,19 +1,22 @@
 """Studies without trainings: the jobs are a study's own, the accuracies are made up from the job."""
 
-import json
 import random
 import shutil
 from pathlib import Path
 
+from made_runs import rewrite_config, rewrite_records
+
+import results
 from child import ChildResult
-from studies.trials import make_parser
+from studies.trials import make_parser, to_dict
 
 
 class MadeTrials:
     """Trials that do a job by asking a function for the outcome instead of a worker."""
 
-    def __init__(self, outcome):
+    def __init__(self, study, plan, outcome=lambda task, *job: made_result(*job)):
         self.outcome, self.records, self.arguments = outcome, [], []
+        study.work(plan, self)
 
     def do(self, what, jobs, task, arguments, measured) -> list[dict]:
         first = len(self.records)
@@ -43,8 +46,14 @@ def plan_of(study, *flags):
 def changed_copy(folder: Path, to: Path, records: list[dict] | None = None, **config) -> Path:
     """Copy a run folder, with other settings or other records."""
     shutil.copytree(folder, to)
-    saved = json.loads((to / "config.json").read_text()) | config
-    (to / "config.json").write_text(json.dumps(saved))
     if records is not None:
-        (to / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
+        rewrite_records(to, records)
+    return rewrite_config(to, config)
+
+
+def write_run(study, plan, records: list[dict], to: Path) -> Path:
+    """Write the run folder of a study."""
+    with results.Run.create(to, to_dict(study, plan), {}) as run:
+        for record in records:
+            run.append("records.jsonl", record)
     return to

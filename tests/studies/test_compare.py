@@ -1,12 +1,13 @@
 """The comparison: fresh seeds, blind selection, honest arithmetic, on accuracies that are made up."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import DATA, refusal
-from made import MadeTrials, changed_copy, made_result, made_up
+from made import MadeTrials, changed_copy, made_result, made_up, write_run
 
 import data
 import results
@@ -19,7 +20,6 @@ from studies.compare import Config, Contestant, Plan
 from studies.figures import compare as figure
 from studies.searches import read_child
 from studies.significance import holm, sign_flip_p
-from studies.trials import to_dict
 
 PEOPLE = [NAMED_RULES[name].rule for name in HUMAN]
 CONFIG = Config(
@@ -41,18 +41,12 @@ def plan(searched) -> Plan:
 
 @pytest.fixture(scope="module")
 def trials(plan) -> MadeTrials:
-    trials = MadeTrials(outcome)
-    compare.work(plan, trials)
-    return trials
+    return MadeTrials(compare, plan, outcome)
 
 
 @pytest.fixture(scope="module")
 def compared(plan, trials, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "compared"
-    with results.Run.create(folder, to_dict(compare, plan), {}) as run:
-        for record in trials.records:
-            run.append("records.jsonl", record)
-    return folder
+    return write_run(compare, plan, trials.records, tmp_path_factory.mktemp("runs") / "compared")
 
 
 # --- who competes, with which seeds ---------------------------------------------------------------
@@ -76,6 +70,9 @@ def test_both_stages_hold_everybody_with_every_seed(plan, trials):
     assert all("test_accuracy" not in r for r in rerank) and all("test_accuracy" in r for r in final)
     rates = {len(r["sweep"]) for r in rerank}, {len(r["sweep"]) for r in final}
     assert rates == ({2}, {5})  # 10^-3, 10^-1; then those and half decades between
+    children = {"rerank": plan.child, "final": compare.final_child(plan)}
+    for r in records:
+        assert r["accuracy"] == made_result(r["rule"], children[r["stage"]], r["seed"]).accuracy
 
 
 def test_top_rules_are_the_searchs_best_distinct_ones_without_the_human_ones(searched, plan):
@@ -140,19 +137,13 @@ def test_final_and_test_numbers_cannot_change_the_finalists(plan, trials):
 
 
 def test_poisoned_test_images_change_test_accuracy_alone(searched, tmp_path):
-    data.prepare(data.SAMPLE, DATA)
-    for name in ("clean", "poisoned"):
-        (tmp_path / name / data.SAMPLE).mkdir(parents=True)
-        for file in (DATA / data.SAMPLE).iterdir():
-            (tmp_path / name / data.SAMPLE / file.name).symlink_to(file)
-    labels = tmp_path / "poisoned" / data.SAMPLE / "test_labels.npy"
-    wrong = (np.load(labels) + 1) % 10
-    labels.unlink()
-    np.save(labels, wrong)
+    shutil.copytree(DATA / data.SAMPLE, tmp_path / data.SAMPLE)
+    labels = tmp_path / data.SAMPLE / "test_labels.npy"
+    np.save(labels, (np.load(labels) + 1) % 10)
     child, _ = read_child(searched)
     (clean, before), (poisoned, after) = (
-        evaluate_and_test("m 1 id id mul", replace(child, data=str(tmp_path / name)), 2000)
-        for name in ("clean", "poisoned")
+        evaluate_and_test("m 1 id id mul", replace(child, data=str(root)), 2000)
+        for root in (DATA, tmp_path)
     )
     for name in ("accuracy", "curve", "sweep"):
         assert getattr(clean, name) == getattr(poisoned, name)

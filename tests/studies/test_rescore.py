@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import refusal
-from made import MadeTrials, changed_copy, made_result, made_up, plan_of
+from made import MadeTrials, changed_copy, made_result, made_up, plan_of, write_run
 
 import results
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
 from studies import rescore
 from studies.figures import searches as figure
-from studies.trials import to_dict
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +25,9 @@ def both(searched, tmp_path_factory) -> list[Path]:
 def rescored(folders: list[Path], to: Path, *flags) -> tuple[rescore.Plan, list[dict]]:
     """Rescore with accuracies that are made up; return the plan and the records."""
     plan = plan_of(rescore, *folders, *flags)
-    trials = MadeTrials(lambda task, *job: made_result(*job))
-    rescore.work(plan, trials)
-    with results.Run.create(to, to_dict(rescore, plan), {}) as run:
-        for record in trials.records:
-            run.append("records.jsonl", record)
-    return plan, trials.records
+    records = MadeTrials(rescore, plan).records
+    write_run(rescore, plan, records, to)
+    return plan, records
 
 
 def best(folder: Path, n: int) -> list[dict]:
@@ -41,11 +37,13 @@ def best(folder: Path, n: int) -> list[dict]:
 
 
 def test_the_best_of_each_run_and_the_humans_are_trained_once_with_each_seed(both, tmp_path):
-    _, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
+    plan, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
     wanted = {Rule.parse(r["rule"]).key() for folder in both for r in best(folder, 3)}
     wanted |= {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
     got = [(Rule.parse(record["rule"]).key(), record["seed"]) for record in records]
     assert sorted(got) == sorted((key, seed) for key in wanted for seed in (3000, 3001))
+    for record in records:
+        assert record["accuracy"] == made_result(record["rule"], plan.child, record["seed"]).accuracy
 
 
 def test_the_summary_is_the_mean_of_the_records(both, tmp_path):

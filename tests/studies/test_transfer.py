@@ -22,8 +22,7 @@ def made_outcome(task, name, root, precision, rule, lr, seed, epochs, examples, 
 def test_all_sweep_and_then_train_with_the_best_rate_and_its_neighbours():
     rules = ["adam", "sign_m 1 id id mul", "1 adam id id mul"]  # Adam comes but once
     plan = plan_of(transfer, "text", "--epochs", "3", "--seeds", "2", "--rules", *rules)
-    trials = MadeTrials(made_outcome)
-    transfer.work(plan, trials)
+    trials = MadeTrials(transfer, plan, made_outcome)
     rules = ["sign_m 1 id id mul", *(NAMED_RULES[name].rule for name in HUMAN)]
     sweep = [r for r in trials.records if r["stage"] == "sweep"]
     assert [(r["rule"], r["lr"], r["seed"]) for r in sweep] == [

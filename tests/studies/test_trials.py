@@ -62,23 +62,6 @@ def test_what_is_recorded_is_not_done_again(tmp_path, pool):
     assert [record["square"] for record in records] == [-1, 1, 4, 9, -1, 25]
 
 
-def test_a_second_list_goes_on_behind_the_first(tmp_path, pool):
-    with run_in(tmp_path / "run") as run:
-        made, first = do(run, pool, jobs=JOBS[2:4])
-        second = made.do(
-            "more", JOBS[4:], slow_first, lambda job: (job["seed"],), lambda x: {"square": x}
-        )
-    assert [record["id"] for record in first + second] == [0, 1, 2, 3]
-    assert made.records == first + second == read_trials(tmp_path / "run")
-
-
-def test_records_of_other_jobs_end_it(tmp_path, pool):
-    with run_in(tmp_path / "run") as run:
-        run.append("records.jsonl", {"id": 1, "rule": "another", "seed": 1, "square": 1})
-        with pytest.raises(results.RunError, match="record 1 is not 'rule 1' with seed 1"):
-            do(run, pool)
-
-
 class AllAtOnce(Executor):
     """Do every task at its submission, so that all of them have ended when the first is waited for."""
 
