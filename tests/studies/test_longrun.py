@@ -15,7 +15,7 @@ from studies.trials import to_dict
 
 def made_curve(task, rule: str, lr: float, child, seed: int, epochs: int) -> tuple[list, float]:
     """Return scores that begin alike whatever the length; every seventh one is lost."""
-    scores = [made_up(rule, epoch) for epoch in range(epochs)]
+    scores = [made_up(rule, lr, seed, epoch) for epoch in range(epochs)]
     return [None if score < 0.22 else score for score in scores], 1.0
 
 
@@ -43,6 +43,8 @@ def test_the_better_half_goes_on_and_people_always_do(searched, made):
         best = sorted(found, key=lambda r: -(r["curve"][-1] or -1))
         expected = [(r["rule"], r["lr"]) for r in best[: (len(found) + 1) // 2]]
     assert [len(some) - 4 for some in stages.values()] == [5, 3, 2]
+    for r in records:
+        assert r["curve"] == made_curve(None, r["rule"], r["lr"], plan.child, r["seed"], r["epochs"])[0]
 
 
 def test_the_summary_has_everybody_as_far_as_they_came(made):
