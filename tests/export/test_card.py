@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import test_advice
 import torch
 from helpers import refusal
+from test_advice import record
 
-import results
 import rules
 from export import card
 from export.advice import NO_SWEEP
@@ -18,18 +19,8 @@ from rules import NAMED_RULES, find, make_optimizer
 
 def make_run(folder: Path, child_seed: int = 0) -> None:
     """Write a run of a search that has scored Adam and PowerSign."""
-
-    def line(rule: str, lr: float, *scores: float | None) -> dict:
-        sweep = [[10.0**k, y] for k, y in zip(range(-3, 2), scores, strict=True)]
-        key = find(rule).key()
-        return {"rule": str(find(rule)), "key": key, "status": "ok", "lr": lr, "sweep": sweep}
-
-    child = {"dataset": "cifar10", "downsample": "stride", "filters": 16, "epoch_size": 1000}
-    child |= {"batch_size": 100, "num_validation": 2000, "precision": "float32"}
-    settings = {"algorithm": "trpo", **child, "child_seed": child_seed}
-    with results.Run.create(folder, settings, {}) as run:
-        run.append("humans.jsonl", {"name": "adam", **line("adam", 0.001, 0.5, 0.4, 0.1, 0.1, None)})
-        run.append("records.jsonl", line("powersign", 0.1, 0.2, 0.49, 0.5, 0.481, 0.3))
+    powersign = record([0.2, 0.49, 0.5, 0.481, 0.3], 0.1, str(find("powersign")))
+    test_advice.make_run(folder, [powersign], child_seed=child_seed)
 
 
 @pytest.fixture

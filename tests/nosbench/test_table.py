@@ -42,15 +42,6 @@ def test_classes_are_those_of_key_and_fingerprint(table, sample):
     assert len(by_fingerprint) > 900  # or the loop would show little
 
 
-def test_spellings_of_one_rule_have_one_class(table):
-    for spellings in (
-        ["adam 1 id id mul", "1 adam id id mul", "adam rmsprop id log left", "adam 1 neg neg mul"],
-        ["sign_m 1 id id mul", "m g sign exp left", "adam 1 sign id mul"],
-        ["g g id neg add", "adam adam exp exp sub"],
-    ):
-        assert len({table.lookup(rule).number for rule in spellings}) == 1
-
-
 def test_best_rate_is_the_smallest_of_the_best_in_the_sweep(table):
     counts = np.where(table.sweep == NONE, -1, table.sweep.astype(int))
     best = np.full(table.rate.shape, NO_RATE, dtype=int)

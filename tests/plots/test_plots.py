@@ -2,14 +2,13 @@
 
 import itertools
 import json
-import random
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import Config, refusal
-from made_runs import PEOPLE, START_S, job, make_run, rewrite_config
+from made_runs import PEOPLE, START_S, make_run, rewrite_config
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
@@ -300,17 +299,6 @@ def test_human_optimizers_are_lines_in_the_close_up(folders):
     assert {"SGD 0.702", "Momentum 0.705", "RMSProp 0.706", "Adam 0.789"} <= labels
     low, high = top.get_ylim()
     assert low < 0.702 and high > max(best_trained(records_of(folders["one"])))
-
-
-def test_a_run_in_which_nothing_trained_is_drawn_as_well(tmp_path):
-    folder, config = tmp_path / "run", asdict(Config(dataset="cifar10", algorithm="random"))
-    with results.Run.create(folder, config, {}) as run:
-        record = {"id": 0, "key": "k", "cached_from": None}
-        run.append("records.jsonl", record | job(random.Random(0), None, 0, START_S, 1.0))
-    assert learning_curve.main([str(folder)]) == 0
-    assert timeline.main([str(folder)]) == 0
-    with pytest.raises(results.RunError, match="no rule has trained"):
-        hall_of_fame.draw([folder], tmp_path / "figure.png")
 
 
 # --- the others -----------------------------------------------------------------------------------

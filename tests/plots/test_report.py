@@ -123,15 +123,16 @@ def test_a_run_is_shown_as_far_as_it_has_come(tmp_path):
     assert "No random search is among these runs" in page.text
     assert re.search(r"No figure: \S+ has no updates yet\.", page.text)
     assert page.tables[0][1] == ["sampled", "4 (100%)"]
-    # Nothing has trained, and nobody needs a worker or a controller.
+    # Nothing has trained to the end, and nobody needs a controller, nor in the end a worker.
     folder = make_run(tmp_path / "run", samples=3, people={}, algorithm="random")
-    failed = {"status": "diverged", "reward": 0.0, "lr": None, "curve": [], "start_s": None}
-    rows = [line | failed for line in results.read_lines(folder / "records.jsonl")]
-    page = Page(report.page([rewrite_records(folder, rows)]))
-    for why in ("no rule has trained to the end", "no run has a controller"):
-        assert f"No figure: {why}" in page.text
-    assert ["diverged", "3 (100%)"] in page.tables[0]
-    assert "Workers" not in page.text and len(page.images) == 1
+    failed = {"status": "diverged", "reward": 0.0, "lr": None, "curve": []}
+    for place, headings in (({}, ["Workers"]), ({"start_s": None}, [])):
+        rows = [line | failed | place for line in results.read_lines(folder / "records.jsonl")]
+        page = Page(report.page([rewrite_records(folder, rows)]))
+        for why in ("no rule has trained to the end", "no run has a controller"):
+            assert f"No figure: {why}" in page.text
+        assert ["diverged", "3 (100%)"] in page.tables[0]
+        assert len(page.images) == 1 + len(headings) and headings == re.findall("Workers", page.text)
 
 
 def test_nothing_from_a_file_becomes_markup(tmp_path):
