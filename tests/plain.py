@@ -1,5 +1,7 @@
-"""What each token of the language means, in plain numpy, and random rules to compare with."""
+"""The language said once more: each token in plain numpy, each constraint, all and random strings."""
 
+import itertools
+import math
 import re
 
 import numpy as np
@@ -78,6 +80,35 @@ def random_operands(dtype=torch.float64, seed=0, n=32):
     x |= {"g2": x["g"] ** 2, "g3": x["g"] ** 3, "1": np.ones(n), "2": np.full(n, 2.0)}
     x |= {"v": x["v"] ** 2, "sign_g": np.sign(x["g"]), "sign_m": np.sign(x["m"])}
     return {token: torch.tensor(value, dtype=dtype) for token, value in x.items()}
+
+
+def allowed(tokens, names):
+    """Whether a whole string keeps the named constraints, each said once more."""
+    groups = [tokens[i : i + 5] for i in range(0, len(tokens), 5)]
+    computed = {"r1", "r2", "r3"}
+    return (
+        ("operands-differ" not in names or all(op1 != op2 for op1, op2, *_ in groups))
+        and ("no-final-addition" not in names or tokens[-1] != "add")
+        and ("reuse-computed" not in names or all(computed & set(group[:2]) for group in groups[1:]))
+    )
+
+
+def brute_force(depth, operands, unary, binary):
+    """All strings, legal or not."""
+    slots = []
+    for k in range(depth):
+        bank = (*operands, *(f"r{i + 1}" for i in range(k)))
+        slots += [bank, bank, unary, unary, binary]
+    return itertools.product(*slots)
+
+
+def assert_frequencies(counts, probabilities):
+    """Chi-square within five standard deviations of its mean; seeds are fixed, so it never flickers."""
+    n, bins = sum(counts.values()), len(probabilities)
+    assert set(counts) <= set(probabilities)
+    assert n * min(probabilities.values()) > 5  # chi-square needs that
+    chi_square = sum((counts[x] - n * p) ** 2 / (n * p) for x, p in probabilities.items())
+    assert chi_square < bins - 1 + 5 * math.sqrt(2 * (bins - 1))
 
 
 def pairs(table: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import math
 import pickle
 import random
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from plain import (
     PAPER_OPERANDS,
     PAPER_UNARY,
     POWERSIGN,
+    allowed,
+    assert_frequencies,
+    brute_force,
     numpy_operand,
     pairs,
     random_operands,
@@ -98,17 +102,19 @@ def test_tables_hold_the_papers_tokens_in_order_and_extras_only_in_arxiv():
 @pytest.mark.parametrize("token", [token for token in OPERANDS if "noise" not in token])
 def test_operand_equals_numpy_at_every_step(token, betas, eps):
     history = np.random.default_rng(0).normal(size=(12, 3, 4))
+    history[10:, 0, 0] = math.nan
     w = torch.from_numpy(history[0].copy()).requires_grad_()
     given = {} if eps == 1e-8 else {"betas": betas, "eps": eps}  # the first case is the default
-    optimizer = RuleOptimizer([w], f"{token} g id id left", lr=0.1, total_steps=8, **given)
+    optimizer = RuleOptimizer([w], f"{token} 1 id id div", lr=0.1, total_steps=8, **given)
     for t in range(12):
         # Steps 8 to 11 lie beyond T, where the decays stay at their end.
         before = w.detach().numpy().copy()
-        expected = numpy_operand(token, before, history[: t + 1], betas, eps, min(t / 8, 1))
+        operand = numpy_operand(token, before, history[: t + 1], betas, eps, min(t / 8, 1))
         w.grad = torch.from_numpy(history[t].copy())
         optimizer.step()
         # float64 roundings of numbers of size one, divided by lr
-        np.testing.assert_allclose((before - w.detach().numpy()) / 0.1, expected, rtol=0, atol=1e-13)
+        update = (before - w.detach().numpy()) / 0.1
+        np.testing.assert_allclose(update, operand / (1 + eps), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("token", OPERANDS)
@@ -175,16 +181,6 @@ def test_function_equals_numpy_on_special_values(function, dtype):
         assert (np.signbit(result) == np.signbit(expected))[number].all()
 
 
-def test_sign_of_nan_is_nan_everywhere():
-    w, nan = torch.zeros(3, requires_grad=True), torch.tensor([math.nan, 1.0, -1.0])
-    for rule in ("sign_g g id id left", "g g sign id left", "sign_m g id id left"):
-        optimizer = RuleOptimizer([w], rule, lr=1.0)
-        w.data.zero_()
-        w.grad = nan.clone()
-        optimizer.step()
-        assert w[0].isnan() and w[1:].tolist() == [-1, 1]
-
-
 @pytest.mark.parametrize("token, p", [("drop0.1", 0.1), ("drop0.3", 0.3), ("drop0.5", 0.5)])
 def test_drop_puts_positive_zero_with_its_probability_and_never_rescales(token, p):
     n = 40_000
@@ -225,13 +221,6 @@ def test_apply_rule_equals_a_plain_interpreter_on_random_rules():
         # exp and pow differ in the last bit between libraries; nesting and cancellation enlarge it
         update = apply_rule(rule, operands).numpy()
         np.testing.assert_allclose(update, expected, rtol=1e-6, atol=1e-12, err_msg=str(rule))
-
-
-def test_only_operands_that_the_update_reads_are_needed():
-    rule = Rule.parse("m v id id add | g adam id id left | r2 r1 id id left")
-    assert rule.operands == ("g",)
-    x = torch.randn(3)
-    assert torch.equal(apply_rule(rule, {"g": x}), x)
 
 
 # --- reading and printing -------------------------------------------------------------------------
@@ -403,14 +392,6 @@ def test_key_keeps_apart(a, b):
     assert Rule.parse(a).key() != Rule.parse(b).key()
 
 
-def test_swapping_the_sides_of_a_sum_or_product_keeps_the_key():
-    rng = random.Random(6)
-    for i in range(1000):
-        rule = random_rule(rng, 1 + i % 2, binary=["add", "mul"])
-        *front, op1, op2, u1, u2, b = rule.tokens
-        assert Rule((*front, op2, op1, u2, u1, b)).key() == rule.key()
-
-
 # --- the optimizer against torch.optim ------------------------------------------------------------
 
 SHAPES = [(4, 3), (5,), ()]
@@ -497,13 +478,6 @@ def test_closure_runs_once_with_gradients_enabled_and_its_loss_is_returned():
     assert [optimizer.step(closure).item() for _ in range(4)] == [5, 5 / 4, 5 / 16, 5 / 64]
     assert torch.equal(w, target * 15 / 16)
     assert optimizer.step() is None
-
-
-def test_eps_is_the_delta_of_divisions():
-    params = parameters(torch.float64)
-    theirs = train(torch.optim.SGD(parameters(torch.float64), 0.1 / 1.5), gradients(params, 5))
-    ours = train(RuleOptimizer(params, "g 1 id id div", lr=0.1, eps=0.5), gradients(params, 5))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)  # float64 rounding
 
 
 def test_groups_have_their_own_lr_rule_betas_and_eps():
@@ -707,11 +681,9 @@ def test_every_element_parameter_and_step_gets_its_own_draws():
     optimizer = RuleOptimizer(params, "noise g id id left", lr=1.0)
     first, both = train(optimizer, zeros), train(optimizer, zeros)
     assert len(torch.cat([first, both - first]).unique()) == 2 * 3 * 50
-    params = parameters(torch.float64, shapes=[(50,)] * 3)
     optimizer = RuleOptimizer(params, "1 g drop0.5 id left", lr=1.0)
-    before = train(optimizer, [])
-    masks = (before - train(optimizer, zeros)).round().split(50)
-    assert not torch.equal(masks[0], masks[1]) and not torch.equal(masks[1], masks[2])
+    before, after = train(optimizer, []), train(optimizer, zeros)
+    assert len((before - after).round().view(3, 50).unique(dim=0)) == 3
 
 
 @pytest.mark.parametrize("rule", [RANDOM_RULE, POWERSIGN, "v m sqrt exp mul"])
@@ -739,25 +711,6 @@ def test_sparse_gradient_is_refused():
 
 
 # --- search spaces against brute force ------------------------------------------------------------
-
-
-def allowed(tokens, names):
-    """Each constraint said once more, about a whole string."""
-    groups = [tokens[i : i + 5] for i in range(0, len(tokens), 5)]
-    computed = {"r1", "r2", "r3"}
-    return (
-        ("operands-differ" not in names or all(op1 != op2 for op1, op2, *_ in groups))
-        and ("no-final-addition" not in names or tokens[-1] != "add")
-        and ("reuse-computed" not in names or all(computed & set(group[:2]) for group in groups[1:]))
-    )
-
-
-def brute_force(depth, operands, unary, binary):
-    slots = []
-    for k in range(depth):
-        bank = (*operands, *(f"r{i + 1}" for i in range(k)))
-        slots += [bank, bank, unary, unary, binary]
-    return itertools.product(*slots)
 
 
 SMALL = [
@@ -792,16 +745,6 @@ def test_space_equals_brute_force(small, names):
         assert space.contains(Rule(tokens)) == (tokens in legal)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_size_of_the_full_space_has_a_closed_form(depth):
-    # Different operands out of 16 + k, not both among the 16, and four functions in the last slot.
-    pairs = [16 * 15, *((16 + k) * (15 + k) - 16 * 15 for k in range(1, depth))]
-    expected = math.prod(pairs) * (11 * 11) ** depth * 5 ** (depth - 1) * 4
-    assert SearchSpace(depth, constraints=tuple(CONSTRAINTS.values())).size() == expected
-    free = math.prod((16 + k) ** 2 * 11**2 * 5 for k in range(depth))
-    assert SearchSpace(depth, **SUBSETS["full"]).size() == free
-
-
 @pytest.mark.parametrize("text", [f"{G} | {G}", "g v id id add", "g m sqrt id add", "g m id id pow"])
 def test_string_of_another_length_or_vocabulary_is_not_contained(text):
     space = SearchSpace(1, ("g", "m"))
@@ -810,15 +753,9 @@ def test_string_of_another_length_or_vocabulary_is_not_contained(text):
 
 def test_sampling_is_legal_and_uniform():
     space = SearchSpace(2, ("g", "m"), ("id",), ("add", "sub"), tuple(CONSTRAINTS.values()))
-    rng, draws = random.Random(0), 1500
-    counts = dict.fromkeys(space, 0)
-    for _ in range(draws):
-        counts[space.sample(rng)] += 1  # KeyError if it were illegal
-    expected = draws / len(counts)
-    chi2 = sum((count - expected) ** 2 / expected for count in counts.values())
-    freedom = len(counts) - 1
-    # Mean `freedom`, variance 2 * freedom: five standard deviations.
-    assert abs(chi2 - freedom) < 5 * math.sqrt(2 * freedom)
+    rng = random.Random(0)
+    counts = Counter(space.sample(rng) for _ in range(1500))
+    assert_frequencies(counts, dict.fromkeys(space, 1 / space.size()))
 
 
 ADDED = {"binary": ("add",), "constraints": (CONSTRAINTS["no-final-addition"],)}
