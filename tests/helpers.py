@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,14 @@ import data
 import results
 import search
 from child import Child
+from nosbench.search import Here
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
 # A child of a few milliseconds: two rates, two epochs of two hundred images.
 TINY = {"samples": 24, "filters": 2, "epochs": 2, "epoch_size": 200, "num_validation": 200}
 TINY |= {"lr_exponents": (-3, -1), "data": str(DATA)}
+HERE = Here()
 # As small as flags can make it.
 SMALL = ["--preset", "smoke", "--data", str(DATA), "--samples", "24", "--filters", "2"]
 SMALL += ["--epoch-size", "100", "--num-validation", "100"]
@@ -31,16 +34,19 @@ class Config(Child, search.SearchConfig):
     """All settings of search.py, as a run's config.json has them."""
 
 
-def tiny(**settings) -> search.Script:
-    """Return search.py with tiny defaults, or others, also those that have no flag."""
+def tiny(executor: Executor | None = HERE, **settings) -> search.Script:
+    """Return search.py with tiny defaults, or others, also those that have no flag.
+
+    It trains in this process; with an executor of None in worker processes, as it does for a user.
+    """
     preset = search.PRESETS["smoke"] | TINY | settings
-    return search.SEARCH._replace(presets={"tiny": preset})
+    return search.SEARCH._replace(presets={"tiny": preset}, executor=executor)
 
 
 def tiny_search(folder: Path, *flags: str, **settings) -> Path:
     """Run a tiny random search that starts from Adam; flags and settings win."""
     data.prepare(data.SAMPLE, DATA)
-    first = ["--algorithm", "random", "--start-from", "adam", "--workers", "1"]
+    first = ["--algorithm", "random", "--start-from", "adam"]
     assert search.main([*first, *flags, "--out", str(folder)], tiny(**settings)) == 0
     return folder
 

@@ -13,7 +13,7 @@ from multiprocessing import current_process
 from pathlib import Path
 
 import pytest
-from helpers import DATA, ROOT, SMALL, history, refusal, start, wait_for, wait_for_records
+from helpers import DATA, ROOT, SMALL, history, start, wait_for, wait_for_records
 
 import data
 import results
@@ -34,15 +34,6 @@ def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
     output, _ = process.communicate(timeout=120)
     needs = "python search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
     assert (process.returncode, output) == (2, needs)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("address", ["", "nonsense", "http://host:8786", "tcp://host", "tcp://:8786"])
-def test_what_is_no_address_is_one_line_and_exit_code_2(tmp_path, capfd, address):
-    flags = [*SMALL, "--out", str(tmp_path / "run"), "--cluster", address]
-    assert refusal(search.main, flags, capfd).startswith(
-        f"python search.py: error: --cluster is '{address}'"
-    )
     assert not (tmp_path / "run").exists()
 
 

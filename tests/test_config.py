@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain import pairs
 
-from config import ConfigError, Parser, add_settings, check, from_dict, resolve, setting
+from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,16 +119,6 @@ def test_wrong_value_from_a_file_is_a_one_line_config_error(name):
         assert ("foo" if name == "foo" else f"--{name.replace('_', '-')}") in said and "\n" not in said
 
 
-def test_check_refuses_a_config_made_by_hand():
-    check(Config())
-    with pytest.raises(ConfigError, match="--steps is 0"):
-        check(Config(steps=0))
-
-
-def test_missing_settings_of_a_file_take_their_defaults():
-    assert from_dict(Config, {"steps": 3, "lr": 1}) == Config(steps=3, lr=1.0)
-
-
 def test_help_shows_every_flag_with_its_text_choices_and_default(capsys):
     with pytest.raises(SystemExit, match="0"):
         run("--help")
@@ -161,7 +151,7 @@ ANYTHING = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES) | st.text(), ANYTHING))
 def test_any_values_are_a_config_that_holds_them_or_a_config_error(values):
     try:
@@ -169,9 +159,8 @@ def test_any_values_are_a_config_that_holds_them_or_a_config_error(values):
     except ConfigError as error:
         assert str(error)
     else:
-        for name, value in values.items():
-            assert getattr(config, name) == (tuple(value) if isinstance(value, list) else value)
-        check(config)
+        frozen = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
+        assert config == dataclasses.replace(Config(), **frozen)  # the rest takes its defaults
 
 
 @given(st.sampled_from(["steps", "lr", "shift", "run_name"]), st.text() | st.floats().map(str))

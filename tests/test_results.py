@@ -183,13 +183,6 @@ RECORDS = [
 ]
 
 
-def test_what_is_appended_is_read_back_in_order(run):
-    for number, record in enumerate(RECORDS):
-        assert lines_of(run) == RECORDS[:number]  # at once: each line is flushed
-        append(run, record)
-    assert (run.folder / "records.jsonl").read_bytes().count(b"\n") == len(RECORDS)
-
-
 def test_numbers_that_are_not_finite_become_null_at_any_depth(run):
     nan, inf = math.nan, math.inf
     row = {"a": nan, "b": [1.5, -inf, (inf, 2)], "c": {"d": [{"e": nan}]}, "f": numpy.float64("nan")}
@@ -202,6 +195,7 @@ def test_numbers_that_are_not_finite_become_null_at_any_depth(run):
 def test_reopening_keeps_whole_lines_of_all_files(run):
     for name in ("records.jsonl", "updates.jsonl", "humans.jsonl"):
         append(run, *RECORDS, name=name)
+        assert read_lines(run.folder / name) == RECORDS  # at once: each line is flushed
     run.close()
     with (run.folder / "updates.jsonl").open("a") as file:
         file.write('{"torn": ')
@@ -516,8 +510,3 @@ def test_a_log_or_a_pipe_gets_states_now_and_then_and_all_that_is_said(tmp_path,
         assert shown.getvalue() == log.read_text("utf-8")
     Progress(log, stream()).say("resumed")
     assert log.read_text("utf-8").endswith("than α\nresumed\n")
-
-
-def test_the_stream_is_todays_standard_error_unless_another_is_given(capsys):
-    Progress().say("hello")
-    assert capsys.readouterr() == ("", "hello\n")

@@ -89,12 +89,6 @@ def test_known_rules_are_the_initial_population_and_breed_at_once():
     assert len(evolution.population) == 33
 
 
-def test_one_known_rule_is_enough_to_breed_from():
-    evolution = Evolution(LARGE, EvolutionConfig(), 0)
-    evolution.start([TARGET], [0.5])
-    assert {distance(child, TARGET) for child in evolution.ask(20)} == {1}
-
-
 @pytest.mark.parametrize("space", [CONSTRAINED, LARGE], ids=["constrained", "large"])
 def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
     evolution = Evolution(space, EvolutionConfig(population=8, tournament=3), 0)
