@@ -2,15 +2,14 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from processes import hear_interrupts, processes, until
 
 import data
 import results
@@ -82,20 +81,9 @@ def refusal(main, argv: list[str], capsys) -> str:
 
 def start(*flags: str, **settings) -> subprocess.Popen:
     """Start search.py in a process group of its own."""
-
-    def hear_interrupts() -> None:  # nohup and background jobs of a shell pass on an ignored SIGINT
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     how = {"cwd": ROOT, "preexec_fn": hear_interrupts, **settings}
     how |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([sys.executable, "search.py", *flags], start_new_session=True, **how)
-
-
-def wait_for(condition, what: str, timeout_s: float = 120.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out waiting for {what}"
-        time.sleep(0.01)
 
 
 def wait_for_records(process: subprocess.Popen, path: Path, more_than: int):
@@ -104,23 +92,11 @@ def wait_for_records(process: subprocess.Popen, path: Path, more_than: int):
             path.exists() and path.read_bytes().count(b"\n") > more_than
         )
 
-    wait_for(ready, f"record {more_than}")
+    until(ready, f"record {more_than}", 120)
 
 
 def wait_for_end(process: subprocess.Popen) -> str:
     """Return what a script printed, once it and all its workers have left."""
     output, _ = process.communicate(timeout=240)
-    wait_for(lambda: group_is_empty(process.pid), "workers to leave")
+    until(lambda: process.pid not in processes().values(), "workers to leave")
     return output
-
-
-def group_is_empty(pgid: int) -> bool:
-    """Whether no process but zombies is left of a process group."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[2]) == pgid and fields[0] != "Z":
-            return False
-    return True

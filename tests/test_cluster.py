@@ -13,7 +13,8 @@ from multiprocessing import current_process
 from pathlib import Path
 
 import pytest
-from helpers import DATA, ROOT, SMALL, history, start, wait_for, wait_for_records
+from helpers import DATA, ROOT, SMALL, history, start, wait_for_records
+from processes import until
 
 import data
 import results
@@ -73,7 +74,7 @@ def begin_scheduler(dask_program, folder: Path) -> tuple[subprocess.Popen, str]:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
-    wait_for(address, "the scheduler")
+    until(address, "the scheduler")
     return scheduler, address()
 
 

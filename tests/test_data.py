@@ -7,7 +7,7 @@ import io
 import os
 import re
 import shutil
-import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import refusal
-from test_results import full_disk
+from processes import DEADLINE_S, FORK, children, full_disk
 
 import data
 from data import FILES, NUM_VALIDATION, SAMPLE, DataError, Dataset, choose, load, prepare
 
 ROOT = Path(data.__file__).parent
-DEADLINE_S = 60.0
 SHAPES = {
     "train_images": (15_000, 28, 28, 1),
     "train_labels": (15_000,),
@@ -73,15 +72,6 @@ def test_sample_has_the_documented_arrays_as_read_only_memory_maps(prepared):
             np.testing.assert_array_equal(array, shipped[file])
 
 
-def test_sample_has_all_ten_classes_everywhere(prepared):
-    sample = load(SAMPLE, prepared)
-    training, validation = sample.split()
-    labels = sample.train_labels
-    for some in (labels, labels[training], labels[validation], sample.test_labels):
-        counts = np.bincount(some, minlength=10)
-        assert len(counts) == 10 and counts.min() > 0.05 * len(some)
-
-
 # --- the split ------------------------------------------------------------------------------------
 
 
@@ -90,23 +80,19 @@ def some_dataset(num):
     return Dataset("some", images, labels, images, labels)
 
 
-@pytest.mark.parametrize("num", [15_000, 50_000, 60_000])
-def test_split_is_disjoint_and_covers_everything(num):
-    training, validation = some_dataset(num).split()
-    assert len(validation) == NUM_VALIDATION == 5_000
-    np.testing.assert_array_equal(np.sort(np.concatenate([training, validation])), np.arange(num))
-
-
 @pytest.mark.parametrize(
     "num, digest",
     [(15_000, "9d66a65a67117108"), (50_000, "001a6afcd6e4613e")],
     ids=["sample", "cifar10"],
 )
-def test_split_is_the_same_forever(num, digest):
+def test_split_covers_everything_and_is_the_same_forever(num, digest):
     """Scores of different versions of the project compare only on the same validation images."""
     for seed in range(2):
         np.random.seed(seed)
-        indices = np.concatenate(some_dataset(num).split()).astype("<i8")
+        training, validation = some_dataset(num).split()
+        indices = np.concatenate([training, validation]).astype("<i8")
+        assert len(validation) == NUM_VALIDATION == 5_000
+        np.testing.assert_array_equal(np.sort(indices), np.arange(num))
         assert hashlib.sha256(indices.tobytes()).hexdigest()[:16] == digest
 
 
@@ -196,26 +182,16 @@ def test_prepare_makes_the_root_and_nothing_beside_the_folder(tmp_path):
     assert {path.stem for path in (root / SAMPLE).iterdir()} == set(FILES)
 
 
+def prepare_together(barrier, root):
+    barrier.wait(DEADLINE_S)
+    prepare(SAMPLE, root)
+
+
 def test_processes_that_prepare_at_the_same_time_all_succeed(tmp_path):
-    code = f"""
-import os
-from pathlib import Path
-import data
-ready, go = os.pipe()
-children = []
-for number in range(4):
-    if (pid := os.fork()) == 0:
-        os.close(go)
-        os.read(ready, 1)  # until the parent closes the other end
-        os._exit(data.main([data.SAMPLE, "--data", {str(tmp_path)!r}]))
-    children.append(pid)
-os.close(go)
-assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
-"""
-    quiet = ["-W", "ignore::DeprecationWarning"]  # of a fork beside threads
-    command = [sys.executable, *quiet, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    with children(prepare_together, FORK.Barrier(4), tmp_path, number=4) as started:
+        for process in started:
+            process.join(DEADLINE_S)
+    assert [process.exitcode for process in started] == [0] * 4
     assert [path.name for path in tmp_path.iterdir()] == [SAMPLE]
     load(SAMPLE, tmp_path)
 
@@ -245,40 +221,34 @@ def test_a_file_in_the_way_is_an_error_and_stays(tmp_path, obstacle):
 sockets_are_left_open = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
+class Server(socketserver.BaseRequestHandler):
+    def handle(self):
+        with contextlib.suppress(OSError):
+            self.request.recv(10_000)
+            self.request.sendall(self.server.answer)
+
+
 @pytest.fixture
 def proxy(monkeypatch):
     """Send all requests to a server of ours, which gives one answer to all; None: no server."""
-    listeners = []
 
     def start(answer):
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+        server = stack.enter_context(socketserver.TCPServer(("127.0.0.1", 0), Server))
+        server.answer = answer
         if answer is None:
-            listener.close()
+            server.server_close()
         else:
-            listeners.append(listener)
-            threading.Thread(target=serve, args=(listener, answer)).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+            stack.callback(server.shutdown)
         for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+            monkeypatch.setenv(name, "http://%s:%s" % server.server_address)
             monkeypatch.delenv(name.upper(), raising=False)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         urllib.request.install_opener(None)  # forget the proxies of earlier requests
 
-    def serve(listener, answer):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                with client, contextlib.suppress(OSError):
-                    client.settimeout(DEADLINE_S)
-                    client.recv(10_000)
-                    client.sendall(answer)
-
-    yield start
-    for listener in listeners:
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)  # wakes its thread
-        listener.close()
+    with contextlib.ExitStack() as stack:
+        yield start
     urllib.request.install_opener(None)
     gc.collect()
 

@@ -15,33 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from processes import DEADLINE_S, hear_interrupts, processes, until
 
-from pool import TaskError, TimeLimit, WorkerDied, WorkerPool, usable_cores
+from pool import TaskError, TimeLimit, WorkerDied, WorkerPool
 
-DEADLINE_S = 60.0  # for a busy machine; nothing here waits that long when all is well
 FOREVER_S = 600.0
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-
-
-def until(condition, what="it"):
-    """Poll until `condition()` is true and return its value."""
-    end = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {DEADLINE_S} s for {what}"
-        time.sleep(0.01)
-    return value
-
-
-def processes():
-    """Return the process group of every process that is not a zombie."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
-            if state != "Z":
-                found[int(path.parent.name)] = int(group)
-    return found
 
 
 def alive(pids):
@@ -177,11 +157,6 @@ def pool():
 def one():
     with pool_of(1) as single:
         yield single
-
-
-def hear_interrupts():
-    """Undo what nohup and background jobs of a shell pass on: an ignored SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 HOW = {"text": True, "start_new_session": True, "preexec_fn": hear_interrupts}
@@ -387,21 +362,18 @@ def test_a_worker_that_died_while_idle_leaves_the_next_task_both_tries(one, tmp_
     assert (tmp_path / "log").read_text() == "x\nx\n"
 
 
-def test_usable_cores_are_those_that_the_process_may_run_on():
-    assert usable_cores() == int(subprocess.check_output(["nproc"], env={"PATH": os.environ["PATH"]}))
-
-
 def test_as_many_tasks_run_at_once_as_there_are_usable_cores(script, tmp_path):
     program = script("""
+from pool import usable_cores
 if __name__ == "__main__":
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     with WorkerPool(3) as pool:
         futures = [pool.submit(wait_for, folder) for _ in range(3)]
         until(lambda: list(Path(folder).glob("[0-9]*")))
-        print(sum(future.running() for future in futures))
+        print(usable_cores(), sum(future.running() for future in futures))
         (Path(folder) / "go").touch()
 """)
-    wait_for_end(program, 0, "1\n")
+    wait_for_end(program, 0, "1 1\n")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")

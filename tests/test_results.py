@@ -1,6 +1,5 @@
 """Tests of results.py on real folders: whole or not at all, torn lines, locks, readers, full disks."""
 
-import contextlib
 import csv
 import fcntl
 import gc
@@ -10,13 +9,11 @@ import math
 import os
 import random
 import re
-import resource
 import shutil
 import struct
 import sys
 import termios
 import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy
@@ -24,6 +21,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import DEADLINE_S, FORK, children, full_disk
 
 import results
 from pool import WorkerPool
@@ -31,7 +29,6 @@ from results import Progress, Run, RunError, read_config, read_lines, read_recor
 
 # Some Pythons warn of a fork beside threads; the children here only handle files.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-DEADLINE_S = 60.0
 CONFIG = {"lr": 0.1, "name": "größe", "constraints": ["a", "b"], "seed": 3}
 META = {"command": "python search.py", "threads": 1}
 
@@ -40,32 +37,6 @@ META = {"command": "python search.py", "threads": 1}
 def run(tmp_path):
     with Run.create(tmp_path / "run", CONFIG, META) as run:
         yield run
-
-
-@contextlib.contextmanager
-def full_disk(bytes_left):
-    """No file may grow longer than this."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-FORK = get_context("fork")  # children that need not import torch again
-
-
-@contextlib.contextmanager
-def children(target, *args, number=1):
-    """Run `target(*args)` in other processes, which do not outlive the test."""
-    with contextlib.ExitStack() as stack:
-        processes = [FORK.Process(target=target, args=args) for _ in range(number)]
-        for process in processes:
-            process.start()
-            stack.callback(process.join)
-            stack.callback(process.kill)
-        yield processes
 
 
 def hear(pipe):

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, killed, refusal, wait_for
+from helpers import ROOT, killed, refusal
+from processes import until
 
 import data
 import results
@@ -101,7 +102,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "bench.controller", "--out", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: results.read_lines(folder / "records.jsonl"), "a measurement")
+    until(lambda: results.read_lines(folder / "records.jsonl"), "a measurement")
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "Traceback" not in said
