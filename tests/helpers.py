@@ -79,11 +79,11 @@ def refusal(main, argv: list[str], capsys) -> str:
 # --- a script as a user starts it -----------------------------------------------------------------
 
 
-def start(*flags: str, **settings) -> subprocess.Popen:
-    """Start search.py in a process group of its own."""
+def start(*flags: str, program=("search.py",), **settings) -> subprocess.Popen:
+    """Start search.py or another program in a process group of its own."""
     how = {"cwd": ROOT, "preexec_fn": hear_interrupts, **settings}
     how |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([sys.executable, "search.py", *flags], start_new_session=True, **how)
+    return subprocess.Popen([sys.executable, *program, *flags], start_new_session=True, **how)
 
 
 def wait_for_records(process: subprocess.Popen, path: Path, more_than: int):

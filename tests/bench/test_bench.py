@@ -3,15 +3,12 @@
 import itertools
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, killed, refusal
-from processes import until
+from helpers import killed, refusal, start, wait_for_end, wait_for_records
 
 import data
 import results
@@ -100,11 +97,10 @@ def test_what_an_interrupted_run_measured_can_be_shown(timed_child, tmp_path, co
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "bench.controller", "--out", str(folder)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    until(lambda: results.read_lines(folder / "records.jsonl"), "a measurement")
+    process = start("--out", str(folder), program=("-m", "bench.controller"))
+    wait_for_records(process, folder / "records.jsonl", more_than=0)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    said = wait_for_end(process)
     assert process.returncode == 130 and "Traceback" not in said
     assert f"python -m bench.show {folder}" in said
     assert "INTERRUPTED" in report(folder, show.SHOWS)

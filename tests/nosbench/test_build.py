@@ -123,18 +123,12 @@ def test_published_table_is_measured_again_the_same(table, capsys):
     assert agrees, text
 
 
-def swapped(table):
+def test_verify_sees_a_table_that_is_not_true(table):
     """Each learner has the scores of another one: the same distribution, wrong rules."""
     correct, learn = table.correct.copy(), np.flatnonzero(table.mean > table.mean.max() / 2)
     correct[learn] = correct[np.roll(learn, 1)]
-    return correct
-
-
-@pytest.mark.parametrize("spoil", [lambda table: np.roll(table.correct, 1000, 0), swapped])
-def test_verify_sees_a_table_that_is_not_true(table, spoil):
-    text, agrees = verify.verify(dataclasses.replace(table, correct=spoil(table)), 8, 0)
-    assert not agrees
-    assert "NOT" in text
+    text, agrees = verify.verify(dataclasses.replace(table, correct=correct), 8, 0)
+    assert not agrees and "NOT" in text
 
 
 def test_published_numbers_are_those_of_the_table(table):

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from itertools import islice
 
 import pytest
-from helpers import refusal
+from helpers import history, refusal
 
 import data
 import results
@@ -14,8 +14,6 @@ from nosbench import cifar_tier
 from pool import TaskError
 from rules import HUMAN, find
 from screen import screen
-
-TIMES = {"start_s", "wall_s", "cpu_s", "worker"}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +56,7 @@ def test_a_build_that_was_stopped_goes_on_to_the_same_records(tmp_path, monkeypa
         for limit in limits:
             cifar_tier.build(folder, 1, limit)
             assert len(results.read_lines(folder / "records.jsonl")) == limit
-        records = results.read_lines(folder / "records.jsonl")
-        histories.append([{k: v for k, v in r.items() if k not in TIMES} for r in records])
+        histories.append(history(folder))
     assert histories[0] == histories[1]
     assert [record["id"] for record in histories[0]] == list(range(3))
     assert all(Rule.parse(record["rule"]).key() == record["key"] for record in histories[0])

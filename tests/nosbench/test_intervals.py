@@ -24,18 +24,13 @@ def test_mean_interval_is_the_closed_form_and_covers_as_often_as_it_says():
 @pytest.mark.parametrize("n, least", [(6, 0.90), (30, 0.93)])
 def test_ratio_interval_covers_the_ratio_of_counts(n, least):
     """Searches that find about 230 and 30 rules, as REINFORCE and random search do on the table."""
-    rng, intervals, percentile = np.random.default_rng(n), [], []
+    rng, intervals = np.random.default_rng(n), []
     for _ in range(1_000):
         # Counts vary more than Poisson's: the mean of each search differs.
         ours = rng.poisson(rng.normal(230, 30, n).clip(1))
         theirs = rng.poisson(rng.normal(30, 3, n).clip(1))
         intervals.append(ratio_interval(ours, theirs))
-        chosen = rng.integers(n, size=(400, n))
-        ratios = ours[chosen].mean(1) / theirs[chosen].mean(1)
-        percentile.append(Interval(0, *np.percentile(ratios, (2.5, 97.5))))
     assert least < coverage(230 / 30, intervals) < 0.97
-    assert coverage(230 / 30, percentile) < coverage(230 / 30, intervals)
-    assert n > 6 or coverage(230 / 30, percentile) < 0.9  # why it is no bootstrap
 
 
 def test_ratio_interval_is_paired_and_none_where_the_data_says_nothing():

@@ -6,14 +6,11 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refusal, wait_for_records
+from helpers import refusal, start, wait_for_end, wait_for_records
 
 import results
 import search
@@ -24,8 +21,6 @@ from nosbench.figures import study as figure
 from nosbench.oracle import make_oracle, top_rules
 from nosbench.table import Table
 from search import BATCH, ProposerConfig
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def config(name="random", **settings) -> study.Config:
@@ -161,18 +156,14 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
 
 @pytest.mark.slow
 def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
-    flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path / "study")]
-    # Shells start background jobs with SIGINT ignored, which children inherit.
-    default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": default}
-    command = [sys.executable, "-m", "nosbench.study", *flags]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **how)
-    file = tmp_path / "study" / "random-new.jsonl"
+    file = tmp_path / "random-new.jsonl"
+    flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path)]
+    process = start(*flags, program=("-m", "nosbench.study"))
     wait_for_records(process, file, more_than=0)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    said = wait_for_end(process)
     assert process.returncode == 130
-    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert "the same command goes on" in said and "Traceback" not in said
     assert 0 < len(results.read_lines(file)) < 200
 
 

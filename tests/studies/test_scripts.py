@@ -1,16 +1,11 @@
 """Command lines of the studies: real trainings, killed and resumed; bad input is one line."""
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from operator import itemgetter
 from pathlib import Path
 
 import pytest
-from helpers import history, killed, refusal, wait_for_records
+from helpers import ROOT, history, killed, refusal
 from made import changed_copy
 from made_runs import rewrite_config
 
@@ -18,7 +13,6 @@ import results
 from studies import compare, longrun, rescore, robustness, transfer
 from studies.trials import from_folder, read_trials
 
-ROOT = Path(__file__).parent.parent.parent
 COMPARE = ["--top", "2", "--seeds", "2", "--finalists", "1", "--final-seeds", "2"]
 FLAGS = {
     compare: [*COMPARE, "--also", "powersign", "adam"],
@@ -46,10 +40,12 @@ SLOW = [pytest.param(study, marks=pytest.mark.slow) for study in FLAGS if study 
 
 @pytest.fixture(scope="module", params=[compare, *SLOW], ids=[study.__name__ for study in FLAGS])
 def finished(request, searched, tmp_path_factory) -> tuple:
-    """A study and the folder of a run of it."""
+    """A study and the folder of a run of it, whose search is gone."""
     study, folder = request.param, tmp_path_factory.mktemp("runs") / "run"
-    what = [] if study is transfer else [str(searched)]
+    search = shutil.copytree(searched, folder.parent / "search")
+    what = [] if study is transfer else [str(search)]
     assert study.main([*what, *FLAGS[study], "--workers", "2", "--out", str(folder)]) == 0
+    shutil.rmtree(search)
     return study, folder
 
 
@@ -87,21 +83,6 @@ def test_records_of_other_jobs_end_a_study_for_good(finished, tmp_path, capsys):
     assert study.main(["--resume", str(broken), "--workers", "1"]) == 1
     said = capsys.readouterr().err
     assert "record 2 is not" in said and "--resume" not in said
-
-
-@pytest.mark.slow
-def test_a_killed_process_leaves_what_resume_needs_even_if_the_search_is_gone(searched, tmp_path):
-    run, folder = shutil.copytree(searched, tmp_path / "search"), tmp_path / "killed"
-    argv = ["-m", "studies.rescore", str(run), "--top", "3", "--out", str(folder)]
-    how = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, *argv], start_new_session=True, **how)
-    wait_for_records(process, folder / "records.jsonl", more_than=2)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    shutil.rmtree(run)
-    assert rescore.main(["--resume", str(folder), "--workers", "1"]) == 0
-    assert [row["seed"] for row in read_trials(folder)][::7] == [3000, 3001, 3002]
 
 
 PUBLISHED = {compare: "compare-protocol-cifar10", rescore: "tier-rescored", transfer: "transfer-wrn"}
