@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import killed, refusal, start, wait_for_end, wait_for_records
+from helpers import killed, start, wait_for_end, wait_for_records
 
 import data
 import results
@@ -106,21 +106,6 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     assert "INTERRUPTED" in report(folder, show.SHOWS)
 
 
-@pytest.mark.parametrize(
-    "main, argv, said",
-    [
-        (show.main, [], "RUN"),
-        (show.main, ["nowhere"], "is not a run folder"),
-        (show.main, ["runs/published/tier-rescored"], "no measurements of a benchmark"),
-        (rule.main, ["--epochs", "3"], "--epochs"),
-        (rule.main, ["--memory", "lost"], "choose from"),
-        (rule.main, ["--out", "tests"], "exists already"),
-    ],
-)
-def test_bad_arguments_are_one_line_and_code_2(main, argv, said, capsys):
-    assert said in refusal(main, argv, capsys)
-
-
 @pytest.mark.slow
 def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     assert rule.main(["--memory", "returned", "--out", str(tmp_path / "run")]) == 0
@@ -176,24 +161,28 @@ def test_all_over_all_counts_what_ours_rejects_and_each_over_each_does_not():
     ]  # fmt: skip
 
 
-def test_a_step_is_compared_with_its_products_alone():
-    times = {"data": [0.001], "forward": [0.003], "backward": [0.005], "rule": [0.001]}
-    record = {"precision": "float32", "products": 2.0, "times": times | {"product": [0.002]}}
-    rows = rows_of(child.show_steps([record | {"rules": [0.0001, 0.0002, 0.0003]}]))
-    assert rows["float32"] == ["10.0 [10.0-10.0]", "40%", "10%", "30%", "50%", "10%", "2.0% [1.0%-3.0%]"]
+STEP = {"data": [0.001], "forward": [0.003], "backward": [0.005], "rule": [0.001], "product": [0.002]}
+STEP = {"precision": "float32", "products": 2.0, "times": STEP, "rules": [0.0001, 0.0002, 0.0003]}
+ADAM = {"torch Adam foreach": [0.002, 0.004, 0.003], "exported adam": [0.004, 0.004, 0.009]}
+ADAM = {"parameters": 2_500_000, "tensors": 3, "times": ADAM}
+BATCH = {"part": "batch", "depth": 2, "times": {"trpo": [0.04], "ppo": [0.02], "reinforce": [0.01]}}
 
 
-def test_rules_are_compared_with_foreach_adam_round_by_round():
-    times = {"torch Adam foreach": [0.002, 0.004, 0.003], "exported adam": [0.004, 0.004, 0.009]}
-    rows = rows_of(rule.show([{"parameters": 2_500_000, "tensors": 3, "times": times}]))
-    assert rows["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
+@pytest.mark.parametrize(
+    "show, record, name, cells",
+    [  # a step beside its products alone, a rule beside foreach Adam round by round, controllers
+        (child.show_steps, STEP, "float32", "10.0 [10.0-10.0]|40%|10%|30%|50%|10%|2.0% [1.0%-3.0%]"),
+        (rule.show, ADAM, "exported adam", "4.00 [4.00-9.00]|2.00 [1.00-3.00]"),
+        (controller.show, BATCH, "depth 2", "40.0 [40.0-40.0]|20.0 [20.0-20.0]|10.0 [10.0-10.0]"),
+    ],
+)
+def test_rows_are_as_by_hand(show, record, name, cells):
+    assert rows_of(show([record]))[name] == cells.split("|")
 
 
 def test_the_parent_feeds_so_many_of_the_rules_that_its_workers_could_take():
-    times = {"trpo": [0.04], "ppo": [0.02], "reinforce": [0.01]}
     feeding = {"part": "feeding", "workers": 128, "rule_s": 20.0, "rate": 3.2, "most": 6.4, "busy": 0.25}
-    shown = controller.show([{"part": "batch", "depth": 2, "times": times}, feeding])
-    assert rows_of(shown)["depth 2"] == ["40.0 [40.0-40.0]", "20.0 [20.0-20.0]", "10.0 [10.0-10.0]"]
+    shown = controller.show([BATCH, feeding])
     assert "3.20 of 6.40 rules a second,\n50%; the parent is busy 25%" in shown
 
 

@@ -10,12 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import refusal
 
 from dsl import Rule, SearchSpace
 from nosbench import build as building
 from nosbench import micro, verify
-from nosbench import show as showing
 from nosbench.build import build, merge
 from nosbench.card import card
 from nosbench.show import show
@@ -149,22 +147,6 @@ def test_show_says_what_the_table_holds(table):
         assert row[4:] == ["-" if x is None else f"{x:.4f}" for x in entry.sweep[seed]]
     lost = show(table, table.rule(table.measured[np.argwhere((table.correct == NONE).all(1))[0, 0]]))
     assert "mean 0.0000" in lost and f"{0:>4}{'-':>8}{'-':>8}{'-':>8}" in lost
-
-
-def test_mistakes_are_one_line_and_change_nothing(capsys, monkeypatch, tmp_path):
-    (tmp_path / "micro.npz").touch()  # what `build` must not replace
-    monkeypatch.setattr(building, "FOLDER", tmp_path)
-    for script, flags, message in (
-        (showing, "powersign", "has 2 groups"),
-        (showing, "adamm", "adam"),
-        (showing, "", "RULE"),
-        (verify, "--sample 0", "--sample is 0"),
-        (building, "--seeds 1", "--seeds is 1"),
-        (building, "--workers 0", "--workers is 0"),
-        (building, "", "is there already"),
-    ):
-        assert message in refusal(script.main, flags.split(), capsys)
-    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("micro.npz", 0)]
 
 
 def test_show_starts_without_what_it_does_not_need():

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from itertools import islice
 
 import pytest
-from helpers import history, refusal
+from helpers import history
 
 import data
 import results
@@ -88,8 +88,3 @@ def test_a_rule_that_fails_scores_nothing_and_stops_nothing(tmp_path):
     [record] = results.read_lines(tmp_path / "run" / "records.jsonl")
     assert (record["status"], record["reward"]) == ("error", 0.0)
     assert record["error"] == "OSError: no more pictures"
-
-
-def test_wrong_flags_are_one_line(capsys, tmp_path):
-    for flags in (["report", "--out", str(tmp_path / "none")], ["build", "--workers", "0"]):
-        refusal(cifar_tier.main, flags, capsys)

@@ -217,13 +217,6 @@ def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
     assert [[s.name for s in group] for group in alone.values()] == [["random"]]
 
 
-def test_wrong_flags_are_one_line(tmp_path, capsys):
-    wrong = ["--table-seeds 3", "--table-seeds a", "--samples 50", "--seeds 0", "--seed 3"]
-    for flags in [*wrong, "--subset arxiv --iterations 2"]:
-        refusal(study.main, ["random", *flags.split(), "--out", str(tmp_path / "out")], capsys)
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_laptop_preset_is_the_setting_for_long_searches_of_trpo():
     preset = search.PRESETS["laptop"] | {"algorithm": "trpo"}
     assert preset.items() >= study.SETTINGS["trpo-long"].items()

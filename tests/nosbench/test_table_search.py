@@ -91,19 +91,3 @@ def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, ta
     assert history(broken) == history(whole)
     capsys.readouterr()
     assert "another version or script" in refusal(search_py.main, ["--resume", str(whole)], capsys)
-
-
-@pytest.mark.parametrize(
-    "wrong, what",
-    [
-        (["--iterations", "2"], "--iterations 1 only"),
-        (["--subset", "arxiv"], "lacks"),
-        (["--table-seed", "3"], "seeds 0 to 2"),
-        (["--cluster", "tcp://127.0.0.1:1"], "--cluster"),
-        (["--workers", "4"], "--workers"),
-        (["--epoch-size", "9"], "--epoch-size"),
-    ],
-)
-def test_what_a_table_lacks_is_said(wrong, what, tmp_path, capsys):
-    assert what in refusal(search.main, [*wrong, "--out", str(tmp_path / "run")], capsys)
-    assert not (tmp_path / "run").exists()

@@ -13,8 +13,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
 import results
+from export import tree
 from plots import entropy, hall_of_fame, learning_curve, style, timeline
 from plots.runs import FORMER, departures, notes, read, read_groups
+from rules import find
 
 FIGURES = {"learning_curve": learning_curve, "entropy": entropy}
 FIGURES |= {"hall_of_fame": hall_of_fame, "timeline": timeline}
@@ -72,6 +74,8 @@ def best_trained(records: list[dict]) -> list[float]:
 
 def picture(name: str, folders: list[Path]):
     """Return a figure as `draw` makes it, still open."""
+    if name == "tree":
+        return tree.picture(find(folders))
     if name == "timeline":
         return timeline.picture([read(folder) for folder in folders])
     groups = [g for g in read_groups(folders) if name != "entropy" or g.algorithm != "random"]
@@ -82,6 +86,7 @@ def picture(name: str, folders: list[Path]):
 
 DRAWN = {"learning_curve": "twins settings begun", "entropy": "seeds settings deep"}
 DRAWN |= {"hall_of_fame": "twins deep", "timeline": "settings deep"}
+DRAWN |= {"tree": "sgd powersign m-over-exp-g2 powersign-clip-g"}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ DRAWN |= {"hall_of_fame": "twins deep", "timeline": "settings deep"}
 )
 def test_no_text_is_cut_off_or_hidden_by_other_text(place, folders):
     name, case = place.split()
-    figure = picture(name, folders[case])
+    figure = picture(name, folders.get(case, case))
     figure.draw_without_rendering()
     boxes = {text: Text.get_window_extent(text) for text in drawn_texts(figure)}  # without arrows
     inside = figure.bbox.padded(1)

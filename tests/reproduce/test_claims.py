@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import pytest
@@ -267,34 +266,29 @@ def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, le
 
 
 def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
-    decades, halves, confirm = (
-        partial(compared, published / f"compare-{name}-cifar10")
-        for name in ("protocol", "halfdecades", "confirm")
-    )
-
-    def judged():
+    def judged(grid, field, first=0):
+        compared(published / f"compare-{grid}-cifar10", field, first)
         row = convnet.reported_beat_human()
         return row.verdict, row.n
 
     rules = {("named", name): (None, list(0.6 + NOISE - 0.1 * i)) for i, name in enumerate(REPORTED)}
+    best, other = dict([*rules.items()][:1]), ("named", REPORTED[1])
     rules |= {("named", "lion"): (None, [0.9] * 10)}  # not of the paper
-    best = {("named", REPORTED[0]): (None, list(0.6 + NOISE))}
-    decades(rules | people(0.05, 0.05))
-    assert judged() == ("not run", "-")  # nothing to judge it on
-    halves(best | {("named", REPORTED[1]): (None, [0.9] * 10)} | people(0.1, 0.1))
-    assert judged() == ("not run", "-")  # all of it on seeds that chose
-    confirm(best | people(-0.1, -0.1), first=10)
-    assert judged() == ("not reproduced", "10 fresh seeds")
+    lost = ("not reproduced", "10 fresh seeds")
+    assert judged("protocol", rules | people(0.05, 0.05)) == ("not run", "-")  # nothing to judge it on
+    field = best | {other: (None, [0.9] * 10)} | people(0.1, 0.1)
+    assert judged("halfdecades", field) == ("not run", "-")  # all of it on seeds that chose
+    assert judged("confirm", best | people(-0.1, -0.1), first=10) == lost
     counts = convnet.reported_beat_human().details[0]
     assert "of 3 rules: " in counts and counts.endswith(f"best: {REPORTED[0]}")
     assert "1 above MOMENTUM, 1 above RMSPROP, 1 above ADAM" in counts
-    confirm(best | people(0.1, 0.1), first=10)
-    assert judged() == ("reproduced", "10 fresh seeds")
+    won = ("reproduced", "10 fresh seeds")
+    assert judged("confirm", best | people(0.1, 0.1), first=10) == won
     more = {who: (early, [*scores, *[0.1] * 10]) for who, (early, scores) in best.items()}
-    theirs = {who: (early, [*scores, *[0.5] * 10]) for who, (early, scores) in people(0.1, 0.1).items()}
-    halves(more | theirs)
-    confirm(best | people(0.1, 0.1), first=20)
-    assert judged() == ("not reproduced", "20 fresh seeds")  # half of its seeds lost it all
+    more |= {who: (early, [*scores, *[0.5] * 10]) for who, (early, scores) in people(0.1, 0.1).items()}
+    judged("halfdecades", more)
+    lost = ("not reproduced", "20 fresh seeds")
+    assert judged("confirm", best | people(0.1, 0.1), first=20) == lost  # half of its seeds lost it all
 
 
 def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(published):

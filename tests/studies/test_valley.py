@@ -171,14 +171,6 @@ def test_published_races_are_reported_and_drawn_as_they_were(name, tmp_path, mon
     assert figure.main([f"runs/published/{name}", "-o", str(tmp_path / "figure.png")]) == 0
 
 
-def test_bad_input_is_one_line_with_code_2_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)  # where there is no search
-    bad = ["--iterations 0", "--rates 0", "--rates ,", "--adam-eps ,", "--start-x inf"]
-    for flags in [*bad, "--momentum 1.1", "--starts 101", "--rules powersing", "."]:
-        assert "error: " in refusal(valley.main, [*flags.split(), "--out", "run"], capsys)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
     flags = ["--algorithm", "random", "--samples", "4", "--out", str(tmp_path / "s")]
     assert search.main(flags) == 0
