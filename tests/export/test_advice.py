@@ -53,17 +53,14 @@ def test_a_flat_sweep_tells_no_rate(scores, lr):
     assert found.to_adam is None and found.open == ""
 
 
+LOW = "<=0.001"
+
+
 @pytest.mark.parametrize(
     ("scores", "lr", "text", "cells", "side"),
     [
         ((0.1, 0.2, 0.3, 0.49, 0.5), 10.0, "largest tried", (">=10 (1..>=10)", ">=100x"), "above"),
-        (
-            (0.5, 0.2, 0.3, 0.2, 0.1),
-            1e-3,
-            "smallest",
-            ("<=0.001 (<=0.001..<=0.001)", "<=0.01x"),
-            "below",
-        ),
+        ((0.5, 0.2, 0.3, 0.2, 0.1), 1e-3, "smallest", (f"{LOW} ({LOW}..{LOW})", "<=0.01x"), "below"),
         ((0.1, 0.2, 0.5, 0.49, 0.49), 0.1, "2 decades", ("0.1 (0.1..>=10)", "1x"), "above"),
         ((0.481, 0.49, 0.505, 0.49, 0.49), 0.1, "10 or more", ("0.1 (0.01..>=10)", "1x"), "above"),
         ((0.1, 0.2, 0.5, 0.3, None), 0.1, "no other rate", ("0.1 (0.1..0.1)", "1x"), ""),

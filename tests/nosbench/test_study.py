@@ -172,19 +172,25 @@ def rows_of(text: str, setting: str) -> list[list[str]]:
     return [row for row in rows if row[0] == setting]
 
 
+def write(folder, name, seed=0, candidates=1, checkpoints=(100,), **columns):
+    """Append a search to the file of a study's setting; columns that are not given rise to a half."""
+    rising = [0.2, 0.25, 0.5][-len(checkpoints) :]
+    line = dict.fromkeys((*standings.COLUMNS, "found_by_distinct"), rising) | columns
+    line |= {"name": name, "seed": seed, "table_seed": seed + 1, "checkpoints": checkpoints}
+    line["config"] = {"algorithm": name.split("-")[0], "candidates": candidates}
+    with (folder / f"{name}.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 def test_table_says_what_the_lines_say(tmp_path):
     # The ten best of 200 rules against random search's of 1,000, and the top rules of each search.
     made = (("random", [0.1, 0.3], [10, 20]), ("reinforce", [0.35, 0.45], [40, 20]))
     for name, best, found in made:
         for seed in (0, 1):
-            line = {column: [0.2, 0.25, 0.5] for column in standings.COLUMNS} | {"name": name}
-            line |= {"checkpoints": [200, 500, 1000], "seed": seed, "table_seed": seed + 1}
-            line |= {"found": [0, 1, found[seed]], "distinct": [100, 400, 500 * (seed + 1)]}
-            line |= {"top10_fresh": [best[seed], 0.0, best[seed] + 0.1]}
-            line |= {"found_by_distinct": [1, 5 if seed else None, None]}
-            line["config"] = {"algorithm": name, "candidates": 1}
-            with (tmp_path / f"{name}.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            columns = {"found": [0, 1, found[seed]], "distinct": [100, 400, 500 * (seed + 1)]}
+            columns |= {"top10_fresh": [best[seed], 0.0, best[seed] + 0.1]}
+            columns |= {"found_by_distinct": [1, 5 if seed else None, None]}
+            write(tmp_path, name, seed, checkpoints=(200, 500, 1000), **columns)
     text = standings.table(standings.read([tmp_path]))
     assert text.startswith("After 1,000 sampled rules, ")
     standing, course, early, ratios, _ = rows_of(text, "reinforce")
@@ -198,12 +204,10 @@ def test_table_says_what_the_lines_say(tmp_path):
 
 
 def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
-    for name, candidates in (("random", 1), ("random-new", 16), ("ppo-paper", 1), ("trpo", 1),
-                             ("trpo-new", 16), ("trpo-long", 16)):  # fmt: skip
-        line = {column: [0.5] for column in (*standings.COLUMNS, "found_by_distinct")} | {"name": name}
-        line |= {"checkpoints": [100], "seed": 0, "table_seed": 1}
-        line["config"] = {"algorithm": name.split("-")[0], "candidates": candidates}
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    for name in ("random", "ppo-paper", "trpo"):
+        write(tmp_path, name)
+    for name in ("random-new", "trpo-new", "trpo-long"):
+        write(tmp_path, name, candidates=16)
     settings = standings.read([tmp_path])
     assert [s.name for s in settings][:3] == ["trpo", "trpo-long", "trpo-new"]
     names = {k: [s.name for s in group] for k, group in figure.by_kind(settings).items()}

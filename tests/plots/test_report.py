@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -175,32 +173,3 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
         wrong.append([str(rewrite_config(folder, {} if value is None else {name: value}, name))])
     for argv in wrong:
         assert refusal(report.main, argv, capsys).startswith("python -m plots.report: error: ")
-
-
-# --- in a browser ---------------------------------------------------------------------------------
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# Browsers have no windows as narrow as a phone, but frames are as narrow as one likes.
-FRAME = """<title></title><script>onmessage = e => document.title = e.data</script>
-<iframe src="page.html" style="border:0; width:390px; height:9000px"></iframe>"""
-# Appended to a copy of the page; tells the frame's owner how wide the page and its pictures are.
-MEASURE = """<script>onload = () => parent.postMessage(JSON.stringify(
-  [document.documentElement, ...document.images].map(it => it.scrollWidth)), "*")</script>"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH")
-def test_browser_draws_the_page_of_six_runs_as_wide_as_a_phone(tmp_path):
-    [page] = report.draw(PUBLISHED, tmp_path / "page.html")
-    text = page.read_text("utf-8")
-    assert len(text) < 2_000_000
-    page.write_text(text.replace("</body>", MEASURE + "</body>"), "utf-8")
-    (tmp_path / "frame.html").write_text(FRAME, "utf-8")
-    flags = "--headless --no-sandbox --disable-gpu --enable-logging=stderr".split()
-    flags += ["--virtual-time-budget=10000", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}"]
-    command = [BROWSER, *flags, (tmp_path / "frame.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert "CONSOLE" not in done.stderr, done.stderr
-    [title] = re.findall(r"<title>(.*?)</title>", done.stdout)
-    width, *pictures = json.loads(title)
-    assert width <= 390 and len(pictures) == 4 and all(310 < picture < 390 for picture in pictures)
