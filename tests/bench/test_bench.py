@@ -21,9 +21,6 @@ TINY = "--downsample stride --seeds 1 --depth1 2 --depth2 1 --precision float32 
 TINY += f"--epoch-size 100 --num-validation 100 --dataset {data.SAMPLE}"
 
 
-# --- the textbook loop does the same work ---------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def config():
     data.prepare(data.SAMPLE, data.HERE)
@@ -55,9 +52,6 @@ def test_the_textbook_loop_scores_as_ours_up_to_the_seed(config):
 def test_the_textbook_loop_says_when_a_rule_diverges(config):
     small = replace(config, lr_exponents=(-3, -1), epoch_size=200)
     assert textbook.textbook("1 1 id id sub | r1 r1 log id left", small, 0) is None
-
-
-# --- run folders ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +110,6 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     assert len(pools) == 6 and not any("-" in cells for cells in pools.values())  # with the head
     batches = list(itertools.islice(controller.measure(controller.Config(), rounds=2), 3))
     assert {"depth 1", "depth 2", "depth 3"} <= rows_of(controller.show(batches)).keys()
-
-
-# --- arithmetic -----------------------------------------------------------------------------------
 
 
 def test_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():

@@ -113,9 +113,6 @@ def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
     assert resumed.header["merging"]["all"]["equal"] == 1.0
 
 
-# --- the published table --------------------------------------------------------------------------
-
-
 def test_published_table_is_measured_again_the_same(table, capsys):
     text, agrees = verify.verify(table, 5, 1)
     assert agrees, text

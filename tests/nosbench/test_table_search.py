@@ -64,9 +64,6 @@ def test_here_is_an_executor_that_does_not_wait():
     assert failed.done() and isinstance(failed.exception(), ZeroDivisionError)
 
 
-# --- a whole search ---
-
-
 def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, table, capsys):
     flags = ["--algorithm", "trpo", "--samples", "60", "--candidates", "4", "--elite-coeff", "0.3"]
     flags += ["--entropy-growth", "0.5", "--lag", "3", "--start-from", "adam"]

@@ -49,9 +49,6 @@ def compared(plan, trials, tmp_path_factory) -> Path:
     return write_run(compare, plan, trials.records, tmp_path_factory.mktemp("runs") / "compared")
 
 
-# --- who competes, with which seeds ---------------------------------------------------------------
-
-
 def test_both_stages_hold_everybody_with_every_seed(plan, trials):
     records = trials.records
     rerank, final = ([r for r in records if r["stage"] == stage] for stage in ("rerank", "final"))
@@ -120,9 +117,6 @@ def test_half_decades_hold_the_searchs_rates_as_they_are():
     assert compare.final_child(plan._replace(config=Config())) == ChildConfig()
 
 
-# --- selection is blind ---------------------------------------------------------------------------
-
-
 def test_final_and_test_numbers_cannot_change_the_finalists(plan, trials):
     found, records = plan.of("found"), trials.records
     chosen = compare.choose_finalists(found, records, 2)
@@ -149,8 +143,6 @@ def test_poisoned_test_images_change_test_accuracy_alone(searched, tmp_path):
         assert getattr(clean, name) == getattr(poisoned, name)
     assert before != after
 
-
-# --- the summary ----------------------------------------------------------------------------------
 
 SGD, MOMENTUM, RMSPROP, ADAM = (NAMED_RULES[name].rule for name in HUMAN)
 FIELD = [
@@ -226,9 +218,6 @@ def test_selection_effect_is_reward_minus_fresh_mean():
     assert "+0.2000" in said and said.endswith("it is -0.0100.")
     unscored = [one._replace(reward=None) if one.kind == "human" else one for one in FIELD]
     assert "human" not in compare.selection_effect(plan._replace(contestants=unscored), records)
-
-
-# --- the figure -----------------------------------------------------------------------------------
 
 
 def test_figure_and_text_show_every_training_of_the_final_stage(plan, compared, trials, tmp_path):

@@ -30,15 +30,13 @@ def rescored(folders: list[Path], to: Path, *flags) -> tuple[rescore.Plan, list[
     return plan, records
 
 
-def best(folder: Path, n: int) -> list[dict]:
-    """The definition: trained to the end, one a key, best first, the older of equals."""
-    ok = [r for r in results.read_records(folder) if r["status"] == "ok" and r["cached_from"] is None]
-    return sorted(ok, key=lambda record: (-record["reward"], record["id"]))[:n]
+def best_three(folder: Path) -> list[dict]:
+    return results.best_distinct(results.read_records(folder))[:3]
 
 
 def test_the_best_of_each_run_and_the_humans_are_trained_once_with_each_seed(both, tmp_path):
     plan, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
-    wanted = {Rule.parse(r["rule"]).key() for folder in both for r in best(folder, 3)}
+    wanted = {Rule.parse(r["rule"]).key() for folder in both for r in best_three(folder)}
     wanted |= {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
     got = [(Rule.parse(record["rule"]).key(), record["seed"]) for record in records]
     assert sorted(got) == sorted((key, seed) for key in wanted for seed in (3000, 3001))
@@ -54,7 +52,7 @@ def test_the_summary_is_the_mean_of_the_records(both, tmp_path):
         scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
     rows = {row["what"]: row for row in rescore.report(plan, records)[0]}
     for folder in both:
-        rules, row = best(folder, 3), rows[str(folder)]
+        rules, row = best_three(folder), rows[str(folder)]
         means = [np.mean(scores[Rule.parse(r["rule"]).key()]) for r in rules]
         assert row["search"] == pytest.approx(np.mean([r["reward"] for r in rules]))
         assert row["fresh"] == pytest.approx(np.mean(means)) and row["best_fresh"] == max(means)

@@ -49,9 +49,6 @@ def finished(request, searched, tmp_path_factory) -> tuple:
     return study, folder
 
 
-# --- killed and resumed ---------------------------------------------------------------------------
-
-
 def test_a_study_is_resumed_to_the_same_records_and_summary(finished, tmp_path):
     study, folder = finished
     for lines in (1, -1):  # in its first stage and in its last
@@ -112,9 +109,6 @@ def test_an_unfinished_run_of_another_version_does_not_go_on(change, lost, wrong
     with pytest.raises(results.RunError, match=f"settings of another version: {wrong}$"):
         from_folder(rescore, folder)
     assert from_folder(rescore, tmp_path / "whole") == plan  # enough to report
-
-
-# --- what is wrong --------------------------------------------------------------------------------
 
 
 def refused(study, argv: list[str], tmp_path: Path, capsys) -> str:

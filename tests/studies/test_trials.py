@@ -2,10 +2,10 @@
 
 import json
 import time
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
+from helpers import HERE
 
 import results
 from pool import TaskError, WorkerPool
@@ -24,7 +24,7 @@ def slow_first(seed: int) -> int:
 
 def breaks_at_three(seed: int) -> int:
     if seed == 3:
-        raise ValueError("three")
+        raise TaskError("three")
     return seed
 
 
@@ -62,21 +62,9 @@ def test_what_is_recorded_is_not_done_again(tmp_path, pool):
     assert [record["square"] for record in records] == [-1, 1, 4, 9, -1, 25]
 
 
-class AllAtOnce(Executor):
-    """Do every task at its submission, so that all of them have ended when the first is waited for."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except ValueError as error:
-            future.set_exception(TaskError(str(error)))
-        return future
-
-
 def test_what_has_ended_beside_a_failing_job_is_kept(tmp_path):
     with run_in(tmp_path / "run") as run, pytest.raises(results.RunError, match="'rule 3'.*three"):
-        do(run, AllAtOnce(), breaks_at_three)
+        do(run, HERE, breaks_at_three)  # all have ended when the first is waited for
     assert [record["id"] for record in read_trials(tmp_path / "run")] == [0, 1, 2, 4, 5]
 
 

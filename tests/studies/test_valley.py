@@ -28,9 +28,6 @@ def record(value, lr=0.1, **more):
     return {"status": "ok" if ended else "diverged", "final_value": value, "lr": lr, **more}
 
 
-# --- one run --------------------------------------------------------------------------------------
-
-
 def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
     path = np.array([(0, 0, value) for value in (24, 1e-3, 0.5, 1e-5, 1e-3)])
     path[-1, :2] = (4, 5)
@@ -63,9 +60,6 @@ def test_random_rules_repeat_with_their_seed_and_decays_end_with_the_run():
     assert walk("powersign") == walk("powersign", seed=1)
     short, long = walk("powersign-ld", steps=10), walk("powersign-ld", steps=100)
     assert short[1] == long[1] and short[5] != long[5]
-
-
-# --- who wins -------------------------------------------------------------------------------------
 
 
 def test_lowest_final_value_wins_a_tie_goes_to_the_smaller_rate_and_a_diverged_run_never_wins():
@@ -118,9 +112,6 @@ def test_order_is_the_mean_rank_over_starts():
     many = [{**rows[0], "name": f"rule {i}"} for i in range(20)] + [{**rows[0], "name": "Adam"}]
     shown = valley.order_table(many, 3).splitlines()[3:]
     assert len(shown) == valley.SHOWN + 1 and shown[-1].split()[0] == "21"  # Adam keeps its place
-
-
-# --- the study ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +182,6 @@ def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
     assert path["value"][-1] == best(runs)["final_value"]
 
 
-# --- the figure -----------------------------------------------------------------------------------
-
-
 def test_figure_is_drawn_from_the_folder_alone(raced, tmp_path, capsys):
     for name in ("config.json", "meta.json", "records.jsonl", "summary.csv"):
         (tmp_path / name).write_bytes((raced / name).read_bytes())
@@ -223,11 +211,9 @@ def test_of_many_rules_the_best_over_all_starts_are_drawn(tmp_path, monkeypatch)
     flags = "--iterations 60 --rates 1e-3 --adam-eps 1e-3 --seed 4 --workers 1 --starts 2".split()
     assert valley.main([*flags, "--rules", *rules, "--out", str(tmp_path / "run")]) == 0
     records = read_trials(tmp_path / "run")
-    raced = [record for record in records if record["rule"] and "starts" in record]
-    final = np.array([[s["final_value"] or math.inf for s in r["starts"]] for r in raced])
-    ranks = (final[:, None] > final[None]).sum(1)  # how many are lower
-    orders = [np.argsort(order, kind="stable")[:2] for order in (ranks.mean(1), ranks[:, 0])]
-    over_all, from_first = ({raced[i]["name"] for i in order} for order in orders)
+    raced = [run for run in runs_of(records) if run["rule"]]
+    first = [run for run in raced if run["start"] == 0]
+    over_all, from_first = ({row["name"] for row in valley.order(x)[:2]} for x in (raced, first))
     assert over_all != from_first  # or the case would show nothing
     assert {r["name"] for r in records if r["rule"] and "path" in r} == over_all
     text = (tmp_path / "run" / "rosenbrock.svg").read_text()
