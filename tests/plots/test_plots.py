@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 import results
 from export import tree
-from plots import entropy, hall_of_fame, learning_curve, style, timeline
+from plots import entropy, hall_of_fame, learning_curve, report, style, timeline
 from plots.runs import FORMER, departures, notes, read, read_groups
 from rules import find
 
@@ -130,7 +130,7 @@ def test_default_place_is_the_first_run_and_the_bytes_are_always_the_same(folder
     assert all(path.read_bytes() == content for path, content in files.items())
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", [*FIGURES, "report"])
 def test_wrong_input_is_one_line_and_exit_code_2(name, folders, tmp_path, capsys):
     empty, other = str(tmp_path / "empty"), str(tmp_path / "other")
     results.Run.create(Path(empty), asdict(Config(dataset="fashion-mnist-sample")), {}).close()
@@ -141,9 +141,21 @@ def test_wrong_input_is_one_line_and_exit_code_2(name, folders, tmp_path, capsys
     if name == "entropy":  # of a controller
         wrong.append(list(map(str, folders["twins"][-2:])))
     for argv in wrong:
-        line = refusal(FIGURES[name].main, argv, capsys)
+        line = refusal(FIGURES.get(name, report).main, argv, capsys)
         assert line.startswith(f"python -m plots.{name}: error: "), argv
     assert sorted(tmp_path.rglob("*")) == before
+
+
+ODD = [("dataset", "stamps"), ("downsample", "fold"), ("algorithm", "luck"), ("dataset", ["x"])]
+ODD += [("filters", "many"), ("dataset", None), ("samples", None), ("child_seed", None)]
+
+
+@pytest.mark.parametrize("name, value", ODD)
+def test_a_run_whose_settings_mean_nothing_is_refused(name, value, tmp_path):
+    folder = make_run(tmp_path / "odd", samples=5)
+    rewrite_config(folder, {} if value is None else {name: value}, name)
+    with pytest.raises(results.RunError, match=name):
+        read(folder)
 
 
 # --- grouping -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from helpers import refusal
-from made_runs import make_run, rewrite_config, rewrite_records
+from made_runs import make_run, rewrite_records
 
 import results
 from plots import report
@@ -158,18 +158,3 @@ def test_command_writes_over_reports_alone(plain_run, plain, capsys):
     what = refusal(report.main, [str(plain_run), "-o", str(plain_run / "records.jsonl")], capsys)
     assert "exists and is no report" in what
     assert (plain_run / "records.jsonl").read_bytes() == records
-
-
-UNKNOWN = [("dataset", "stamps"), ("downsample", "fold"), ("algorithm", "luck"), ("dataset", ["x"])]
-UNKNOWN += [("filters", "many"), ("dataset", None), ("samples", None), ("child_seed", None)]
-
-
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
-    run = str(make_run(tmp_path / "run", samples=5))
-    wide = str(make_run(tmp_path / "wide", samples=5, filters=64))
-    wrong = [["nowhere"], [run, wide], [run, "--color"], [], [run, "-o", str(tmp_path)]]
-    for k, (name, value) in enumerate(UNKNOWN):
-        folder = make_run(tmp_path / f"odd{k}", samples=5)
-        wrong.append([str(rewrite_config(folder, {} if value is None else {name: value}, name))])
-    for argv in wrong:
-        assert refusal(report.main, argv, capsys).startswith("python -m plots.report: error: ")
