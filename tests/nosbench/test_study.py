@@ -99,12 +99,6 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     flags = ["random", "--samples", "100", "--workers", "1", "--out", str(tmp_path)]
     assert study.main([*flags, "--seeds", "2"]) == 0
     first = (tmp_path / "random.jsonl").read_text()
-    assert study.main([*flags, "--seeds", "3"]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "random.jsonl").read_text().splitlines()]
-    assert (tmp_path / "random.jsonl").read_text().startswith(first)
-    assert [(line["seed"], line["table_seed"]) for line in lines] == [(100, 1), (101, 2), (102, 1)]
-    assert lines[0]["latest"] != lines[2]["latest"]
-
     capsys.readouterr()  # what a slow machine has said meanwhile
     for other, what in (
         (["--lag", "2"], "another lag"),
@@ -113,10 +107,17 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     ):
         assert what in refusal(study.main, [*flags, "--seeds", "3", *other], capsys)
 
-    with (tmp_path / "random.jsonl").open("a") as file:
-        file.write('{"seed": 10')  # a line that was being written
+    (tmp_path / "random.jsonl").write_text(first + '{"seed": 10')  # a line that was being written
     assert study.main([*flags, "--seeds", "4"]) == 0
-    assert len(results.read_lines(tmp_path / "random.jsonl")) == 4
+    assert (tmp_path / "random.jsonl").read_text().startswith(first)
+    lines = results.read_lines(tmp_path / "random.jsonl")
+    assert [(line["seed"], line["table_seed"]) for line in lines] == [
+        (100, 1),
+        (101, 2),
+        (102, 1),
+        (103, 2),
+    ]
+    assert lines[0]["latest"] != lines[2]["latest"]
 
     pictures = figure.draw([tmp_path], tmp_path / "study.png")
     assert len(pictures) == 4 and all(path.exists() for path in pictures)
@@ -126,7 +127,7 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
         drawn = figure.picture(settings, by).axes[0].lines[0]
         np.testing.assert_allclose(drawn.get_xdata(), rules)
         np.testing.assert_allclose(drawn.get_ydata(), values["found_fresh"].mean(0))
-    assert settings[0].seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
+    assert settings[0].seeds == [(line["seed"], line["table_seed"]) for line in lines]
     np.testing.assert_allclose(values["latest"][2], lines[2]["latest"])
 
 
