@@ -34,6 +34,7 @@ from data import (
     prepare,
 )
 from dsl import BETAS, EPS, Rule, RuleOptimizer, SearchSpace
+from sameness import Families
 from screen import screen
 
 
@@ -352,10 +353,10 @@ def start_worker() -> None:
 
 @dataclass(frozen=True)
 class Child(ChildConfig):
-    """The child with one seed for all rules of a search; search.Scorer says what each method is for."""
+    """The child as what scores the rules of a search; search.Scorer says what each method is for."""
 
     child_seed: int = setting(
-        0, "weights, order of images and random operands", "child", low=0, high=MAX_SEED
+        0, "the first: of weights, order of images, random operands", "child", low=0, high=MAX_SEED
     )
     cpu_limit_s: float = setting(
         600.0, "CPU seconds that one rule may use; 0 is no limit", "child", low=0, high=1e7
@@ -367,6 +368,10 @@ class Child(ChildConfig):
     @property
     def score_seed(self) -> int:
         return self.child_seed
+
+    @property
+    def num_seeds(self) -> int:
+        return MAX_SEED + 1 - self.child_seed
 
     def resolve(self, space: SearchSpace) -> "Child":
         dataset = choose(self.dataset, Path(self.data))
@@ -385,8 +390,8 @@ class Child(ChildConfig):
         prepare(self.dataset, Path(self.data))
         open_pictures(self)
 
-    def evaluate(self, rule: str) -> ChildResult:
-        return evaluate_rule(rule, self, self.child_seed)
+    def evaluate(self, rule: str, seed: int) -> ChildResult:
+        return evaluate_rule(rule, self, seed)
 
-    def identity(self, rule: Rule) -> str:
-        return rule.fingerprint()
+    def identity(self) -> Families:
+        return Families(swept=len(self.lr_exponents) > 1)

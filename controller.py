@@ -20,6 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from config import setting
 from dsl import Rule, SearchSpace
+from results import FAILURE_REWARD
 from sameness import Distinct, DistinctConfig
 
 # Shapes: B sampled rules, T tokens a rule, V choices (of the widest position; the rest is masked),
@@ -371,11 +372,11 @@ class Controller:
         self.generator = torch.Generator().manual_seed(seed)
         self.adam = torch.optim.Adam(self.policy.parameters(), lr=config.controller_lr)
         self.baseline: float | None = None
-        self.distinct = Distinct(identity)
+        self.distinct = Distinct(identity, config.replicates)
         self._asked: deque[tuple[list[Rule], Batch]] = deque()
-        self._scored: dict[Hashable, tuple[float, Batch]] = {}  # for the elite, each a batch of one
+        self._rows: dict[Hashable, Batch] = {}  # for the elite: what may be in it, each a batch of one
 
-    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+    def start(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Note known rules, so that they are passed over; they teach nothing, not being sampled."""
         self.distinct.note(rules)
 
@@ -388,7 +389,7 @@ class Controller:
         self._asked.append((rules, batch[places]))
         return rules
 
-    def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
+    def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
         """Learn from the oldest batch that was asked for.
 
         A rule's advantage is its reward - baseline; then the baseline, which starts at the first batch's
@@ -396,21 +397,23 @@ class Controller:
 
         Args:
             rules: that batch, as `ask` returned it.
-            rewards: one a rule, float.
+            rewards: one a rule, None if it failed.
         Returns:
             Diagnostics of the update, plain numbers (README lists them).
         """
         asked, batch = self._asked.popleft()
         assert asked == rules, "batches must be told in the order in which they were asked"
-        reward = torch.tensor(rewards, dtype=torch.float32)
+        self.distinct.score(rules, rewards)
+        told = [FAILURE_REWARD if reward is None else reward for reward in rewards]
+        reward = torch.tensor(told, dtype=torch.float32)
         mean = float(reward.mean())
         baseline = mean if self.baseline is None else self.baseline
         self.baseline = BASELINE_DECAY * baseline + (1 - BASELINE_DECAY) * mean
 
         config, elite = replace(self.config, entropy_coeff=self._entropy_coeff()), None
         if config.elite_coeff:
-            for place, (rule, score) in enumerate(zip(rules, rewards, strict=True)):
-                self._scored.setdefault(self.distinct.identity(rule), (score, batch[[place]]))
+            for place, rule in enumerate(rules):
+                self._rows.setdefault(self.distinct.identity(rule), batch[[place]])
             elite = self._elite()
         clip = PPO_CLIP if self.algorithm == "ppo" else math.inf
 
@@ -443,12 +446,15 @@ class Controller:
         new_share = max(RAREST, self.distinct.new_share)
         return self.config.entropy_coeff * new_share**-self.config.entropy_growth
 
-    def _elite(self) -> Batch:
-        """Return the best distinct rules so far by their first scores, of equals the older.
+    def _elite(self) -> Batch | None:
+        """Return the first rules of the best families so far, of equally good ones the older.
 
         A share, so that the elite grows with the search: one of fixed size gets narrow, and with it
-        the policy.
+        the policy. What failed is in none.
         """
-        ranked = sorted(self._scored.values(), key=lambda scored: -scored[0])
+        scores = self.distinct.scores
+        ranked = sorted(
+            (name for name in self._rows if scores[name] is not None), key=lambda name: -scores[name]
+        )
         size = math.ceil(ELITE_SHARE * len(ranked))
-        return Batch.join([row for _, row in ranked[:size]])
+        return Batch.join([self._rows[name] for name in ranked[:size]]) if ranked else None

@@ -9,7 +9,7 @@ step. One process at a time may write to a folder.
     records.jsonl       a line a finished rule, in the order of their ids
     updates.jsonl       a line a controller update
     humans.jsonl        a line a human optimizer, scored by the same child
-    hall_of_fame.csv    the best distinct rules so far
+    hall_of_fame.csv    the best families of rules so far
     log.txt             what the terminal showed
 
 Read next: search.py, which fills a folder, and plots/, which reads them.
@@ -28,11 +28,12 @@ import re
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -42,6 +43,8 @@ import torch
 LOG_EVERY_S = 30.0
 CHANCE = 0.1  # accuracy of guessing: every data set has ten classes
 LEARNS = 1.5 * CHANCE  # an accuracy up to it is guessing, or hardly better
+# UNSPECIFIED: the reward of a rule that diverged. It is that of every rule without a score.
+FAILURE_REWARD = 0.0
 NEAR = 0.02  # accuracy below the best within which a learning rate counts as good
 NO_RATE = "the sweep tells no rate: the rule learned at none, or at all alike"
 FORMAT = 1  # of the folder; a reader refuses others instead of guessing
@@ -106,6 +109,8 @@ def read_records(folder: Path) -> list[dict]:
         whole = record.keys() >= FIELDS and isinstance(record["reward"], int | float)
         if record.get("id") != number or not whole:
             raise RunError(f"{folder / 'records.jsonl'}: line {number + 1} is not record {number}")
+        # Where each string was trained once, the reward is the accuracy, and that alone was written.
+        record.setdefault("accuracy", record["reward"] if record["status"] == "ok" else None)
     return records
 
 
@@ -149,14 +154,57 @@ def good_bar(humans: list[dict]) -> float:
     return float(numpy.median([line["reward"] for line in humans]))
 
 
-def best_distinct(records: list[dict], most: int | None = None) -> list[dict]:
-    """Return the records of the best rules that trained to the end, one a key, best first."""
-    best: dict[str, dict] = {}
+class Family(NamedTuple):
+    """Rules that are one for a search, by their trainings, of which at least one reached its end."""
+
+    trainings: list[dict]  # records, in order
+
+    @property
+    def reward(self) -> float:
+        """The mean accuracy, of which a training that failed has FAILURE_REWARD."""
+        return statistics.fmean(self._accuracies)
+
+    @property
+    def spread(self) -> float | None:
+        """The accuracies' standard deviation, None of a single one."""
+        return statistics.stdev(self._accuracies) if len(self.trainings) > 1 else None
+
+    @property
+    def best(self) -> dict:
+        """The training with the highest accuracy, of equals the first."""
+        return max(self.trainings, key=lambda record: record["accuracy"] or -math.inf)
+
+    @property
+    def num_rules(self) -> int:
+        """How many rules it has by key, so one more than the first has near-copies."""
+        return len({record["key"] for record in self.trainings})
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({record["seed"] for record in self.trainings})
+
+    @property
+    def _accuracies(self) -> list[float]:
+        accuracies = [record["accuracy"] for record in self.trainings]
+        return [FAILURE_REWARD if accuracy is None else accuracy for accuracy in accuracies]
+
+
+def best_families(
+    records: list[dict],
+    most: int | None = None,
+    name: Callable[[dict], Hashable] = lambda record: record["family"],
+) -> list[Family]:
+    """Return the families of which a rule trained to the end, best mean first, of equals the older.
+
+    Args:
+        name: tells which records are of one family; by default what a search of families wrote.
+    """
+    trainings: dict[Hashable, list[dict]] = {}
     for record in records:
-        if record["status"] == "ok":
-            best.setdefault(record["key"], record)
-    ranked = sorted(best.values(), key=lambda record: (-record["reward"], record["id"]))
-    return ranked[:most]
+        if record["cached_from"] is None:
+            trainings.setdefault(name(record), []).append(record)
+    families = [Family(some) for some in trainings.values() if any(r["status"] == "ok" for r in some)]
+    return sorted(families, key=lambda family: -family.reward)[:most]
 
 
 def funnel(records: list[dict]) -> dict[str, int]:

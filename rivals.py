@@ -29,9 +29,9 @@ class RandomSearch:
 
     def __init__(self, space: SearchSpace, config: DistinctConfig, seed: int, identity=Rule.fingerprint):
         self.space, self.config, self.rng = space, config, random.Random(seed)
-        self.distinct = Distinct(identity)
+        self.distinct = Distinct(identity, config.replicates)
 
-    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+    def start(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Note known rules, so that they are not drawn again."""
         self.distinct.note(rules)
 
@@ -40,7 +40,7 @@ class RandomSearch:
         drawn = [self.space.sample(self.rng) for _ in range(n * self.config.candidates)]
         return [drawn[place] for place in self.distinct.take(drawn, n)]
 
-    def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
+    def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
         """Learn nothing."""
         return {}
 
@@ -52,16 +52,16 @@ class Evolution:
         self, space: SearchSpace, config: EvolutionConfig, seed: int, identity=Rule.fingerprint
     ):
         self.space, self.config, self.rng = space, config, random.Random(seed)
-        self.distinct = Distinct(identity)
-        self.population: deque[tuple[Rule, float]] = deque(maxlen=config.population)
+        self.distinct = Distinct(identity, config.replicates)
+        self.population: deque[Rule] = deque(maxlen=config.population)
         self.least = config.population  # members before breeding begins
 
-    def start(self, rules: list[Rule], rewards: list[float]) -> None:
+    def start(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Take known rules as the initial population, from which breeding begins at once."""
         # Waiting for a full population would fill it with random rules, and the known ones, being the
         # oldest, would be the first to leave.
         self.distinct.note(rules)
-        self.population.extend(zip(rules, rewards, strict=True))
+        self.tell(rules, rewards)
         self.least = 1
 
     def ask(self, n: int) -> list[Rule]:
@@ -69,16 +69,19 @@ class Evolution:
         bred = [self._child() for _ in range(n * self.config.candidates)]
         return [bred[place] for place in self.distinct.take(bred, n)]
 
-    def tell(self, rules: list[Rule], rewards: list[float]) -> dict:
+    def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
         """Take the rules into the population."""
-        self.population.extend(zip(rules, rewards, strict=True))
-        return {"population_mean": sum(reward for _, reward in self.population) / len(self.population)}
+        self.distinct.score(rules, rewards)
+        self.population.extend(rules)
+        return {
+            "population_mean": sum(map(self.distinct.reward, self.population)) / len(self.population)
+        }
 
     def _child(self) -> Rule:
         if len(self.population) < self.least:
             return self.space.sample(self.rng)
         drawn = [self.rng.choice(self.population) for _ in range(self.config.tournament)]
-        return self._mutate(max(drawn, key=lambda member: member[1])[0])
+        return self._mutate(max(drawn, key=self.distinct.reward))
 
     def _mutate(self, parent: Rule) -> Rule:
         """Change one token to another one, such that the rule stays legal."""

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from config import setting
 from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_rule
+from results import FAILURE_REWARD
 
 DECAY = 0.95  # of the moving average, a call
 
@@ -171,6 +172,12 @@ class Families:
         return self.count
 
 
+def by_family() -> Callable[[dict], int]:
+    """Return what tells records apart by the families of their rules, of whatever runs they are."""
+    families = Families()
+    return lambda record: families(Rule.parse(record["rule"]))
+
+
 # --- passing over known rules ---------------------------------------------------------------------
 
 
@@ -236,3 +243,8 @@ class Distinct:
     def score(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Remember rewards; each is the mean so far of all that is the same rule."""
         self.scores.update(zip(map(self.identity, rules), rewards, strict=True))
+
+    def reward(self, rule: Rule) -> float:
+        """Return the latest reward of what is the same rule as this one."""
+        score = self.scores[self.identity(rule)]
+        return FAILURE_REWARD if score is None else score

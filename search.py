@@ -41,14 +41,12 @@ from config import MAX_SEED, ConfigError, Parser, add_settings, from_dict, resol
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import Progress, Run, interrupt_once, reopen
+from results import FAILURE_REWARD, Progress, Run, interrupt_once, reopen
 from rivals import Evolution, EvolutionConfig, RandomSearch
 from rules import HUMAN, NAMED_RULES, find
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution")
 BATCH = 5  # rules that the controller learns from at once, the paper's number
-# UNSPECIFIED: the reward of a rule that diverged. It is that of every rule without a score.
-FAILURE_REWARD = 0.0
 MANY = 1_000_000  # more than anybody will wait for
 RECENT = 100  # rules over which the progress line and the diagnostics look back
 
@@ -74,6 +72,11 @@ class ProposerConfig(EvolutionConfig, ControllerConfig):
         tuple(CONSTRAINTS), "rules of legality", "controller", choices=CONSTRAINTS
     )
     seed: int = setting(0, "which rules are sampled", "controller", low=0, high=MAX_SEED)
+    # DEVIATION: the paper says nothing of child seeds; 1 gives all rules the same one.
+    rotate: int = setting(
+        1, "child seeds taken in turn, batch by batch, so that the search follows no single one's luck",
+        "beyond the paper", low=1, high=1000,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,9 @@ def make_space(config: ProposerConfig) -> SearchSpace:
 def make_proposer(
     config: ProposerConfig,
     space: SearchSpace,
-    identity: Callable[[Rule], Hashable] = Rule.fingerprint,
+    identity: Callable[[Rule], Hashable],
 ) -> Controller | RandomSearch | Evolution:
-    """Return what proposes rules; `identity` tells which rules are one, to pass over those known."""
+    """Return what proposes rules; `identity` tells which are one for a search, for example a family."""
     if config.algorithm == "random":
         return RandomSearch(space, config, config.seed, identity)
     if config.algorithm == "evolution":
@@ -147,6 +150,7 @@ PRESETS = {
     "smoke": SHORT | PLAIN | CHILDREN["smoke"] | {"samples": 40, "subset": "compact"},
 }
 WORKERS = {"smoke": 2}  # other presets: all cores
+FORMER = {"replicates": 1, "rotate": 1}  # what earlier versions did, whose folders do not say it
 
 
 # --- what scores them -----------------------------------------------------------------------------
@@ -159,13 +163,14 @@ class Scorer(Protocol):
     or data is a ValueError of `resolve` or `prepare`.
     """
 
-    score_seed: int  # the same for all rules of a run
+    score_seed: int  # the first
+    num_seeds: int  # that there are from there on
     cpu_limit_s: float  # that one score may use; 0 is no limit
 
     def resolve(self, space: SearchSpace) -> "Scorer": ...  # fit for the space, nothing left "auto"
     def prepare(self) -> None: ...  # called in the parent and in each worker, before it scores
-    def evaluate(self, rule: str) -> ChildResult: ...  # in a worker, to which the scorer is pickled
-    def identity(self, rule: Rule) -> Hashable: ...  # equal for rules that are one, for "never twice"
+    def evaluate(self, rule: str, seed: int) -> ChildResult: ...  # in a worker, as pickled
+    def identity(self) -> Callable[[Rule], Hashable]: ...  # a new one for each search, see sameness.py
     def __str__(self) -> str: ...  # in a few words, for the log
 
 
@@ -184,20 +189,22 @@ SEARCH = Script("python search.py", __doc__, Child, PRESETS, "python rules.py sh
 
 
 class Pending(NamedTuple):
-    """A rule that was sampled, and its score: on its way, or known from the records."""
+    """A rule that was sampled, and its training: on its way, or known from the records."""
 
     id: int
     rule: Rule
-    cached_from: int | None  # id of the earlier equal rule whose score this one shares
+    same: Hashable  # what rules that share their reward have in common
+    cached_from: int | None  # id of the earlier rule whose training stands for this one's
+    seed: int
     outcome: Future | dict
 
 
 TIMES = {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
-UNSCORED = {"reward": FAILURE_REWARD, "lr": None, "sweep": [], "curve": [], "error": None, **TIMES}
+UNSCORED = {"accuracy": None, "lr": None, "sweep": [], "curve": [], "error": None, **TIMES}
 
 
 def describe(outcome: Future | dict, wait_s: float | None = None) -> dict:
-    """Return what a record says about a score: status, reward, numbers and times.
+    """Return what a record says about a training: status, accuracy, numbers and times.
 
     Raises:
         NotDone: it is not there after `wait_s` seconds.
@@ -216,9 +223,17 @@ def describe(outcome: Future | dict, wait_s: float | None = None) -> dict:
     result = outcome.result()
     if not isinstance(result, ChildResult):
         return {"status": "error", **UNSCORED, "error": f"the worker returned {result!r:.100}, no score"}
-    measured = asdict(result)
-    accuracy = measured.pop("accuracy")
-    return {**UNSCORED, **measured, "reward": FAILURE_REWARD if accuracy is None else accuracy}
+    return UNSCORED | asdict(result)
+
+
+def mean_reward(accuracies: list[float | None]) -> float | None:
+    """Return the mean of some trainings' accuracies, those that failed counting FAILURE_REWARD.
+
+    None if all failed.
+    """
+    if set(accuracies) == {None}:
+        return None
+    return sum(FAILURE_REWARD if x is None else x for x in accuracies) / len(accuracies)
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -229,15 +244,15 @@ def search_loop(
     sizes: Iterable[int],
     lag: int,
     push: Callable[[list[Rule]], list],
-    collect: Callable[[list], list[float]],
-) -> Iterator[tuple[list, list[float], dict]]:
+    collect: Callable[[list], list[float | None]],
+) -> Iterator[tuple[list, list[float | None], dict]]:
     """Sample, score and learn, batch by batch: batch k is sampled after update k - 1 - lag.
 
     Args:
         sizes: how many rules each batch has.
         lag: batches in flight beside the one whose scores are waited for; 0 is on-policy.
         push: begins to score a batch; what it returns stands for the batch from then on.
-        collect: waits for a batch's scores; returns its rewards in order.
+        collect: waits for a batch's scores; returns its rewards in order, None for what failed.
     Yields:
         After each update: the batch as `push` returned it, its rewards, the update's diagnostics.
     """
@@ -266,13 +281,16 @@ class Search:
         self.config, self.scorer, self.executor = config, scorer, executor
         self.run, self.progress = run, progress
         self.space = make_space(config)
-        self.proposer = make_proposer(config, self.space, scorer.identity)
+        self.identity = scorer.identity()
+        self.proposer = make_proposer(config, self.space, self.identity)
         self.recorded = results.read_records(run.folder)
         self.num_updates = len(results.read_lines(run.folder / "updates.jsonl"))
         self.records: list[dict] = []
         self.ways: Counter[str] = Counter()  # what became of them, for the progress line
         self.best, self.asked = -math.inf, 0
-        self.scores: dict[str, tuple[int, Future | dict]] = {}  # key -> id of its first rule, its score
+        self.families: dict[Hashable, int] = {}  # name -> id of the first rule
+        self.trainings: dict[Hashable, list[Pending]] = {}  # by what shares a reward
+        self.accuracies: dict[Hashable, list[float | None]] = {}  # of those trainings that are done
         self.humans: dict[str, Future] = {}  # those whose scores are not written yet
         self.start_s = self.table_s = time.monotonic()
 
@@ -292,14 +310,15 @@ class Search:
         self.show_progress()
 
     def push(self, rules: list[Rule]) -> list[Pending]:
-        """Queue rules to be scored, but none of which an equal one was sampled before."""
+        """Queue rules to be scored, but none that is like those that were scored often enough."""
         first, self.asked = self.asked, self.asked + len(rules)
         pending = [self._push(id, rule) for id, rule in enumerate(rules, first)]
         if first == 0:  # behind a few rules, whose records soon show whether all is well
             scored = {line["name"] for line in results.read_humans(self.run.folder)}
             for name in (name for name in HUMAN if name not in scored):
                 rule = NAMED_RULES[name].rule
-                self.humans[name] = self.executor.submit(self.scorer.evaluate, rule)
+                evaluate, seed = self.scorer.evaluate, self.scorer.score_seed
+                self.humans[name] = self.executor.submit(evaluate, rule, seed)
         return pending
 
     def _push(self, id: int, rule: Rule) -> Pending:
@@ -309,29 +328,45 @@ class Search:
                 f"{self.run.folder}: record {id} is '{recorded['rule']}', but replaying gives '{rule}'; "
                 "the code, torch or the processor has changed, so this run cannot go on"
             )
-        if (key := rule.key()) in self.scores:
-            return Pending(id, rule, *self.scores[key])
-        outcome = recorded or self.executor.submit(self.scorer.evaluate, str(rule))
-        self.scores[key] = (id, outcome)
-        return Pending(id, rule, None, outcome)
+        family = self.identity(rule)
+        self.families.setdefault(family, id)
+        same = rule.key() if self.config.replicates == 1 else family
+        trainings = self.trainings.setdefault(same, [])
+        if len(trainings) == self.config.replicates:
+            return trainings[0]._replace(id=id, rule=rule, cached_from=trainings[0].id)
+        batch = self.batch(id) or 0
+        first = trainings[0].seed if trainings else self.scorer.score_seed + batch % self.config.rotate
+        seed = first + len(trainings)
+        outcome = recorded or self.executor.submit(self.scorer.evaluate, str(rule), seed)
+        trainings.append(Pending(id, rule, same, None, seed, outcome))
+        return trainings[-1]
 
-    def collect(self, batch: list[Pending]) -> list[float]:
+    def batch(self, id: int) -> int | None:
+        """Return the number of a rule's batch, None for the known rules that were scored first."""
+        sampled = id - len(self.config.start_from)
+        return None if sampled < 0 else sampled // BATCH
+
+    def collect(self, batch: list[Pending]) -> list[float | None]:
         """Wait for the scores of a batch, write its records and return its rewards."""
         return [self._collect(pending) for pending in batch]
 
-    def _collect(self, pending: Pending) -> float:
+    def _collect(self, pending: Pending) -> float | None:
         while True:
             self.note_humans()
             self.show_progress()
             with contextlib.suppress(NotDone):
                 outcome = describe(pending.outcome, wait_s=1.0)
                 break
-        if pending.cached_from is not None:
+        id, rule, done = pending.id, pending.rule, self.accuracies.setdefault(pending.same, [])
+        if pending.cached_from is None:
+            done.append(outcome["accuracy"])
+        else:
             outcome |= TIMES
-        id, rule, sampled = pending.id, pending.rule, pending.id - len(self.config.start_from)
-        record = {"id": id, "batch": None if sampled < 0 else sampled // BATCH, "rule": str(rule)}
-        record |= {"infix": rule.infix(), "key": rule.key(), "seed": self.scorer.score_seed}
-        record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from, **outcome}
+        reward = mean_reward(done)
+        record = {"id": id, "batch": self.batch(id), "rule": str(rule), "infix": rule.infix()}
+        record |= {"key": rule.key(), "family": self.families[self.identity(rule)], "seed": pending.seed}
+        record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from}
+        record |= {"reward": FAILURE_REWARD if reward is None else reward, **outcome}
         if id >= len(self.recorded):
             # Where the human optimizers fail as well it is no rule's fault, and must not be recorded.
             self.note_humans(wait=record["status"] in ("error", "crashed"))
@@ -339,7 +374,7 @@ class Search:
         self.records.append(record)
         self.ways["duplicate" if pending.cached_from is not None else record["status"]] += 1
         self.best = max(self.best, record["reward"])
-        return record["reward"]
+        return reward
 
     def note_humans(self, wait: bool = False) -> None:
         """Write the lines of humans.jsonl whose scores are there, or all, in their order.
@@ -354,37 +389,41 @@ class Search:
             if not future.done():
                 return
             line = {"name": name, "rule": NAMED_RULES[name].rule, **describe(future)}
+            line["reward"] = mean_reward([line["accuracy"]]) or FAILURE_REWARD
             if line["status"] in ("error", "crashed"):  # so would every rule after it
                 raise results.RunError(f"the child cannot even train with {name}: {line['error']}")
             self.run.append("humans.jsonl", line)
             del self.humans[name]
 
-    def note_update(self, number: int, batch: list[Pending], rewards: list[float], more: dict) -> None:
+    def note_update(self, number: int, batch: list[Pending], rewards: list, more: dict) -> None:
         """Write one line of updates.jsonl, and the hall of fame if it is a second old."""
         if time.monotonic() - self.table_s > 1:
             self.write_hall_of_fame()
         if number < self.num_updates:
             return
         recent = self.records[-RECENT:]
+        rewards = [FAILURE_REWARD if reward is None else reward for reward in rewards]
         line = {
             "update": number,
             "samples": len(self.records),
             "reward_mean": sum(rewards) / len(rewards),
             "reward_max": max(rewards),
-            "distinct_keys": len({record["key"] for record in recent}) / len(recent),
+            "families": len({record["family"] for record in recent}) / len(recent),
             "invalid": sum(not self.space.contains(pending.rule) for pending in batch) / len(batch),
         }
         self.run.append("updates.jsonl", {**line, **more})
 
     def write_hall_of_fame(self) -> None:
-        """Replace hall_of_fame.csv by the best rules so far, one a key, with advice on their rates."""
+        """Replace hall_of_fame.csv by the best families so far, with advice on rates."""
         humans, rows = results.read_humans(self.run.folder), []
-        for rank, record in enumerate(results.best_distinct(self.records, 100), 1):
-            advice = results.advise(record, humans)
-            row = {"rank": rank, "reward": record["reward"], "lr": record["lr"]}
+        for rank, family in enumerate(results.best_families(self.records, 100), 1):
+            best, advice = family.best, results.advise(family.best, humans)
+            row = {"rank": rank, "reward": family.reward, "spread": family.spread}
+            row |= {"trainings": len(family.trainings), "rules": family.num_rules}
+            row |= {"seeds": " ".join(map(str, family.seeds)), "lr": best["lr"]}
             row |= {"lr_low": advice.low, "lr_high": advice.high, "lr_open": advice.open}
             row["lr_to_adam"] = advice.to_adam
-            rows.append(row | {name: record[name] for name in ("id", "infix", "rule")})
+            rows.append(row | {name: best[name] for name in ("id", "infix", "rule")})
         self.run.write_table("hall_of_fame.csv", rows)
         self.table_s = time.monotonic()
 
@@ -432,23 +471,30 @@ def costs(records: list[dict]) -> str:
     """Return what became of the sampled rules, and what they cost."""
     ways = results.funnel(records)
     core_s = sum(record["cpu_s"] or 0.0 for record in records)
-    distinct = sum(record["cached_from"] is None for record in records)
-    per = {"sampled": len(records), "distinct": distinct, "trained": ways.get("trained to the end", 0)}
-    shares = ", ".join(f"{core_s / n:.2f} a {name} rule" for name, n in per.items() if n)
+    per = {"sampled rule": len(records), "family": len({record["family"] for record in records})}
+    per["training to the end"] = ways.get("trained to the end", 0)
+    shares = ", ".join(f"{core_s / n:.2f} a {name}" for name, n in per.items() if n)
     lines = [f"{n:7,}  {way}" for way, n in ways.items()]
     return "\n".join(lines + [f"core-seconds: {shares}"] * (core_s > 0))  # a table's scores cost none
 
 
-def summary(best: list[dict], humans: list[dict]) -> str:
-    """Return the best rules beside the human optimizers as an aligned table."""
-    rows = [(r["reward"], r["lr"], f"#{r['id']}", r["infix"]) for r in best]
-    rows += [(line["reward"], line["lr"], "human", line["name"].upper()) for line in humans]
+def summary(families: list[results.Family], humans: list[dict]) -> str:
+    """Return the best families beside the human optimizers as an aligned table.
+
+    A family is told by the mean and spread over its trainings, and by its best rule.
+    """
+    rate = lambda lr: "-" if lr is None else f"{lr:g}"  # noqa: E731
+    rows = []
+    for family in families:
+        best, spread = family.best, "-" if family.spread is None else f"{family.spread:.4f}"
+        counts = (str(len(family.trainings)), str(family.num_rules))
+        rows.append((family.reward, spread, *counts, rate(best["lr"]), f"#{best['id']}", best["infix"]))
+    for line in humans:
+        name = line["name"].upper()
+        rows.append((line["reward"], "-", "1", "1", rate(line["lr"]), "human", name))
     rows.sort(key=lambda row: -row[0])
-    lines = [
-        f"{reward:8.4f}  {'-' if lr is None else f'{lr:g}':>6}  {who:>6}  {what}"
-        for reward, lr, who, what in rows
-    ]
-    return "\n".join([f"{'accuracy':>8}  {'lr':>6}  {'id':>6}  update", *lines])
+    head = ("accuracy", "spread", "trainings", "rules", "lr", "id", "update")
+    return "\n".join(results.aligned([head, *((f"{row[0]:.4f}", *row[1:]) for row in rows)]))
 
 
 def make_parser(script: Script = SEARCH) -> Parser:
@@ -493,6 +539,8 @@ def configure(args, script: Script = SEARCH) -> tuple[SearchConfig, Scorer]:
         results.check_new(args.out)
     space = make_space(config)
     config = replace(config, start_from=tuple(str(fit(text, space)) for text in config.start_from))
+    if (seeds := config.rotate + config.replicates - 1) > scorer.num_seeds:
+        raise ConfigError(f"--rotate and --replicates need {seeds} seeds; there are {scorer.num_seeds}")
     if len(config.start_from) > config.samples:
         raise ConfigError(f"--start-from has {len(config.start_from)} rules, --samples {config.samples}")
     return config, scorer.resolve(space)
@@ -504,7 +552,7 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
     Raises:
         RunError: it is none, or of another script or version, whose settings are not these.
     """
-    saved, classes = results.read_config(folder), (SearchConfig, script.scorer)
+    saved, classes = FORMER | results.read_config(folder), (SearchConfig, script.scorer)
     names = [[field.name for field in fields(cls)] for cls in classes]
     if apart := sorted(saved.keys() ^ set(sum(names, []))):
         what = f"{folder} is of another version or script, so {script.command} cannot go on with it"
@@ -582,11 +630,13 @@ def search_to_end(search: Search, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    best = results.best_distinct(search.records, 10)
+    best = results.best_families(search.records, 10)
     print(f"\n{costs(search.records)}\n\n{summary(best, results.read_humans(folder))}\n")
-    print(f"{folder} holds the run: hall_of_fame.csv all good rules, {picture.name} its learning curve")
-    for record in best[:1]:
-        print(f"Next: {script.explain} '{record['rule']}' explains #{record['id']}, the best it found")
+    print("A line is a family, rules that no training can tell apart: mean and spread of its trainings.")
+    print(f"{folder} holds the run: hall_of_fame.csv more families, {picture.name} its learning curve")
+    for family in best[:1]:
+        what = f"explains #{family.best['id']}, of the best family it found"
+        print(f"Next: {script.explain} '{family.best['rule']}' {what}")
     return 0
 
 

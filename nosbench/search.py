@@ -28,7 +28,7 @@ class TableScorer:
     """A table that scores the rules of a search; search.Scorer says what each method is for."""
 
     table: str = setting(TIER, "tier of NOS-Bench that has the scores", "table", choices=(TIER,))
-    table_seed: int = setting(0, "whose scores are the rewards", "table", low=0)
+    table_seed: int = setting(0, "the first whose scores are the rewards", "table", low=0)
     screen: bool = setting(False, "reject rules that cheap tests show to be hopeless", "table")
 
     def __str__(self) -> str:
@@ -38,6 +38,10 @@ class TableScorer:
     def score_seed(self) -> int:
         return self.table_seed
 
+    @property
+    def num_seeds(self) -> int:
+        return Table.load(self.table).num_seeds - self.table_seed
+
     def resolve(self, space: SearchSpace) -> "TableScorer":
         check(self.table, space, self.table_seed)
         return self
@@ -45,13 +49,13 @@ class TableScorer:
     def prepare(self) -> None:
         Table.load(self.table)
 
-    def evaluate(self, rule: str) -> ChildResult:
+    def evaluate(self, rule: str, seed: int) -> ChildResult:
         table, start_s = Table.load(self.table), time.time()
         number, rates = table.number(rule), table.header["protocol"]["rates"]
         failed_test = screen(Rule.parse(rule)) if self.screen else None
-        correct, rate = (int(x[number, self.table_seed]) for x in (table.correct, table.rate))
+        correct, rate = (int(x[number, seed]) for x in (table.correct, table.rate))
         share = lambda n: None if n == NONE else n / table.header["protocol"]["validation"]  # noqa: E731
-        sweep = list(zip(rates, map(share, table.sweep[number, self.table_seed].tolist()), strict=True))
+        sweep = list(zip(rates, map(share, table.sweep[number, seed].tolist()), strict=True))
         accuracy = None if failed_test else share(correct)
         return ChildResult(
             status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
@@ -66,8 +70,8 @@ class TableScorer:
             worker="table",
         )
 
-    def identity(self, rule: Rule) -> int:
-        return Table.load(self.table).number(rule)
+    def identity(self) -> Callable[[Rule], int]:
+        return Table.load(self.table).number
 
 
 class Here(Executor):

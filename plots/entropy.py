@@ -42,7 +42,8 @@ def total(run: Run) -> np.ndarray:
 
 def distinct(run: Run) -> np.ndarray:
     """Return which share of the last 100 rules (of all, before) was distinct at every update."""
-    return np.array([update["distinct_keys"] for update in run.updates])
+    # Earlier runs counted keys, of which a family has one or more.
+    return np.array([update.get("families", update.get("distinct_keys")) for update in run.updates])
 
 
 def draw_tokens(axes: plt.Axes, groups: list[Group], number: int) -> list[tuple]:

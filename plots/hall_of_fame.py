@@ -21,17 +21,19 @@ from matplotlib.figure import Figure
 from plots import style
 from plots.runs import Group, all_runs, humans, notes, read_groups, title
 from plots.style import command, plt
-from results import RunError, best_distinct
+from results import RunError, best_families
+from sameness import by_family
 
 MOST = 6  # rules drawn
 MARKS = "osD^vP"  # of the rules, so that nobody depends on colours
 
 
 def contestants(groups: list[Group]) -> list[tuple[dict, str, dict]]:
-    """Return the best distinct rules, then the human optimizers: record, short name and look."""
+    """Return the best families' best rules, then the human optimizers: record, short name and look."""
     records = [record for group in groups for record in group.records]
+    best = [family.best for family in best_families(records, MOST, by_family())]
     chosen = []
-    for rank, (record, mark) in enumerate(zip(best_distinct(records, MOST), MARKS, strict=False), 1):
+    for rank, (record, mark) in enumerate(zip(best, MARKS, strict=False), 1):
         look = {"color": style.FOUND[rank - 1], "marker": mark, "ms": 4.5, "lw": 1.6, "zorder": 3}
         chosen.append((record, f"rule {rank}", look))
     for line in humans(groups):

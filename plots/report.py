@@ -21,6 +21,7 @@ from plots import entropy, hall_of_fame, learning_curve, timeline
 from plots.names import HUMAN_NAMES
 from plots.runs import Group, all_runs, humans, notes, plural, read_groups, title
 from plots.style import command, plt
+from sameness import by_family
 
 MOST = 20  # rules in the hall of fame
 DPI = 150  # of pictures: sharp at the width of the page, and a third of a megabyte at most
@@ -73,8 +74,9 @@ def picture(draw: Callable[[], Figure], what: str) -> str:
 
 
 def best(groups: list[Group]) -> list[dict]:
-    """Return the best distinct rules of all runs, best first."""
-    return results.best_distinct([record for group in groups for record in group.records])
+    """Return the best rule of each family of all runs, best family first."""
+    records = [record for group in groups for record in group.records]
+    return [family.best for family in results.best_families(records, name=by_family())]
 
 
 # --- sections -------------------------------------------------------------------------------------

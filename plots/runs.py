@@ -119,7 +119,7 @@ def read(folder: Path) -> Run:
         from_dict(ChildConfig, {name: config[name] for name in child})
     except ConfigError as error:
         raise results.RunError(f"{folder}: config.json: {error}") from None
-    records = results.read_lines(folder / "records.jsonl")
+    records = results.read_records(folder)
     if not records:
         raise results.RunError(f"{folder} has no records yet")
     updates = results.read_lines(folder / "updates.jsonl")

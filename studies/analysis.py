@@ -13,6 +13,7 @@ import numpy as np
 
 import results
 from dsl import Rule
+from sameness import by_family
 
 WINDOW = 100  # rules in the moving mean and in the entropy
 
@@ -58,10 +59,10 @@ def entropy(records: list[dict]) -> np.ndarray:
 
 
 def ten_best(records: list[dict], fresh: dict[str, float]) -> tuple[float, float]:
-    """Return the mean of a run's ten best distinct rules: by its rewards, and on fresh seeds or NaN."""
-    best = results.best_distinct(records, 10)
-    again = [fresh.get(Rule.parse(record["rule"]).key(), np.nan) for record in best]
-    return float(np.mean([record["reward"] for record in best])), float(np.mean(again))
+    """Return the mean of a run's ten best families: by its rewards, and on fresh seeds or NaN."""
+    best = results.best_families(records, 10, by_family())
+    again = [fresh.get(family.best["key"], np.nan) for family in best]
+    return float(np.mean([family.reward for family in best])), float(np.mean(again))
 
 
 def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from config import resolve, setting
 from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES
+from sameness import by_family
 from studies.analysis import fresh_scores
 from studies.searches import RUNS, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
@@ -35,7 +36,7 @@ FIGURE = None
 
 @dataclass(frozen=True)
 class Config:
-    top: int = setting(10, "best distinct rules of each run", low=1)
+    top: int = setting(10, "best families of each run, the best rule of each", low=1)
     seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
 
 
@@ -68,8 +69,8 @@ def configure(args) -> Plan:
     child, used, _, _ = read_searches(args.runs)
     best = {
         str(folder): [
-            (record["rule"], record["reward"])
-            for record in results.best_distinct(results.read_records(folder), config.top)
+            (family.best["rule"], family.reward)
+            for family in results.best_families(results.read_records(folder), config.top, by_family())
         ]
         for folder in args.runs
     }

@@ -16,6 +16,7 @@ from child import FORMER, ChildConfig, open_pictures
 from config import ConfigError, from_dict
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
+from sameness import by_family
 from studies.trials import Argument
 
 RUNS = Argument(
@@ -79,18 +80,24 @@ def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dic
             records.append({**record, "source": f"{folder}#{record['id']}"})
         for line in results.read_humans(folder):
             rewards.setdefault(line["name"], []).append(line["reward"])
-    seeds = sorted({seed for _, seed in children})
+    seeds = sorted({seed for _, seed in children} | {record["seed"] for record in records})
     return first, seeds, records, {name: float(np.mean(many)) for name, many in rewards.items()}
 
 
 def best_found(records: list[dict], most: int) -> list[dict]:
-    """Return the best distinct records of rules that are no human optimizers.
+    """Return the best rule of each of the best families that have no human optimizer, as records.
+
+    Their reward is the family's, the mean of its trainings.
+
 
     Raises:
         RunError: there is none that has trained to the end.
     """
-    best = results.best_distinct(records)
-    best = [record for record in best if Rule.parse(record["rule"]).key() not in PEOPLE][:most]
+    name = by_family()
+    people = {name({"rule": NAMED_RULES[human].rule}) for human in HUMAN}
+    families = results.best_families(records, name=name)
+    families = [family for family in families if name(family.best) not in people]
+    best = [{**family.best, "reward": family.reward} for family in families[:most]]
     if not best:
         raise results.RunError("no rule has trained to the end in these runs, so there is none")
     return best

@@ -402,12 +402,12 @@ def test_precision_is_resolved_by_what_the_processor_has():
 
 
 def test_a_search_has_its_scores_from_evaluate_rule(config, root):
-    """The scorer travels to the workers: as plain data, with one seed for all rules."""
+    """The scorer travels to the workers: as plain data."""
     child = Child(**asdict(config) | {"precision": "auto"}, child_seed=3).resolve(SearchSpace(1))
     assert child.precision == resolve_precision("auto")
     child = pickle.loads(pickle.dumps(replace(child, precision="float32")))
-    assert outcome(child.evaluate(ADAM)) == outcome(evaluate_rule(ADAM, config, 3))
-    assert outcome(child.evaluate(ADAM)) != outcome(evaluate_rule(ADAM, config, 0))
+    assert outcome(child.evaluate(ADAM, 3)) == outcome(evaluate_rule(ADAM, config, 3))
+    assert outcome(child.evaluate(ADAM, 0)) == outcome(evaluate_rule(ADAM, config, 0))
     with pytest.raises(DataError, match="10001"):
         replace(child, epoch_size=10_001).resolve(SearchSpace(1))
 

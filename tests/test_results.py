@@ -187,7 +187,7 @@ def test_a_damaged_line_before_the_last_is_named(run):
 
 
 def record(number, **values):
-    return {**dict.fromkeys(results.FIELDS), "id": number, "reward": 0.5, **values}
+    return {**dict.fromkeys(results.FIELDS), "accuracy": None, "id": number, "reward": 0.5, **values}
 
 
 @settings(max_examples=40, deadline=None)
@@ -323,20 +323,33 @@ def test_what_is_no_run_is_refused_and_stays_as_it_is(run, damage, words):
     assert state(run.folder.parent) == before
 
 
-def test_best_distinct_ranks_by_reward_then_id_and_takes_each_key_once():
-    rng = random.Random(0)
-    rewards = {f"k{k}": rng.choice([0.1, 0.2, 0.3]) for k in range(12)}  # equal keys, equal scores
-    keys = [rng.choice(list(rewards)) for _ in range(60)]
-    bad = {"k0", "k5"}
-    records = [
-        {"id": i, "key": key, "reward": rewards[key], "status": "diverged" if key in bad else "ok"}
-        for i, key in enumerate(keys)
-    ]
-    firsts = [records[keys.index(key)] for key in set(keys) - bad]
-    expected = sorted(firsts, key=lambda record: (-record["reward"], record["id"]))
-    assert results.best_distinct(records) == expected and len(expected) == 10
-    assert results.best_distinct(records, 3) == expected[:3]
-    assert results.best_distinct([]) == results.best_distinct([dict(records[0], status="crashed")]) == []
+def test_families_by_their_definition():
+    """Means with failures as 0, the best training, counts; what never trained is left out."""
+    rng, of = random.Random(0), {f"k{k}": k % 7 for k in range(20)}
+    records = []
+    for i in range(90):
+        key = rng.choice(list(of))
+        accuracy = None if of[key] == 0 or rng.random() < 0.2 else rng.choice([0.1, 0.2, 0.3])
+        records.append({"id": i, "key": key, "family": of[key], "seed": rng.randrange(3)})
+        records[-1] |= {"status": "ok" if accuracy else "diverged", "accuracy": accuracy}
+        records[-1]["cached_from"] = 0 if rng.random() < 0.1 else None
+    expected = []
+    for number in set(of.values()) - {0}:
+        some = [r for r in records if r["family"] == number and r["cached_from"] is None]
+        values = numpy.array([r["accuracy"] or 0.0 for r in some])
+        expected.append((-values.mean(), some[0]["id"], some, values))
+    families = results.best_families(records)
+    assert len(families) == len(expected) == 6
+    for family, (mean, _, some, values) in zip(
+        families, sorted(expected, key=lambda x: x[:2]), strict=True
+    ):
+        assert family.trainings == some and family.reward == pytest.approx(-mean)
+        assert family.spread == pytest.approx(values.std(ddof=1))
+        assert family.best is some[values.argmax()]
+        assert family.num_rules == len({r["key"] for r in some})
+        assert family.seeds == sorted({r["seed"] for r in some})
+    assert results.best_families(records, 2) == families[:2]
+    assert len(results.best_families(records, name=lambda r: r["key"])) > 6
 
 
 # --- whole files ----------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_known_rules_are_the_initial_population_and_breed_at_once():
     members = far_apart(3)
     evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0)
     evolution.start(members, [0.1, 0.9, 0.2])
-    assert [rule for rule, _ in evolution.population] == members
+    assert list(evolution.population) == members
     children = evolution.ask(30)  # (2/3)^40 is 1e-7: the best is all but sure to be drawn
     assert {parent(child, members) for child in children} == {members[1]}
     evolution.tell(children, [0.0] * 30)
@@ -101,7 +101,7 @@ def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
                 assert any(distance(rule, member) == 1 for member in members)
         evolution.tell(rules, [random.Random(update).random()] * 4)
         members = (members + rules)[-8:]
-        assert [rule for rule, _ in evolution.population] == members
+        assert list(evolution.population) == members
 
 
 def test_every_legal_neighbour_is_a_possible_mutant():

@@ -219,21 +219,23 @@ def test_rules_to_start_from_are_passed_over(kind):
 
 
 @pytest.mark.parametrize("kind", ["trpo", "ppo", "reinforce"])
-def test_the_elite_is_the_best_distinct_rules_and_becomes_more_likely(kind):
+def test_the_elite_is_the_best_that_did_not_fail_by_latest_rewards_and_becomes_more_likely(kind):
     controller = make(kind, elite_coeff=0.3, controller_lr=1e-3)
-    first: dict[str, tuple[float, Rule]] = {}
+    first: dict[str, Rule] = {}
+    latest: dict[str, float | None] = {}
     rng = random.Random(1)
 
     def tell(reward) -> None:
         rules = controller.ask(5)
-        rewards = [reward() for _ in rules]
+        rewards = [reward() if rng.random() < 0.7 else None for _ in rules]
         for rule, value in zip(rules, rewards, strict=True):
-            first.setdefault(rule.fingerprint(), (value, rule))
+            first.setdefault(rule.fingerprint(), rule)
+            latest[rule.fingerprint()] = value
         controller.tell(rules, rewards)
-        size = math.ceil(0.1 * len(first))
-        best = sorted(first.values(), key=lambda pair: -pair[0])[:size]
+        learned = [name for name in first if latest[name] is not None]
+        best = sorted(learned, key=lambda name: -latest[name])[: math.ceil(0.1 * len(learned))]
         choices = [SPACE.choices(position) for position in range(SPACE.length)]
-        tokens = [[c.index(t) for c, t in zip(choices, rule.tokens, strict=True)] for _, rule in best]
+        tokens = [[c.index(t) for c, t in zip(choices, first[b].tokens, strict=True)] for b in best]
         assert controller._elite().tokens.tolist() == tokens
 
     for _ in range(8):

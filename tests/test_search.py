@@ -35,6 +35,7 @@ from nosbench import search as table_search
 from pool import TaskError, WorkerDied, WorkerPool
 from results import Progress
 from rules import HUMAN, NAMED_RULES, find
+from sameness import Families
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +185,7 @@ def test_known_rules_are_scored_first_and_survive_resume(tmp_path, algorithm):
     assert records[2]["cached_from"] == 1
     humans = {line["name"]: line["reward"] for line in results.read_humans(folder)}
     assert rewards(records[:2]) == [humans["adam"], humans["momentum"]]
-    assert {"0", "1"} <= {row["id"] for row in table_of(folder)}
+    assert {0, 1} <= {records[int(row["id"])]["family"] for row in table_of(folder)}
     updates = results.read_lines(folder / "updates.jsonl")
     assert [update["samples"] for update in updates] == [8, 13, 18, 23, 24]
     if algorithm == "evolution":  # bred from the known rules from the first batch on
@@ -205,6 +206,41 @@ def test_short_known_rules_are_padded_to_the_spaces_length_and_keep_their_key():
     for text in ("adam", "powersign", "g m id exp mul"):
         fitted = search.fit(text, space)
         assert space.contains(fitted) and fitted.key() == find(text).key()
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "evolution"])
+@pytest.mark.parametrize("candidates", ["1", "4"])
+def test_what_is_drawn_again_is_trained_again_and_gets_its_mean(tmp_path, algorithm, candidates):
+    flags = ["--algorithm", algorithm, "--candidates", candidates, "--replicates", "3", "--rotate", "2"]
+    flags += ["--population", "6", "--elite-coeff", "0.3", "--samples", "60", "--lag", "1"]
+    space = {"constraints": (), "child_seed": 7}
+    start = ["--start-from", "momentum", "sgd", "1 m id id mul"]
+    folder = run(tmp_path / "run", *flags, *start, **space)
+    records, families, done = history(folder), Families(), {}
+    for record in records:
+        trainings = done.setdefault(families(find(record["rule"])), [])
+        if len(trainings) < 3:
+            first = trainings[0]["seed"] if trainings else 7 + (record["batch"] or 0) % 2
+            assert (record["cached_from"], record["seed"]) == (None, first + len(trainings))
+            trainings.append(record)
+        else:
+            assert record["cached_from"] == trainings[0]["id"]
+        assert record["family"] == trainings[0]["id"]
+        accuracies = [training["accuracy"] or 0.0 for training in trainings]
+        assert record["reward"] == pytest.approx(sum(accuracies) / len(accuracies))
+    counts = [len(trainings) for trainings in done.values()]
+    assert {1, 3} <= set(counts) and (candidates == "4" or sum(counts) < len(records))
+    scored = {results.Family(trainings).reward: trainings for trainings in done.values()}
+    best = table_of(folder)[0]
+    assert float(best["reward"]) == max(scored) and int(best["trainings"]) == len(scored[max(scored)])
+    broken = killed(folder, tmp_path / "broken", 31)
+    assert search.main(["--resume", str(broken), "--workers", "3"]) == 0
+    assert_same(broken, folder)
+
+
+def test_more_seeds_than_there_are_is_refused(tmp_path, capsys):
+    flags = ["--rotate", "2", "--replicates", "3", "--out", str(tmp_path / "run")]
+    assert "need 4 seeds; there are 3" in refusal(table_search.main, flags, capsys)
 
 
 def test_equal_rules_are_scored_once(looked_up):
@@ -358,13 +394,13 @@ def test_human_scores_depend_on_the_child_seed_alone_and_are_those_of_samples(tm
     assert a == b == rewards(history(other)[: len(HUMAN)]) and b != c
 
 
-def test_distinct_keys_is_the_share_among_the_last_hundred_rules(looked_up):
-    keys = [record["key"] for record in results.read_lines(looked_up / "records.jsonl")]
+def test_families_is_their_share_among_the_last_hundred_rules(looked_up):
+    families = [record["family"] for record in results.read_lines(looked_up / "records.jsonl")]
     updates = results.read_lines(looked_up / "updates.jsonl")
     for update in updates:
-        recent = keys[max(0, update["samples"] - 100) : update["samples"]]
-        assert update["distinct_keys"] == len(set(recent)) / len(recent)
-    assert updates[-1]["distinct_keys"] != len(set(keys)) / len(keys)
+        recent = families[max(0, update["samples"] - 100) : update["samples"]]
+        assert update["families"] == len(set(recent)) / len(recent)
+    assert updates[-1]["families"] != len(set(families)) / len(families)
 
 
 # --- what a person sees ---------------------------------------------------------------------------
@@ -376,12 +412,13 @@ def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
     assert said.err.startswith("preset tiny, but samples=20, seed=3\n")
     assert f"{folder}: {data.SAMPLE}, " in said.err and "this process; 17,640 strings" in said.err
     lines = said.out.splitlines()
-    head = lines.index("accuracy      lr      id  update")
+    head = lines.index("accuracy  spread  trainings  rules  lr     id     update")
     table = lines[head + 1 : lines.index("", head)]
     scores = [float(line.split()[0]) for line in table]
     assert scores == sorted(scores, reverse=True)
     assert {line.split()[-1] for line in table if " human " in line} == {name.upper() for name in HUMAN}
-    [best] = results.best_distinct(results.read_records(folder), 1)
+    [family] = results.best_families(results.read_records(folder), 1)
+    best = family.best
     assert lines[-1].startswith(f"Next: python rules.py show '{best['rule']}' explains #{best['id']}, ")
     assert any(f" #{best['id']}  " in line for line in table)
     assert "learning_curve.png" in lines[-2] and (folder / "learning_curve.png").stat().st_size > 5_000

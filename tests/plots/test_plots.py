@@ -16,6 +16,7 @@ from export import tree
 from plots import entropy, hall_of_fame, learning_curve, report, style, timeline
 from plots.runs import FORMER, departures, notes, read, read_groups
 from rules import find
+from sameness import by_family
 
 FIGURES = {"learning_curve": learning_curve, "entropy": entropy}
 FIGURES |= {"hall_of_fame": hall_of_fame, "timeline": timeline}
@@ -341,10 +342,10 @@ def test_entropy_lines_are_the_updates(folders):
     assert [f"Entropy per token, group {k}" in titles for k in (1, 2, 3)] == [True, True, False]
 
 
-def test_hall_of_fame_draws_the_best_distinct_rules_and_the_human_ones(folders):
+def test_hall_of_fame_draws_the_best_families_and_the_human_optimizers(folders):
     curves, sweep, strip, legend = picture("hall_of_fame", folders["twins"]).axes
-    distinct = {r["key"]: r for r in records_of(folders["twins"]) if r["status"] == "ok"}
-    best = sorted(distinct.values(), key=lambda record: -record["reward"])
+    families = results.best_families(records_of(folders["twins"]), name=by_family())
+    best = [family.best for family in families]
     humans = results.read_humans(folders["one"][0])
     names = [*(f"rule {k}" for k in range(1, 7)), "SGD", "Momentum", "RMSProp", "Adam"]
     for name, record in zip(names, [*best[:6], *humans], strict=True):
