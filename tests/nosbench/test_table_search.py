@@ -32,7 +32,7 @@ def rules_by_fate(table) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("fate", ["ok", "diverged", "late"])
 def test_answers_in_the_childs_place(table, fate):
     rule, seed = rules_by_fate(table)[fate]
-    result, entry = TableScorer("micro", seed).evaluate(rule), table.lookup(rule)
+    result, entry = TableScorer("micro").evaluate(rule, seed), table.lookup(rule)
     assert isinstance(result, ChildResult)
     assert result.status == ("ok" if fate == "ok" else "diverged")
     assert (result.accuracy, result.lr) == (entry.scores[seed], entry.lr[seed])
@@ -51,7 +51,7 @@ def test_answers_in_the_childs_place(table, fate):
 
 @pytest.mark.parametrize("rule", ["1 noise id id add", "g 1 id id mul"])
 def test_screened_rules_are_rejected_as_a_child_would(table, rule):
-    result = TableScorer("micro", 0, screen=True).evaluate(rule)
+    result = TableScorer("micro", screen=True).evaluate(rule, 0)
     assert result.error == screen(Rule.parse(rule))
     assert result.status == ("rejected" if result.error else "ok")
     assert (result.accuracy is None, result.sweep == []) == (bool(result.error),) * 2
