@@ -33,7 +33,7 @@ from data import (
     load,
     prepare,
 )
-from dsl import BETAS, EPS, Rule, RuleOptimizer, SearchSpace
+from dsl import BETAS, EPS, ParameterStep, Rule, SearchSpace
 from sameness import Families
 from screen import screen
 
@@ -156,6 +156,32 @@ def flatten_parameters(net: nn.Module) -> nn.Parameter:
     return flat
 
 
+class Descent:
+    """One vector in training with a rule: RuleOptimizer without what only other people's tools need.
+
+    Its random operands come one after another from one generator, as in all scores on record.
+
+    Args:
+        weights: float32 [P], with a gradient.
+        seed: of the random operands.
+        betas, eps, total_steps: as in RuleOptimizer.
+    """
+
+    def __init__(
+        self, weights: Tensor, rule: str, lr: float, seed: int, total_steps: int, betas=BETAS, eps=EPS
+    ):
+        self.weights, self.rule, self.lr, self.state = weights, Rule.parse(rule), lr, {}
+        self.settings = {"betas": betas, "eps": eps, "total_steps": total_steps}
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """w <- w - lr * update(g, w, moving averages)"""
+        g = self.weights.grad
+        step = ParameterStep(self.weights, g, self.state, self.settings, self.generator)
+        self.weights.sub_(self.lr * step.update(self.rule))
+
+
 def check_epoch(config: ChildConfig) -> None:
     """Raise DataError if an epoch asks for more images than there are, or fewer than a batch has."""
     most = NUM_IMAGES[config.dataset][0] - NUM_VALIDATION
@@ -233,9 +259,7 @@ class Training:
         total_steps = config.epochs * self.steps
         # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
         betas = tuple(max(0.0, 1 - (1 - beta) / config.beta_horizon) for beta in BETAS)
-        self.optimizer = RuleOptimizer(
-            [self.weights], rule, lr, betas, config.eps, seed, total_steps=total_steps
-        )
+        self.optimizer = Descent(self.weights, rule, lr, seed, total_steps, betas, config.eps)
         self.curve: list[float | None] = []
 
     def forward(self, images: Tensor) -> Tensor:

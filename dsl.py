@@ -12,7 +12,6 @@ Three tables say what each token means, `Rule` reads a string, `apply_rule` comp
 nothing to run here; try `python rules.py show powersign`. Read next: rules.py, then child.py.
 """
 
-import copy
 import math
 import random
 import re
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import compress
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 
 GROUP = 5  # tokens in a group: op1 op2 u1 u2 b
 BETAS = (0.9, 0.999, 0.999)  # decays of the moving averages of g, g^2 and g^3
+AVERAGES = ("m", "v", "gamma")  # their names in an optimizer's state
 EPS = 1e-8  # delta, added to what is divided by
 MAX_GROUPS = 4  # the ICML text goes to depth 3, the later arXiv text to 4
 
@@ -46,7 +47,7 @@ class ParameterStep:
 
     Args:
         w, g: weights and gradient, any shape, same dtype.
-        state: dict that keeps `step` (int, 0 before the first step) and tensors between steps.
+        state: dict that keeps `step` (a number or a tensor, 0 if missing) and tensors between steps.
         group: `betas`, `eps` and `total_steps`, as in a parameter group of RuleOptimizer.
         generator: a CPU generator for random operands.
     """
@@ -55,8 +56,8 @@ class ParameterStep:
         self.w, self.g, self.state = w, g, state
         self.betas, self.eps, self.total_steps = group["betas"], group["eps"], group["total_steps"]
         self.generator = generator
-        self.completed = state.get("step", 0)
-        state["step"] = self.completed + 1
+        self.completed = int(state.setdefault("step", 0))
+        state["step"] += 1  # a tensor in place
 
     def kept(self, name: str, change: Callable[[Tensor], object]) -> Tensor:
         """Return the tensor kept under a name, 0 at first, after `change` has changed it in place."""
@@ -67,7 +68,7 @@ class ParameterStep:
 
     def _average(self, name: str, value: Tensor, beta: float) -> Tensor:
         average = self.kept(name, lambda x: x.lerp_(value, 1 - beta))
-        return average / (1 - beta ** self.state["step"])  # Adam's bias correction
+        return average / (1 - beta ** (self.completed + 1))  # Adam's bias correction
 
     @cached_property
     def m(self) -> Tensor:
@@ -93,12 +94,20 @@ class ParameterStep:
     def normal(self, std: float) -> Tensor:
         """Fresh N(0, std) noise; drawn on the CPU so that a seed means the same on any device."""
         draw = torch.randn(self.g.shape, generator=self.generator, dtype=self.g.dtype)
-        return draw.to(self.g.device) * std
+        return beside(self.g, draw) * std
 
     def update(self, rule: "Rule") -> Tensor:
         """Return the update of a rule at this step; asks for each operand that it uses, once."""
         operands = {token: OPERANDS[token].value(self) for token in rule.operands}
         return apply_rule(rule, operands, self.eps, self.generator)
+
+
+def beside(x: Tensor, draw: Tensor) -> Tensor:
+    """Return a draw on the device of x; of a sharded x every rank has drawn all and keeps its shard."""
+    draw = draw.to(x.device)
+    if not hasattr(x, "device_mesh"):  # a DTensor has one
+        return draw
+    return type(x).from_local(draw, x.device_mesh, run_check=False).redistribute(placements=x.placements)
 
 
 # Both are written without torch.where, which takes three times as long on a CPU.
@@ -436,7 +445,7 @@ def apply_rule(
     keep = {}
     for k, side in rule.draws:  # all masks first, so that equal keys see equal draws
         draw = torch.rand(like.shape, generator=generator, dtype=torch.float32)
-        keep[k, side] = (draw >= DROP[rule.groups[k][2 + side]]).to(like.device)
+        keep[k, side] = beside(like, draw >= DROP[rule.groups[k][2 + side]])
 
     bank = dict(operands)
 
@@ -455,62 +464,101 @@ def apply_rule(
 
 # --- the optimizer --------------------------------------------------------------------------------
 
+# Options of torch's optimizers that this one would have to ignore.
+UNKNOWN = (
+    *("fused", "foreach", "capturable", "differentiable", "amsgrad", "decoupled_weight_decay"),
+    *("momentum", "dampening", "nesterov", "momentum_decay", "alpha", "centered", "rho", "lr_decay"),
+    *("initial_accumulator_value", "lambd", "t0", "etas", "step_sizes", "beta2_decay", "d", "ns_steps"),
+)
+
 
 def widened(x: Tensor) -> Tensor:
     """Return x, in float32 if its own dtype is shorter: averages with a decay of 0.999 stall there."""
     return x.float() if x.itemsize < 4 else x
 
 
+def as_reals(x: Tensor) -> Tensor:
+    """Return complex numbers as the pairs of reals that they are in memory, others as they are."""
+    return torch.view_as_real(x) if x.is_complex() else x
+
+
+def is_number(x: object, below: float) -> bool:
+    """Return whether x is a number, or a tensor with one, of at least 0 and below a limit."""
+    if isinstance(x, Tensor):
+        return x.numel() == 1 and 0 <= x.item() < below
+    return isinstance(x, Real) and 0 <= x < below
+
+
 class RuleOptimizer(torch.optim.Optimizer):
     """Train with any rule: w <- w - lr * update(g, w, moving averages), section 3.2.
 
     Only the operands that the rule uses are computed and stored. NaN and infinity go through to the
-    weights. `state_dict` holds the random generator too, so training resumes bit for bit. For
-    bfloat16 and float16 weights the averages and the update are float32; only the new weights round.
+    weights. For bfloat16 and float16 weights the averages and the update are float32; only the new
+    weights round. Complex weights train as pairs of reals. Random operands and drops depend on the
+    seed, the step and the place of a parameter alone, so training resumes bit for bit, sharded or not.
+    For torch.compile and foreach take the file that `python rules.py export` makes of a rule.
 
     Args:
-        params: parameters or parameter groups; a group may have its own rule, lr, betas, eps.
+        params: parameters or parameter groups; a group may have its own rule, lr, betas, eps, ...
         rule: a Rule or its string.
         lr: learning rate, >= 0.
-        betas: decays of the moving averages of g, g^2 and g^3, each in [0, 1).
+        betas: decays of the moving averages of g, g^2 and g^3, each in [0, 1); the last ones may be left
+            out if the rule needs none of them.
         eps: delta in divisions, in Adam and in RMSProp, >= 0.
+        weight_decay: decoupled as in AdamW: first w <- w - lr * weight_decay * w, >= 0.
+        maximize: go up instead of down.
         seed: of the random operands and drops.
         total_steps: T of the decays ld, cd, rd; required by rules that use them.
+        foreach, fused, capturable, differentiable: not supported, so only False and None are taken.
     Raises:
         RuleError: the rule cannot be read.
-        ValueError: another argument is out of range, or a decay is used without total_steps.
+        ValueError: another argument is out of range or unknown, or a decay has no total_steps.
     """
 
     def __init__(
         self,
         params,
         rule: Rule | str,
-        lr: float,
-        betas: tuple[float, float, float] = BETAS,
+        lr: float | Tensor,
+        betas: tuple[float, ...] = BETAS,
         eps: float = EPS,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
         seed: int = 0,
         total_steps: int | None = None,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
     ):
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "total_steps": total_steps}
-        super().__init__(params, defaults | {"rule": str(rule)})
-        # Kept in `state`, where state_dict, pickle and deepcopy find it.
-        generator = torch.Generator().manual_seed(seed)
-        self.state["random"] = {"generator": generator.get_state()}
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        settings |= {"maximize": maximize, "seed": seed, "total_steps": total_steps, "rule": str(rule)}
+        settings |= {"foreach": foreach, "fused": fused}
+        settings |= {"capturable": capturable, "differentiable": differentiable}
+        super().__init__(params, settings)
 
     def add_param_group(self, param_group: dict) -> None:
-        """Add a group of parameters, checking its rule and settings."""
+        """Add a group of parameters, checking its rule and settings; what tags it is carried along."""
         group = self.defaults | param_group
         rule, betas, total_steps = Rule.parse(str(group["rule"])), group["betas"], group["total_steps"]
-        if not 0 <= group["lr"] < math.inf:
-            raise ValueError(f"lr is {group['lr']}; it must be finite and at least 0")
-        if len(betas) != 3 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas is {betas}; it must be three numbers in [0, 1)")
-        if not 0 <= group["eps"] < math.inf:
-            raise ValueError(f"eps is {group['eps']}; it must be finite and at least 0")
-        if total_steps is not None and total_steps < 1:
+        needed = max([1, *(AVERAGES.index(name) + 1 for name in AVERAGES if name in rule.reads)])
+        for name in ("lr", "eps", "weight_decay"):
+            if not is_number(group[name], math.inf):
+                raise ValueError(f"{name} is {group[name]}; it must be a number, finite, at least 0")
+        fine = isinstance(betas, tuple | list) and all(is_number(beta, 1) for beta in betas)
+        if not fine or not needed <= len(betas) <= len(AVERAGES):
+            few = f"{needed} to " * (needed < len(AVERAGES))
+            raise ValueError(f"betas is {betas}; it must be {few}{len(AVERAGES)} numbers in [0, 1)")
+        if not isinstance(group["seed"], int):
+            raise ValueError(f"seed is {group['seed']}; it must be a whole number")
+        if not (total_steps is None or isinstance(total_steps, Real) and total_steps >= 1):
             raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
         if total_steps is None and "T" in rule.reads:
             raise ValueError(f"the rule '{rule}' uses a decay, so it needs total_steps")
+        for name in UNKNOWN:
+            if group.get(name):
+                raise ValueError(f"{name} is {group[name]}; rules have no such option, leave it out")
         super().add_param_group({**param_group, "rule": str(rule)})
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -519,18 +567,32 @@ class RuleOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: the state belongs to another rule, whose averages would be missing here.
         """
-        saved = [group.get("rule") for group in state_dict["param_groups"]]
-        rules = [group["rule"] for group in self.param_groups]
-        if saved != rules:
-            raise ValueError(f"the state is of rule {saved}, this optimizer runs {rules}")
-        saved = copy.deepcopy(state_dict)  # averages change in place
-        super().load_state_dict(saved)
-        # torch has cast the averages to the weights' dtype; float32 ones of bfloat16 weights stay so.
-        places = [place for group in saved["param_groups"] for place in group["params"]]
-        weights = [w for group in self.param_groups for w in group["params"]]
-        for place, w in zip(places, weights, strict=True):
-            for name, value in saved["state"].get(place, {}).items():
-                self.state[w][name] = value.to(w.device) if isinstance(value, Tensor) else value
+        rules, seen = [group["rule"] for group in self.param_groups], []
+
+        def check(_, saved: dict) -> None:  # after the hooks of others, before anything changes
+            theirs = [group.get("rule") for group in saved["param_groups"]]
+            if theirs != rules:
+                raise ValueError(f"the state is of rule {theirs}, this optimizer runs {rules}")
+            if lost := self.defaults.keys() - set.intersection(*map(set, saved["param_groups"])):
+                raise ValueError(f"the state has no {', '.join(sorted(lost))}; an older one saved it")
+            seen.append(saved)
+
+        def restore(_) -> None:  # torch has cast averages to the dtype of the weights, or shares memory
+            [saved] = seen
+            places = [place for group in saved["param_groups"] for place in group["params"]]
+            weights = [w for group in self.param_groups for w in group["params"]]
+            for place, w in zip(places, weights, strict=True):
+                for name, value in saved["state"].get(place, {}).items():
+                    device = value.device if name == "step" else w.device
+                    self.state[w][name] = value.to(device, copy=True)
+
+        before = self.register_load_state_dict_pre_hook(check)
+        after = self.register_load_state_dict_post_hook(restore, prepend=True)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            before.remove()
+            after.remove()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -547,17 +609,29 @@ class RuleOptimizer(torch.optim.Optimizer):
                 loss = closure()
 
         generator = torch.Generator()
-        generator.set_state(self.state["random"]["generator"].cpu())
-        for group in self.param_groups:
-            rule = Rule.parse(group["rule"])
-            for w in group["params"]:
-                if w.grad is None:
-                    continue
-                if w.grad.is_sparse:
-                    raise RuntimeError("RuleOptimizer does not support sparse gradients")
-                step = ParameterStep(widened(w), widened(w.grad), self.state[w], group, generator)
-                w.sub_(group["lr"] * step.update(rule))
-        self.state["random"] = {"generator": generator.get_state()}
+        pairs = [(group, w) for group in self.param_groups for w in group["params"]]
+        for place, (group, w) in enumerate(pairs):
+            if w.grad is None:
+                continue
+            if w.grad.is_sparse:
+                raise RuntimeError("RuleOptimizer does not support sparse gradients")
+            g = widened(-w.grad if group["maximize"] else w.grad)
+            if hasattr(g, "placements") and g.placements != w.placements:  # a sum that is still parted
+                g = g.redistribute(placements=w.placements)
+            rule, lr, state = Rule.parse(group["rule"]), float(group["lr"]), self.state[w]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state.update({name: torch.zeros_like(w, dtype=g.dtype) for name in rule.kept})
+            if group["weight_decay"]:
+                w.mul_(1 - lr * float(group["weight_decay"]))
+            # No two draws of a training share a number, and those of other seeds are far away.
+            number = group["seed"] * 0x9E3779B1 + int(state["step"]) * len(pairs) + place
+            generator.manual_seed(number % 2**32)
+            reals = {name: as_reals(x) for name, x in state.items()}
+            step = ParameterStep(as_reals(widened(w)), as_reals(g), reals, group, generator)
+            update = step.update(rule)
+            if lr:  # 0 * infinity is no step, not NaN
+                as_reals(w).add_(lr * update, alpha=-1)
         return loss
 
 

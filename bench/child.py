@@ -24,9 +24,9 @@ from bench.launch import Config as Memory
 from bench.launch import launch
 from bench.textbook import textbook
 from bench.timing import spread, table, take_turns, timed
-from child import ChildConfig, Training, evaluate_rule, open_pictures, resolve_precision
+from child import ChildConfig, Descent, Training, evaluate_rule, open_pictures, resolve_precision
 from config import setting
-from dsl import CONSTRAINTS, SUBSETS, RuleOptimizer, SearchSpace
+from dsl import CONSTRAINTS, SUBSETS, SearchSpace
 from rules import NAMED_RULES
 
 
@@ -148,7 +148,7 @@ def measure_step(child: ChildConfig, rounds: int = 60) -> dict:
     for rule in (space.sample(rng) for _ in range(100)):
         weights = training.weights.detach().clone().requires_grad_()  # some rules spoil them
         weights.grad = training.weights.grad.clone()
-        optimizer = RuleOptimizer([weights], rule, lr=1e-9)
+        optimizer = Descent(weights, str(rule), lr=1e-9, seed=0, total_steps=1)
         rules.append(float(np.median([timed(optimizer.step)[0] for _ in range(5)])))
     products = counter.get_total_flops() / (2 * 1024**3)
     return {"products": products, "times": times, "rules": rules}

@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from child import ChildConfig, ConvNet, flatten_parameters, open_pictures
+from child import ChildConfig, ConvNet, Descent, flatten_parameters, open_pictures
 from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
-from dsl import RuleOptimizer
 
 BATCH = 100  # images
 SEQUENCE, SEQUENCES = 64, 20  # characters in a sequence, sequences in a batch
@@ -231,7 +230,7 @@ def train(
         net = task.net()
     weights = flatten_parameters(net)
     total_steps = horizon * (task.size // task.batch_size)
-    optimizer = RuleOptimizer([weights], rule, lr, seed=seed, total_steps=total_steps)
+    optimizer = Descent(weights, rule, lr, seed, total_steps)
     curve: list[float | None] = [None] * epochs
     test: list[float | None] = [None] * epochs
     for epoch in range(epochs):
@@ -248,7 +247,7 @@ def train(
     return Outcome(curve, test, time.process_time() - cpu_s)
 
 
-def train_epoch(task, net: nn.Module, weights: Tensor, optimizer: RuleOptimizer, batches) -> bool:
+def train_epoch(task, net: nn.Module, weights: Tensor, optimizer: Descent, batches) -> bool:
     """Take a step on every batch; return False as soon as a weight is not finite."""
     net.train()
     for inputs, targets in batches:

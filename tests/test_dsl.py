@@ -639,7 +639,8 @@ def test_state_of_another_rule_or_optimizer_is_refused():
     [
         *({"lr": lr} for lr in (-0.1, math.nan, math.inf)),
         *({"eps": eps} for eps in (-1e-8, math.nan, math.inf)),
-        *({"betas": betas} for betas in ((0.9, 0.9), (0.9, 1, 0.9), (-0.1, 0.9, 0.9), (0, 0, math.nan))),
+        *({"betas": betas} for betas in (0.9, (), (0.9, 1, 0.9), (-0.1, 0.9, 0.9), (0, 0, math.nan))),
+        {"rule": "gamma g id id left", "betas": (0.9, 0.9)},
         *({"rule": f"{decay} g id id mul"} for decay in ("ld", "cd", "rd")),
         {"rule": "1 2 id id add | r1 cd id id mul"},
         {"total_steps": 0},
