@@ -40,20 +40,48 @@ class Setting(NamedTuple):
 
     kind: str
     default: str  # "" if it must be given
-    allowed: str
-    words: str
     help: str
 
 
 SETTINGS = {
-    "lr": Setting("float", "", "0 <= {} < math.inf", "finite and at least 0", "learning rate"),
-    "beta1": Setting("float", "0.9", "0 <= {} < 1", "in [0, 1)", "decay of the average of g"),
-    "beta2": Setting("float", "0.999", "0 <= {} < 1", "in [0, 1)", "decay of the average of g^2"),
-    "beta3": Setting("float", "0.999", "0 <= {} < 1", "in [0, 1)", "decay of the average of g^3"),
-    "eps": Setting("float", "1e-8", "0 <= {} < math.inf", "finite and at least 0", "added to divisors"),
-    "total_steps": Setting("int", "", "{} >= 1", "at least 1", "T, steps of the whole training"),
-    "seed": Setting("int", "0", "", "", "of the random draws"),
+    "lr": Setting("float | Tensor", "", "learning rate, >= 0"),
+    "betas": Setting("tuple[float, ...]", "", ""),  # those that the rule uses
+    "eps": Setting("float", "1e-8", "added to divisors, >= 0"),
+    "weight_decay": Setting(
+        "float", "0.0", "decoupled as in AdamW: w <- w - lr * weight_decay * w, >= 0"
+    ),
+    "total_steps": Setting("int", "", "T, steps of the whole training, >= 1"),
+    "seed": Setting("int", "0", "of the random draws"),
+    "maximize": Setting("bool", "False", "go up instead of down"),
+    "foreach": Setting(
+        "bool | None",
+        "None",
+        "False goes through the parameters one by one; True or None take many at once",
+    ),
+    "fused": Setting("bool | None", "None", ""),
+    "capturable": Setting("bool", "False", ""),
+    "differentiable": Setting("bool", "False", ""),
 }
+BETAS = {"m": ("0.9", "g"), "v": ("0.999", "g^2"), "gamma": ("0.999", "g^3")}
+
+OTHERS = (  # options of torch's optimizers
+    *("amsgrad", "decoupled_weight_decay", "momentum", "dampening", "nesterov", "momentum_decay"),
+    *("alpha", "centered", "rho", "lr_decay", "initial_accumulator_value", "lambd", "t0", "etas"),
+    *("step_sizes", "beta2_decay", "d", "ns_steps"),
+)
+ALONE = ("fused", "capturable", "differentiable")  # known, but nothing else than False is allowed
+WHOLE = {  # checks
+    "total_steps": """\
+        total_steps = group["total_steps"]
+        if not (isinstance(total_steps, Real) and total_steps >= 1):
+            raise ValueError(f"total_steps is {total_steps}; it must be at least 1")""",
+    "seed": """\
+        if not isinstance(group["seed"], int):
+            raise ValueError(f"seed is {group['seed']}; it must be a whole number")""",
+}
+LENGTH = """\
+        if not fine or len(betas) != {}:
+            raise ValueError(f"betas is {{betas}}; it must have {} in [0, 1)")"""
 
 # A line that ends in `#? word` is there only if the rule needs it. Words in capitals are filled in.
 TEMPLATE = '''"""NAME, an optimizer for PyTorch: w <- w - lr * update, with
@@ -62,13 +90,20 @@ DOCUMENTATION
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from itertools import chain  #? no times
+from itertools import chain, repeat  #? times
+from numbers import Real
 
 import torch
 from torch import Tensor
 IMPORTS
 
-Tensors = list[Tensor] | tuple[Tensor, ...]  # a tensor a parameter
+RULE
+# Options of other optimizers, which would have no effect.
+UNKNOWN
+_PLAIN = (Tensor, torch.nn.Parameter)  # neither sharded nor quantized nor else special
+Columns = list | tuple  # an entry a parameter, a tensor or a number
 
 
 class NAME(torch.optim.Optimizer):
@@ -78,20 +113,30 @@ class NAME(torch.optim.Optimizer):
         params: parameters, or groups of parameters with settings of their own.
 HELP
     Raises:
-        ValueError: a setting is out of range.
+        ValueError: a setting is out of range, or one that would have no effect.
     """
 
 SIGNATURE
 DEFAULTS
         super().__init__(params, defaults)
-        draws = torch.Generator().manual_seed(seed)  #? draws
-        # Kept in `state`, where state_dict finds it.  #? draws
-        self.state["random"] = {"generator": draws.get_state()}  #? draws
 
     def add_param_group(self, param_group: dict) -> None:
-        """Add parameters with settings of their own, which are checked too."""
+        """Add parameters with settings of their own; what only tags them is kept."""
         group = {**self.defaults, **param_group}
-CHECKS
+RANGED
+            if not _is_number(group[name], math.inf):
+                raise ValueError(
+                    f"{name} is {group[name]}; it must be a number, finite, at least 0"
+                )
+        betas = group["betas"]
+        fine = isinstance(betas, tuple | list) and all(_is_number(x, 1) for x in betas)
+LENGTH
+WHOLE
+        for name in _UNKNOWN:
+            if group.get(name):
+                raise ValueError(
+                    f"{name} is {group[name]}; here is no such option, leave it out"
+                )
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -106,49 +151,103 @@ CHECKS
             with torch.enable_grad():
                 loss = closure()
 
-        draws = torch.Generator()  #? draws
-        draws.set_state(self.state["random"]["generator"].cpu())  #? draws
+        number = sum(len(group["params"]) for group in self.param_groups)  #? draws
+        place = -1  #? draws
         for group in self.param_groups:
-            rows: list[tuple[Tensor, ...]] = []  #? no steps
-            rows: dict[int, list[tuple[Tensor, ...]]] = {}  # by step, nearly always one  #? steps
+            lr, weight_decay = _number(group["lr"]), _number(group["weight_decay"])
+            rows: list[tuple] = []
             for p in group["params"]:
+                place += 1  #? draws
                 if p.grad is None:
                     continue
                 if p.grad.is_sparse:
                     raise RuntimeError("sparse gradients are not supported")
-                g = _wide(p.grad)
+                g = _wide(-p.grad if group["maximize"] else p.grad)
+                if hasattr(g, "placements") and g.placements != p.placements:
+                    g = g.redistribute(placements=p.placements)  # a sum still parted
                 state = self.state[p]  #? state
                 if not state:  #? state
-                    state["step"] = 0  #? steps
+                    state["step"] = torch.zeros((), dtype=torch.float32)  #? steps
 ZEROS
                 state["step"] += 1  #? steps
+                step = _number(state["step"])  #? steps
+                if weight_decay:
+                    p.mul_(1 - lr * weight_decay)
+                g = _reals(g)  #? draws
+                # No two draws of a training share a number.  #? draws
+                seed = group["seed"] * 0x9E3779B1 + int(step - 1) * number + place  #? draws
+                draws = torch.Generator().manual_seed(seed % 2**32)  #? draws
 DRAWS
 ROW
-                rows.append(row)  #? no steps
-                rows.setdefault(state["step"], []).append(row)  #? steps
-            for block in _blocks(rows):  #? no steps
-            for step, same in rows.items():  #? steps
-                for block in _blocks(same):  #? steps
+                rows.append(tuple(map(_here, row)))  #? no times
+                rows.append((*map(_here, row), step))  #? times
+            for block in _blocks(rows, group["foreach"]):
 CALL
-        self.state["random"] = {"generator": draws.get_state()}  #? draws
         return loss
 
-    def load_state_dict(self, state_dict: dict) -> None:  #? averages
-        """Load a saved state."""  #? averages
-        super().load_state_dict(state_dict)  #? averages
-        # torch has cast the averages to the dtype of their parameters: restore them.  #? averages
-        places = [i for group in state_dict["param_groups"] for i in group["params"]]  #? averages
-        params = [p for group in self.param_groups for p in group["params"]]  #? averages
-        for i, p in zip(places, params):  #? averages
-            for name, value in state_dict["state"].get(i, {}).items():  #? averages
-                if isinstance(value, Tensor):  #? averages
-                    self.state[p][name] = value.to(p.device, copy=True)  #? averages
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load a saved state.
+
+        Raises:
+            ValueError: it is of another rule.
+        """
+        seen: list[dict] = []
+
+        def check(_, saved: dict) -> None:  # before anything changes
+            for group in saved["param_groups"]:
+                if group.get("rule") != _RULE:
+                    theirs = group.get("rule", "another optimizer")
+                    raise ValueError(f"the state is of '{theirs}', this is '{_RULE}'")
+            seen.append(saved)
+
+        def restore(_) -> None:  # torch has cast averages to the parameters' dtypes
+            places = [i for group in seen[0]["param_groups"] for i in group["params"]]
+            params = [p for group in self.param_groups for p in group["params"]]
+            for i, p in zip(places, params):
+                for name, value in seen[0]["state"].get(i, {}).items():
+                    device = value.device if name == "step" else p.device
+                    self.state[p][name] = value.to(device, copy=True)
+
+        # Between the hooks of others, so that these have the first and the last word.
+        before = self.register_load_state_dict_pre_hook(check)
+        after = self.register_load_state_dict_post_hook(restore, prepend=True)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            before.remove()
+            after.remove()
 
 
 UPDATE
     """Take a step."""
-    progress = min((step - 1) / total_steps, 1.0)  #? decays
 BODY
+
+
+def _descend(params: Columns, update: Columns, lr: float | Tensor) -> None:
+    """Subtract lr * update."""
+    if torch.compiler.is_compiling():  # an alpha would be compiled in, each rate anew
+        add_(params, mul(update, -lr))
+    elif lr == 0:
+        return  # 0 * infinity would be NaN
+    elif all(type(p) in _PLAIN for p in params):
+        add_(params, update, alpha=-lr)
+    else:
+        for p, x in zip(params, update):
+            p.add_(x, alpha=-lr)
+
+
+def _is_number(x: object, below: float) -> bool:
+    """Return whether x is a number, or a tensor with one, of at least 0 and below."""
+    if isinstance(x, Tensor):
+        return x.numel() == 1 and 0 <= x.item() < below
+    return isinstance(x, Real) and 0 <= x < below
+
+
+def _number(x: float | Tensor) -> float | Tensor:
+    """Return a tensor of one element as a number; not to a compiler, for one graph."""
+    if not isinstance(x, Tensor):
+        return x
+    return x.reshape(()) if torch.compiler.is_compiling() else x.item()
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -156,28 +255,66 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.itemsize < 4 else x
 
 
-def _blocks(rows: list[tuple[Tensor, ...]]) -> Iterator[list[tuple[Tensor, ...]]]:
-    """Yield the columns of the rows, on a CPU in blocks that fit into its cache.
+def _reals(x: Tensor) -> Tensor:
+    """Return complex numbers as pairs of reals, others as they are."""
+    return torch.view_as_real(x) if x.is_complex() else x
 
-    The tensors of a row are equally large; large ones are cut into views.
+
+def _here(x: Tensor) -> Tensor:
+    """Return the reals that lie here: of a sharded tensor the shard."""
+    x = _reals(x)
+    return x.to_local() if hasattr(x, "to_local") else x
+
+
+def _draw(how: Callable, g: Tensor, draws: torch.Generator, dtype) -> Tensor:  #? draws
+    """Draw numbers for g, of a sharded g all of them on each rank, to keep a shard."""  #? draws
+    draw = how(g.shape, generator=draws, dtype=dtype).to(g.device)  #? draws
+    if not hasattr(g, "device_mesh"):  #? draws
+        return draw  #? draws
+    draw = type(g).from_local(draw, g.device_mesh, run_check=False)  #? draws
+    return draw.redistribute(placements=g.placements)  #? draws
+
+
+def _blocks(rows: list[tuple], foreach: bool | None) -> list[list[tuple]]:
+    """Return the columns of the rows, on a CPU in blocks that fit into its cache.
+
+    The tensors of a row are equally large.
     """
-    limit = 2**17 if rows and rows[0][0].device.type == "cpu" else math.inf  # elements
-    block: list[tuple[Tensor, ...]] = []
+    if not rows:
+        return []
+    if torch.compiler.is_compiling():
+        return [list(zip(*rows))]
+    if foreach is False:
+        return [[(x,) for x in row] for row in rows]
+    limit = 2**17 if rows[0][0].device.type == "cpu" else math.inf  # elements
+    blocks: list[list[tuple]] = [[]]
     room = limit
-    for row in rows:
-        size = row[0].numel()
-        cut = size > limit and all(x.is_contiguous() for x in row)
-        for piece in zip(*(x.view(-1).split(limit) for x in row)) if cut else (row,):
-            block.append(piece)
-            room -= limit if cut else size
-            if room <= 0:
-                yield list(zip(*block))
-                block, room = [], limit
-    if block:
-        yield list(zip(*block))
+    for piece in chain.from_iterable(_cut(row, limit) for row in rows):
+        if room <= 0:
+            blocks.append([])
+            room = limit
+        blocks[-1].append(piece)
+        room -= piece[0].numel()
+    return [list(zip(*block)) for block in blocks]
 
 
-def _sign(xs: Tensors) -> Tensors:  #? _sign
+def _cut(row: tuple, limit: int) -> Iterable[tuple]:
+    """Return a row as rows of the views that its tensors are cut into, if large."""
+    tensors = [x for x in row if isinstance(x, Tensor)]
+    fits = all(type(x) in _PLAIN and x.is_contiguous() for x in tensors)
+    if row[0].numel() <= limit or not fits:
+        return [row]
+    pieces = [x.view(-1).split(limit) for x in tensors]
+    return zip(*pieces)  #? no times
+    return zip(*pieces, repeat(row[-1]))  #? times
+
+
+def _cos(x: float | Tensor) -> float | Tensor:  #? _cos
+    """Return the cosine of a number; of a tensor where that is compiled."""  #? _cos
+    return torch.cos(x) if isinstance(x, Tensor) else math.cos(x)  #? _cos
+
+
+def _sign(xs: Columns) -> Columns:  #? _sign
     """Return the signs; NaN stays NaN, where torch.sign would hide it as 0."""  #? _sign
     signs = sign(xs)  #? _sign
     # 0 * x is NaN where x is. Limits are for infinity: 0 * inf would be NaN too.  #? _sign
@@ -187,7 +324,7 @@ def _sign(xs: Tensors) -> Tensors:  #? _sign
     return signs  #? _sign
 
 
-def _drop(keep: Tensors, xs: Tensors) -> Tensors:  #? _drop
+def _drop(keep: Columns, xs: Columns) -> Columns:  #? _drop
     """Return xs with zeros where `keep` is False; the rest is not rescaled."""  #? _drop
     return [torch.where(k, x, 0.0) for k, x in zip(keep, xs)]  #? _drop
 '''
@@ -209,27 +346,29 @@ def one_line_or_many(head: str, items: list[str], tail: str, indent: int) -> str
     return f"{pad}{head}\n{inner}{pad}{tail}"
 
 
-def _typed(key: str) -> str:
-    default = SETTINGS[key].default
+def _typed(key: str, default: str) -> str:
     return f"{key}: {SETTINGS[key].kind}" + (f" = {default}" if default else "")
 
 
-def _check(key: str) -> str:
-    return (
-        f'        {key} = group["{key}"]\n'
-        f"        if not {SETTINGS[key].allowed.format(key)}:\n"
-        f'            raise ValueError(f"{key} is {{{key}}}; it must be {SETTINGS[key].words}")'
-    )
+def _help(key: str, help: str) -> str:
+    text, indent = f"{key}: {help}.", " " * 8
+    return textwrap.fill(text, 88, initial_indent=indent, subsequent_indent=f"{indent}    ")
 
 
 def _noise(token: str) -> str:
-    indent, draw = " " * 16, "torch.randn(g.shape, generator=draws, dtype=g.dtype)"
-    return f"{indent}{token} = {draw}\n{indent}{token} = {token}.to(g.device) * {NOISES[token]}"
+    return f"{' ' * 16}{token} = _draw(torch.randn, g, draws, g.dtype) * {NOISES[token]}"
 
 
 def _keep(keep: str, chance: float) -> str:
-    indent, draw = " " * 16, "torch.rand(g.shape, generator=draws, dtype=torch.float32)"
-    return f"{indent}{keep} = {draw}\n{indent}{keep} = ({keep} >= {chance}).to(g.device)"
+    return f"{' ' * 16}{keep} = _draw(torch.rand, g, draws, torch.float32) >= {chance}"
+
+
+def _strings(head: str, text: str, tail: str) -> str:
+    """Return an assignment of a string that may take several lines."""
+    if len(line := f'{head}"{text}"{tail}') <= 88:
+        return line
+    lines = textwrap.wrap(text, 82, drop_whitespace=False, break_on_hyphens=False)
+    return "\n".join([f"{head}(", *(f'    "{line}"' for line in lines), f"){tail}"])
 
 
 def _documentation(rule: Rule, name: str, advice: list[str], usage: list[str], about: str) -> str:
@@ -285,38 +424,81 @@ def export(
     keeps = {f"keep{i}": DROP[rule.groups[k][2 + side]] for i, (k, side) in enumerate(rule.draws, 1)}
     states = [AVERAGES[token] for token in code.averages]
 
-    steps = bool({"step", *decays} & words) or "anoise" in noises
-    needs = {"averages": states, "state": states or steps, "steps": steps, "no steps": not steps}
-    needs |= {"decays": decays, "draws": noises or keeps, "_sign": "_sign" in words, "_drop": keeps}
+    times, draws = bool({"step", *decays} & words), bool(noises or keeps)
+    needs = {"state": states or times or draws, "steps": times or draws, "times": times, "draws": draws}
+    needs |= {
+        "no times": not times,
+        "_sign": "_sign" in words,
+        "_drop": keeps,
+        "_cos": {"cd", "rd"} & words,
+    }
     parts = {part for part, needed in needs.items() if needed}
 
-    settings = ["lr", *map(beta, code.averages), *["eps"] * ("eps" in words)]
-    settings += ["total_steps"] * bool(decays)
-    arguments = [*settings, *["seed"] * ("draws" in parts)]
-    arguments.sort(key=lambda key: SETTINGS[key].default != "")  # those without default come first
+    # Betas have Adam's places, the first for m, where schedules of momentum expect it.
+    places = list(AVERAGES)[: max([1, *(list(AVERAGES).index(token) + 1 for token in code.averages)])]
+    decay = [BETAS[token][0] if token in code.averages else "0.0" for token in places]
+    betas = f"({', '.join(decay)}{',' * (len(decay) == 1)})"
+    defaults = {key: setting.default for key, setting in SETTINGS.items()} | {"betas": betas}
+    defaults["lr"] = "" if remark else f"{lr:g}"
+    absent = {"betas": not code.averages, "eps": "eps" not in words}
+    absent |= {"total_steps": not decays, "seed": not draws}
+    settings = [key for key in SETTINGS if not absent.get(key)]
+    typed = [
+        f"{key}: {SETTINGS[key].kind}" + f" = {defaults[key]}" * bool(defaults[key]) for key in settings
+    ]
+    typed.insert(settings.index("weight_decay") + 1, "*")
+    group = [f'"{key}": {key}' for key in settings] + ['"rule": _RULE']
+    # Schedules and monitors of momentum find a beta in every group.
+    group += [f'"betas": {betas}'] * (not code.averages)
+
     w = ["_wide(p)"] * ("w" in words)
     row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
-    columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps]
-    passed = ["*block", *["step"] * steps, *(f'{key}=group["{key}"]' for key in settings)]
-    taken = [f"{column}: Tensors" for column in columns] + ["step: int"] * steps
-    taken += [f"{key}: {SETTINGS[key].kind}" for key in settings]
-    signature = ["self", "params: Iterable", *map(_typed, arguments)]
-    body = [*(f"{token} = {DECAYS[token]}" for token in decays), *code.lines]
+    columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps, *["step"] * times]
+    given = [key for key in ("betas", "eps", "total_steps") if key in settings]
+    passed = ["*block", "lr", *(f'group["{key}"]' for key in given)]
+    kinds = [f"{column}: Columns" for column in columns]
+    kinds += [f"{key}: {SETTINGS[key].kind}" for key in ("lr", *given)]
+    unpack = ", ".join(beta(token) if token in code.averages else "_" for token in places)
+    unpack = f"({unpack},)" if len(places) == 1 else unpack
+    body = [f"{unpack} = map(_number, betas)"] * bool(code.averages)
+    body += ["progress = [min((t - 1) / total_steps, 1.0) for t in step]"] * bool(decays)
+    body += [f"{token} = [{DECAYS[token]} for x in progress]" for token in decays]
+    of = ", ".join(BETAS[token][1] + " (not kept)" * (token not in code.averages) for token in places)
+    helps = {key: SETTINGS[key].help for key in settings if key not in ALONE}
+    if "betas" in helps:
+        helps["betas"] = f"decays of the moving averages of {of}, each in [0, 1)"
+    helps[", ".join(ALONE)] = "not supported, so only False and None are taken"
+    if not remark:
+        helps["lr"] += f"; {lr:g} was the best where it was tried, see the top of this file"
+    ranged = [key for key in ("lr", "eps", "weight_decay") if key in settings]
+    unknown = [key for key in (*ALONE, *OTHERS, "eps", "total_steps", "seed") if absent.get(key, True)]
+    numbers = f"{len(places)} number{'s' * (len(places) > 1)}"
 
-    given = f"lr={lr:g}" + ", total_steps=10_000" * bool(decays)
-    usage = [*[remark] * bool(remark), f"optimizer = {name}(model.parameters(), {given})"]
+    remark = [remark] * bool(remark)
+    usage = [
+        *remark,
+        f"optimizer = {name}(model.parameters(), lr={lr:g}{', total_steps=10_000' * bool(decays)})",
+    ]
     filled = {
         "DOCUMENTATION": _documentation(rule, name, advice, usage, about),
-        "HELP": "\n".join(f"        {key}: {SETTINGS[key].help}." for key in arguments),
-        "SIGNATURE": one_line_or_many("def __init__(", signature, ") -> None:", 4),
-        "CHECKS": "\n".join(map(_check, settings)),
-        "DEFAULTS": one_line_or_many("defaults = {", [f'"{key}": {key}' for key in settings], "}", 8),
-        "ZEROS": "\n".join(f'{" " * 20}state["{s}"] = torch.zeros_like(g)' for s in states),
+        "RULE": _strings("_RULE = ", str(rule), ""),
+        "UNKNOWN": _strings("_UNKNOWN = ", " ".join(unknown), ".split()"),
+        "HELP": "\n".join(_help(key, help) for key, help in helps.items()),
+        "SIGNATURE": one_line_or_many(
+            "def __init__(", ["self", "params: Iterable", *typed], ") -> None:", 4
+        ),
+        "DEFAULTS": one_line_or_many("defaults = {", group, "}", 8),
+        "RANGED": one_line_or_many("for name in (", [f'"{key}"' for key in ranged], "):", 8),
+        "LENGTH": LENGTH.format(len(places), numbers),
+        "WHOLE": "\n".join(WHOLE[key] for key in ("total_steps", "seed") if key in settings),
+        "ZEROS": "\n".join(
+            f'{" " * 20}state["{s}"] = torch.zeros_like(p, dtype=g.dtype)' for s in states
+        ),
         "DRAWS": "\n".join([*map(_noise, noises), *map(_keep, keeps, keeps.values())]),
         "ROW": one_line_or_many("row = (", row, ")", 16),
-        "CALL": one_line_or_many("_update(", passed, ")", 20 if steps else 16),
-        "UPDATE": one_line_or_many("def _update(", taken, ") -> None:", 0),
-        "BODY": "\n".join(f"    {line}" for line in body),
+        "CALL": one_line_or_many("_update(", passed, ")", 16),
+        "UPDATE": one_line_or_many("def _update(", kinds, ") -> None:", 0),
+        "BODY": "\n".join(f"    {line}" for line in [*body, *code.lines]),
     }
     text = "".join(_kept(line, parts) for line in TEMPLATE.splitlines(keepends=True))
     text = text.replace("NAME", name)

@@ -2,9 +2,9 @@
 
     Code(Rule.parse("m g2 id exp div")).lines
     # lerp_(exp_avg, g, 1 - beta1)
-    # m = div(exp_avg, 1 - beta1**step)  # bias-corrected
+    # m = div(exp_avg, [1 - beta1**t for t in step])  # bias-corrected
     # update = div(m, add(exp(mul(g, g)), eps))
-    # add_(params, update, alpha=-lr)
+    # _descend(params, update, lr)
 
 Two stages: `lower` spells the simplified expression out in operations that torch has, `Code` turns
 these into lines and computes nothing twice. Read next: code.py, which makes a file of the lines.
@@ -22,12 +22,12 @@ Node = str | tuple
 NUMBER = "number"
 AVERAGES = {"m": "exp_avg", "v": "exp_avg_sq", "gamma": "exp_avg_cube"}  # operand -> name in `state`
 EPS = (NUMBER, "eps")
-DECAYS = {  # operand -> code of a number
-    "ld": "1 - progress",
-    "cd": "0.5 * (1 + math.cos(math.pi * progress))",
-    "rd": "0.5 * (1 + math.cos(math.pi * (progress / 2 % 1)))",
+DECAYS = {  # operand -> code of a number for a parameter, x being its progress
+    "ld": "1 - x",
+    "cd": "0.5 * (1 + _cos(math.pi * x))",
+    "rd": "0.5 * (1 + _cos(math.pi * (x / 2 % 1)))",
 }
-NOISES = {"noise": "0.01", "anoise": 'state["step"] ** (-0.55 / 2)'}  # operand -> code of its spread
+NOISES = {"noise": "0.01", "anoise": "step ** (-0.55 / 2)"}  # operand -> code of its spread
 
 
 # --- from the language to operations of torch -----------------------------------------------------
@@ -82,6 +82,8 @@ def lower(x: Expression, rule: Rule) -> Node:
     if x[0] in DROP:
         return ("drop", f"keep{rule.draws.index(x[2]) + 1}", whole(lower(x[1], rule)))
     arguments = [lower(argument, rule) for argument in x[1:]]
+    if x[0] in ("div", "pow"):  # takes one number, but a decay is one for each parameter
+        arguments = [whole(node) if node[-1] in DECAYS else node for node in arguments]
     numbers = [node[0] == NUMBER for node in arguments]
     if all(numbers):  # a function of numbers that change or involve eps; rare, so spelled as tensors
         arguments, numbers = list(map(whole, arguments)), [False] * len(numbers)
@@ -124,6 +126,7 @@ TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "
     "sign": "_sign({})",
     **dict.fromkeys(("drop", *DROP), "_drop({}, {})"),
     "full": "[torch.full_like(x, {}) for x in g]",
+    **{token: f"[torch.zeros_like(x) + y for x, y in zip(g, {token})]" for token in DECAYS},
 }
 # fmt: on
 
@@ -153,7 +156,7 @@ class Code:
         for token, value in zip(self.averages, values, strict=True):
             self.lines.append(f"lerp_({AVERAGES[token]}, {self._code(value)}, 1 - {beta(token)})")
         self.lines.append(f"update = {self._code(update)}")
-        self.lines.append("add_(params, update, alpha=-lr)")
+        self.lines.append("_descend(params, update, lr)")
 
     def _count(self, node: Node) -> None:
         """Count in how many places a node stands, those within equal nodes once."""
@@ -172,12 +175,16 @@ class Code:
             return self._names[node]
         if node[0] == "average":
             state = AVERAGES[node[1]]
-            return self._line(node, f"div({state}, 1 - {beta(node[1])}**step)  # bias-corrected")
+            corrections = f"[1 - {beta(node[1])}**t for t in step]"
+            return self._line(node, f"div({state}, {corrections})  # bias-corrected")
         if node[0] == "sign" and node[1][0] == "average" and self._counts[node[1]] == 1:
             code = f"_sign({AVERAGES[node[1][1]]})"  # which bias correction would not change
         else:
             arguments = [self._code(argument) for argument in node[1:]]
-            while len(code := TEMPLATES[node[0]].format(*arguments)) > WIDTH:
+            template = TEMPLATES[
+                arguments[0] if arguments[0] in DECAYS and node[0] == "full" else node[0]
+            ]
+            while len(code := template.format(*arguments)) > WIDTH:
                 longest = max(range(len(arguments)), key=lambda k: len(arguments[k]))
                 arguments[longest] = self._line(node[1 + longest], arguments[longest])
         return self._line(node, code) if self._counts[node] > 1 else code
