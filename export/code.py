@@ -109,6 +109,10 @@ Columns = list | tuple  # an entry a parameter, a tensor or a number
 class NAME(torch.optim.Optimizer):
     """w <- w - lr * update, as the top of this file says.
 
+    Random draws depend on the seed, the step and the place of a parameter among the  #? draws
+    others, so resumed and sharded trainings see the same ones. torch.compile cannot  #? draws
+    put them into a graph: compiling a step gains nothing.  #? draws
+  #? draws
     Args:
         params: parameters, or groups of parameters with settings of their own.
 HELP
@@ -171,7 +175,7 @@ WHOLE
 ZEROS
                 state["step"] += 1  #? steps
                 step = _number(state["step"])  #? steps
-                if weight_decay:
+                if group["weight_decay"]:
                     p.mul_(1 - lr * weight_decay)
                 g = _reals(g)  #? draws
                 # No two draws of a training share a number.  #? draws
@@ -225,7 +229,7 @@ BODY
 
 def _descend(params: Columns, update: Columns, lr: float | Tensor) -> None:
     """Subtract lr * update."""
-    if torch.compiler.is_compiling():  # an alpha would be compiled in, each rate anew
+    if torch.compiler.is_compiling():  # an alpha cannot be a tensor
         add_(params, mul(update, -lr))
     elif lr == 0:
         return  # 0 * infinity would be NaN
@@ -244,10 +248,11 @@ def _is_number(x: object, below: float) -> bool:
 
 
 def _number(x: float | Tensor) -> float | Tensor:
-    """Return a tensor of one element as a number; not to a compiler, for one graph."""
-    if not isinstance(x, Tensor):
-        return x
-    return x.reshape(()) if torch.compiler.is_compiling() else x.item()
+    """Return a number, to a compiler as a tensor: it would compile in what changes."""
+    if torch.compiler.is_compiling():
+        zero = torch.zeros((), dtype=torch.float64)
+        return x.reshape(()) if isinstance(x, Tensor) else zero + x
+    return x.item() if isinstance(x, Tensor) else x
 
 
 def _wide(x: Tensor) -> Tensor:

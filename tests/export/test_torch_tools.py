@@ -1,0 +1,400 @@
+"""Exported optimizers and RuleOptimizer in torch's own tools, torch.optim.Adam beside them as control.
+
+Each test runs the same lines with each optimizer of OURS and with Adam, which passes all of them.
+"""
+
+import copy
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import lr_scheduler
+
+import rules
+from export.code import export
+
+ROOT = Path(rules.__file__).parent
+# A sign, both averages, a decay, a drop, noise; read w; nothing kept at all.
+RULES = [
+    "powersign",
+    "adam",
+    "powersign-ld",
+    "g-plus-m",
+    "noise m log id add",
+    "g 1e-3w id id add",
+    "sgd",
+]
+OURS = [f"exported {rule}" for rule in RULES] + ["rule powersign", "rule powersign-ld", "rule g-plus-m"]
+ALL = ["Adam", *OURS]
+TOTAL = 40
+
+
+def maker(name: str):
+    """Return what makes an optimizer of parameters, a learning rate and settings."""
+    kind, _, rule = name.partition(" ")
+    if kind == "Adam":
+        return lambda params, lr=0.01, **kw: torch.optim.AdamW(params, lr, **{"weight_decay": 0.0} | kw)
+    decays = {"total_steps": TOTAL} if "T" in rules.find(rule).reads else {}
+    if kind == "rule":
+        return lambda params, lr=0.01, **kw: rules.make_optimizer(rule, params, lr, **decays | kw)
+    names: dict = {"__name__": "exported"}
+    exec(export(rules.find(rule), "Exported", []), names)
+    return lambda params, lr=0.01, **kw: names["Exported"](params, lr, **decays | kw)
+
+
+def parameters(dtype=torch.float32, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(3, 5), (4,), ()]
+    return [torch.nn.Parameter(torch.randn(s, generator=generator, dtype=dtype)) for s in shapes]
+
+
+def train(optimizer, steps, schedule=None) -> list[torch.Tensor]:
+    """Take the steps of an endless training, of which each has its own gradients."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return [p.detach().clone() for p in params]
+
+
+def same(xs, ys, **tolerance) -> None:
+    torch.testing.assert_close(xs, ys, **tolerance or {"rtol": 0, "atol": 0})
+
+
+# --- state and checkpoints ------------------------------------------------------------------------
+
+
+def by_torch_save(optimizer, fresh, folder):
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    fresh.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+
+
+def by_dcp(optimizer, fresh, folder):
+    """As tutorials do it: read in place into the state_dict of an optimizer that has stepped before."""
+    dcp.save({"o": optimizer.state_dict()}, checkpoint_id=folder)
+    train(fresh, [99])
+    state = {"o": fresh.state_dict()}
+    dcp.load(state, checkpoint_id=folder)
+    fresh.load_state_dict(state["o"])
+
+
+def by_names(optimizer, fresh, folder, **options):
+    """torch.distributed's own functions, which call parameters by their names in a module."""
+    models = []
+    for each in (optimizer, fresh):
+        models.append(
+            torch.nn.ParameterDict(dict(zip("abc", each.param_groups[0]["params"], strict=True)))
+        )
+    options = StateDictOptions(**options)
+    saved = get_optimizer_state_dict(models[0], optimizer, options=options)
+    for p in fresh.param_groups[0]["params"]:
+        p.grad = None
+    before = [p.detach().clone() for p in models[1].parameters()]
+    set_optimizer_state_dict(models[1], fresh, copy.deepcopy(saved), options=options)
+    same([p.detach() for p in models[1].parameters()], before)  # it takes a step with a rate of zero
+
+
+def by_flat_names(optimizer, fresh, folder):
+    by_names(optimizer, fresh, folder, flatten_optimizer_state_dict=True)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("by", [by_torch_save, by_dcp, by_names, by_flat_names])
+@pytest.mark.parametrize("name", ALL)
+def test_training_resumes_bit_for_bit(name, by, tmp_path):
+    make = maker(name)
+    optimizer = make(parameters())
+    weights = train(optimizer, range(5))
+    params = parameters()
+    fresh = make(params)
+    by(optimizer, fresh, tmp_path)
+    for p, w in zip(params, weights, strict=True):
+        p.data.copy_(w)
+    same(train(fresh, range(5, 9)), train(optimizer, range(5, 9)))
+    assert fresh.state.keys() <= {*params}  # nothing that is no parameter
+    for p, state in fresh.state.items():
+        assert all(x.shape in (p.shape, ()) for x in state.values())
+        assert state.get("step", torch.tensor(9)) == 9
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_state_of_another_rule_is_refused_and_hooks_have_the_last_word(name):
+    optimizer, fresh = maker(name)(parameters()), maker(name)(parameters())
+    train(optimizer, range(2))
+    for other in {"exported adam", "exported sgd", "Adam"} - {name}:
+        theirs = maker(other)(parameters())
+        train(theirs, range(2))
+        with pytest.raises(ValueError, match="the state is of"):
+            fresh.load_state_dict(theirs.state_dict())
+        assert not fresh.state
+    fresh.register_load_state_dict_pre_hook(lambda _, saved: saved | {"state": {}})
+    fresh.load_state_dict(optimizer.state_dict())
+    assert not fresh.state
+
+    def empty(optimizer):
+        for state in optimizer.state.values():
+            for value in state.values():
+                value.fill_(7)
+
+    again = maker(name)(parameters())
+    again.register_load_state_dict_post_hook(empty)
+    again.load_state_dict(optimizer.state_dict())
+    assert all((x == 7).all() for state in again.state.values() for x in state.values())
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+SCHEDULES = {
+    "one cycle": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=30),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 30),
+    "cyclic": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=5),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", ALL)
+def test_schedules_of_rate_and_momentum_take_effect(name, schedule):
+    """Against the same rates and betas, written into the groups by hand."""
+    scheduled, by_hand, adam = maker(name)(parameters()), maker(name)(parameters()), maker("Adam")
+    adam = adam(parameters())
+    schedules = [SCHEDULES[schedule](o) for o in (scheduled, adam)]
+    for step in range(12):
+        [theirs], [group] = adam.param_groups, by_hand.param_groups
+        group["lr"], group["betas"] = theirs["lr"], (theirs["betas"][0], *group["betas"][1:])
+        got, wanted = train(scheduled, [step]), train(by_hand, [step])
+        same(got, wanted)
+        train(adam, [step])
+        for each in schedules:
+            each.step()
+    if "adam" in name:
+        same(got, [p.detach() for p in adam.param_groups[0]["params"]], rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weight_decay_of_a_group_is_decoupled(name):
+    """As AdamW: the weights shrink, then the optimizer steps as it would from there."""
+    decayed, plain = parameters(), parameters()
+    first = maker(name)([{"params": decayed, "weight_decay": 0.5}], lr=0.1, weight_decay=0.0)
+    second = maker(name)(plain, lr=0.1, weight_decay=0.0)
+    for step in range(4):
+        for p in plain:
+            p.data.mul_(1 - 0.1 * 0.5)
+        same(train(first, [step]), train(second, [step]))
+    assert not torch.equal(
+        decayed[0], train(maker(name)(parameters(), 0.1, weight_decay=0), range(4))[0]
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("name", ALL)
+def test_a_rate_may_be_a_tensor_of_one_element(name, shape):
+    rate = torch.full(shape, 0.25)
+    other = maker(name)(parameters(), lr=0.25)
+    same(
+        train(maker(name)(parameters(), lr=rate), range(3)), train(other, range(3)), rtol=1e-6, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_maximize_goes_up_and_complex_weights_are_pairs_of_reals(name):
+    up, down = (maker(name)(parameters(torch.complex64), maximize=up) for up in (True, False))
+    pairs = [torch.view_as_real(p.detach()).clone() for p in parameters(torch.complex64)]
+    reals = maker(name)([p.requires_grad_() for p in pairs])
+    for step in range(4):
+        train(up, [step])
+        for p, q, r in zip(*(o.param_groups[0]["params"] for o in (up, down, reals)), strict=True):
+            q.grad, r.grad = -p.grad, torch.view_as_real(-p.grad.resolve_conj())
+        down.step()
+        reals.step()
+    for p, q, r in zip(*(o.param_groups[0]["params"] for o in (up, down, reals)), strict=True):
+        same(p.detach(), q.detach())
+        same(torch.view_as_real(q.detach()), r.detach(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("option", ["momentum", "nesterov", "amsgrad", "alpha", "fused", "capturable"])
+@pytest.mark.parametrize("name", OURS)
+def test_options_without_effect_are_refused_and_tags_are_carried(name, option):
+    tags = {"initial_lr": 1.0, "lr_scale": 0.5, "name": "head", option: False}
+    optimizer = maker(name)([{"params": parameters(), **tags}])
+    assert optimizer.param_groups[0].items() >= tags.items()
+    with pytest.raises(ValueError, match=f"^{option} is 0.9; .* leave it out$"):
+        optimizer.add_param_group({"params": parameters(), option: 0.9})
+    for key, wrong in (("lr", -1), ("weight_decay", -1), ("lr", torch.ones(2)), ("betas", (2.0,))):
+        with pytest.raises(ValueError, match=f"^{key} is "):
+            optimizer.add_param_group({"params": parameters(), key: wrong})
+    assert len(optimizer.param_groups) == 1
+
+
+# --- compiled -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["one cycle", "cosine"])
+@pytest.mark.parametrize("name", ["exported adam", "exported powersign-ld", "exported sgd"])
+def test_a_compiled_step_needs_few_graphs_under_a_schedule(name, schedule):
+    """At most 3; of Adam's under one cycle there is one for each beta, until torch gives up."""
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled, eager = maker(name)(parameters()), maker(name)(parameters())
+    schedules = [SCHEDULES[schedule](o) for o in (compiled, eager)]
+    step = torch.compile(compiled.step, backend=counter)
+    for number in range(30):
+        wanted = train(eager, [number])
+        for p, q in zip(*(o.param_groups[0]["params"] for o in (compiled, eager)), strict=True):
+            p.grad = q.grad
+        step()
+        for each in schedules:
+            each.step()
+    same([p.detach() for p in compiled.param_groups[0]["params"]], wanted, rtol=1e-4, atol=1e-4)
+    assert counter.frame_count <= 3
+
+
+# --- two processes --------------------------------------------------------------------------------
+
+# What each of two ranks does with each optimizer; the first writes which checks failed, and how.
+RANKS = """
+import json, sys, traceback, warnings
+from functools import partial
+import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor, Partial
+import test_torch_tools as tools
+
+warnings.simplefilter("ignore")
+folder, rank = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+mesh = dist.init_device_mesh("cpu", (2,))
+cpu = torch.device("cpu")
+fsdp = partial(FullyShardedDataParallel, use_orig_params=True, device_id=cpu)
+
+
+def full(params):
+    return [(p.full_tensor() if isinstance(p, DTensor) else p).detach() for p in params]
+
+
+def model():
+    torch.manual_seed(0)
+    return torch.nn.Linear(512, 513)  # more than a block of the exported file, and uneven shards
+
+
+def train(net, optimizer, steps):
+    for step in steps:
+        torch.manual_seed(step)  # equal on both ranks, so their mean is what each has
+        optimizer.zero_grad()
+        net(torch.randn(4, 512)).square().mean().backward()
+        optimizer.step()
+    return full(net.parameters())
+
+
+def sharded(name, folder):
+    "fully_shard trains as one process does, and goes on from what torch.distributed saved."
+    make, alone, net = tools.maker(name), model(), fully_shard(model(), mesh=mesh)
+    expected, optimizer = make(alone.parameters()), make(net.parameters())
+    tools.same(train(net, optimizer, range(3)), train(alone, expected, range(3)), rtol=1e-6, atol=1e-7)
+    saved = {"o": get_optimizer_state_dict(net, optimizer)}
+    dcp.save(saved, checkpoint_id=folder)
+    other = fully_shard(model(), mesh=mesh)
+    again = make(other.parameters())
+    state = {"o": get_optimizer_state_dict(other, again)}
+    dcp.load(state, checkpoint_id=folder)
+    set_optimizer_state_dict(other, again, state["o"])
+    other.load_state_dict(net.state_dict())
+    tools.same(train(other, again, range(3, 5)), train(net, optimizer, range(3, 5)))
+
+
+def parted_sum(name, folder):
+    "A gradient that is still a sum over ranks counts as that sum."
+    w, g = torch.arange(6.0), torch.tensor([1.0, -2, 3, -4, 5, -6])
+    one = torch.nn.Parameter(w.clone())
+    both = torch.nn.Parameter(DTensor.from_local(w.clone(), mesh))
+    optimizers = [tools.maker(name)([p]) for p in (one, both)]
+    one.grad, both.grad = 2 * g, DTensor.from_local(g.clone(), mesh, [Partial()])
+    for optimizer in optimizers:
+        optimizer.step()
+    tools.same(full([both]), [one.detach()])
+
+
+def zero(name, folder):
+    "ZeRO trains as one process does (draws but for their places), and saves all of the state."
+    make, net, alone = tools.maker(name), model(), model()
+    one = make(alone.parameters())
+    optimizer = ZeroRedundancyOptimizer(net.parameters(), make, lr=0.01)
+    got, expected = train(net, optimizer, range(2)), train(alone, one, range(2))
+    if not any(word in name for word in ("noise", "g-plus-m")):
+        tools.same(got, expected)
+    optimizer.consolidate_state_dict(0)
+    if rank == 0:
+        fresh = make(model().parameters())
+        fresh.load_state_dict(optimizer.state_dict())
+        whole = [[o.state[p].keys() for p in o.param_groups[0]["params"]] for o in (fresh, one)]
+        assert whole[0] == whole[1]
+
+
+def fsdp1(name, folder):
+    "The older FSDP, whose parameters are flat, resumes from its own state dict."
+    if "dam" in name:  # of two averages torch 2.14 mixes up one on a CPU, its own Adam's too
+        return
+    make, nets = tools.maker(name), [fsdp(model()) for _ in "ab"]
+    first, second = (make(net.parameters()) for net in nets)
+    train(nets[0], first, range(2))
+    saved = FullyShardedDataParallel.optim_state_dict(nets[0], first)
+    nets[1].load_state_dict(nets[0].state_dict())
+    second.load_state_dict(FullyShardedDataParallel.optim_state_dict_to_load(nets[1], second, saved))
+    tools.same(train(nets[1], second, range(2, 4)), train(nets[0], first, range(2, 4)))
+
+
+failed = {}
+for check in (sharded, parted_sum, zero, fsdp1):
+    for name in tools.ALL:
+        try:
+            check(name, f"{folder}/{check.__name__} {name}")
+        except Exception as error:
+            failed[f"{check.__name__} {name}"] = traceback.format_exc()
+        dist.barrier()
+if rank == 0:
+    print(json.dumps(failed))
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> dict[str, str]:
+    """Run the checks in two processes; return what failed."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "ranks.py").write_text(RANKS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "ranks.py", str(folder), str(rank)],
+            **{"cwd": folder, "env": environment, "text": True},
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+        )
+        for rank in range(2)
+    ]
+    (out, errors), _ = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("check", ["sharded", "parted_sum", "zero", "fsdp1"])
+@pytest.mark.parametrize("name", ALL)
+def test_two_processes_train_as_one_and_resume(name, check, ranks):
+    assert ranks.get(f"{check} {name}") is None, ranks[f"{check} {name}"]
