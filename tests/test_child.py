@@ -299,7 +299,7 @@ def test_diverging_rule_stops_at_once_and_a_rate_that_diverges_loses_to_the_othe
     assert outcome(result) == ("diverged", None, None, [(10.0**k, None) for k in range(-4, 0)], [])
     training = Training(EXPLODES, 0.1, config, 0)
     assert training.epoch() is None and training.curve == [None]
-    assert training.optimizer.state[training.weights]["step"] == 1  # of 15
+    assert training.optimizer.state["step"] == 1  # of 15
     result = evaluate_rule(GROWS, replace(config, lr_exponents=(10, -2, -1)), 0)
     assert result.status == "ok" and result.lr in (1e-2, 1e-1) and result.accuracy > 0.5
     assert result.sweep[2] == (1e10, None) and None not in result.curve
@@ -325,7 +325,7 @@ def test_only_weights_that_are_not_finite_count_as_diverged(config):
     assert training.weights.isfinite().all()
 
     infinite = Training(CONSTANT, 1e38, config, 0)  # the least float32 is -3.4e38
-    assert infinite.epoch() is None and infinite.optimizer.state[infinite.weights]["step"] == 4
+    assert infinite.epoch() is None and infinite.optimizer.state["step"] == 4
 
 
 RANDOM = ["noise g drop0.5 id add", "g m drop0.3 drop0.1 add"]
