@@ -290,18 +290,12 @@ def test_command_prepares_says_what_comes_next_and_changes_nothing_when_it_comes
     assert seen[0] == seen[1]
 
 
-BAD = [
-    [],
-    ["imagenet"],
-    [SAMPLE, "--dat", "x"],
-    [SAMPLE, "cifar10"],
-    [SAMPLE, "--data", f"{__file__}/x"],
-]
+BAD = ["", "imagenet", f"{SAMPLE} --dat x", f"{SAMPLE} cifar10", f"{SAMPLE} --data {__file__}/x"]
 
 
 @pytest.mark.parametrize("argv", BAD)
 def test_command_refuses_wrong_arguments_and_an_unusable_folder(capsys, argv):
-    assert refusal(data.main, argv, capsys).startswith("data.py: error: ")
+    assert refusal(data.main, argv.split(), capsys).startswith("data.py: error: ")
 
 
 @sockets_are_left_open

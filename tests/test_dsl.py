@@ -11,6 +11,7 @@ import pickle
 import random
 import re
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -243,11 +244,11 @@ def test_parse_and_print_are_inverse_for_any_spacing(tokens, data):
 
 G = "g m id id add"  # any group
 WRONG = [  # text with «» around what the caret must be under, and words that the message must hold
-    ("g «foo» id id mul", ["unknown operand 'foo' at token 2", "rmsprop"]),
-    ("g m «iid» id mul", ["unknown unary function 'iid' at token 3", "clip1e-5", "sqrt"]),
-    ("g m id id «plus»", ["unknown binary function 'plus' at token 5", "add", "left"]),
+    ("g «foo» id id mul", ["unknown operand 'foo' at token 2"]),
+    ("g m «iid» id mul", ["unknown unary function 'iid' at token 3"]),
+    ("g m id id «plus»", ["unknown binary function 'plus' at token 5"]),
     ("«r1» m id id add", ["unknown operand 'r1' at token 1"]),
-    (f"{G} | r1 «r2» id id add", ["unknown operand 'r2' at token 7", "adam", "r1"]),
+    (f"{G} | r1 «r2» id id add", ["unknown operand 'r2' at token 7"]),
     (f"{G} | «r01» r1 id id add", ["unknown operand 'r01' at token 6"]),
     ("«id» m g id add", ["unknown operand 'id' at token 1"]),
     ("g m id «|» id add", ["misplaced '|'", "5"]),
@@ -269,21 +270,16 @@ def test_error_names_the_token_and_points_a_caret_at_it(text, words):
     message, line, caret = str(caught.value).split("\n")
     assert isinstance(caught.value, ValueError)
     assert all(word in message for word in words)
+    if "unknown" in message:  # exactly what is allowed there
+        group, slot = divmod(len(before.replace("|", " ").split()), 5)
+        computed = [f"r{k + 1}" for k in range(group)] if slot < 2 else []
+        table = (OPERANDS, OPERANDS, UNARY, UNARY, BINARY)[slot]
+        assert message.split("allowed: ")[1].split() == [*table, *computed]
     line, caret = line.expandtabs(), caret.expandtabs()  # as a terminal shows them
     start = caret.index("^")
     assert caret.strip() == "^" * max(1, len(marked))
     assert line[start : start + len(marked)] == marked
     assert line[:start].split() == before.split()
-
-
-@pytest.mark.parametrize("position, table", [(0, OPERANDS), (3, UNARY), (4, BINARY), (6, OPERANDS)])
-def test_error_lists_exactly_what_was_allowed(position, table):
-    tokens = f"{G} {G}".split()
-    tokens[position] = "?"
-    with pytest.raises(RuleError) as caught:
-        Rule.parse(" ".join(tokens))
-    allowed = str(caught.value).split("\n")[0].split("allowed: ")[1].split()
-    assert allowed == [*table] + ["r1"] * (position >= 5)
 
 
 FRAGMENTS = [*itertools.chain(*ALL_TOKENS), "r1", "r9", "|", G, f"{G} | {G}"]
@@ -557,18 +553,23 @@ def test_non_finite_gradient_reaches_its_weight_and_no_other(rule, bad):
     assert weights.isfinite().tolist() == [True, False, True]
 
 
-def via_torch_save(params, optimizer):
-    file = io.BytesIO()
-    torch.save([[w.detach() for w in params], optimizer.state_dict()], file)
-    file.seek(0)
-    params, saved = torch.load(file, weights_only=True)
-    fresh = RuleOptimizer([w.requires_grad_() for w in params], RANDOM_RULE, lr=7.0, seed=99)
-    fresh.load_state_dict(saved)
+def loaded(params, optimizer, saved):
+    params = [w.detach().clone().requires_grad_() for w in params]
+    fresh = RuleOptimizer(params, RANDOM_RULE, lr=7.0, seed=99)
+    fresh.load_state_dict(saved(optimizer.state_dict()))
     return params, fresh
 
 
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
 WAYS = {
-    "torch.save": via_torch_save,
+    "load_state_dict": partial(loaded, saved=lambda state: state),  # copied, so that both go on
+    "torch.save": partial(loaded, saved=through_a_file),
     "pickle": lambda params, optimizer: pickle.loads(pickle.dumps((params, optimizer))),
     "deepcopy": lambda params, optimizer: copy.deepcopy((params, optimizer)),
 }
@@ -583,22 +584,6 @@ def test_training_resumes_bit_for_bit_with_random_operands(way):
     expected = train(optimizer, grads[5:])
     assert torch.equal(train(copied, grads[5:]), expected)
     assert all(torch.equal(w, r) and w is not r for w, r in zip(params, resumed, strict=True))
-
-
-def test_loading_neither_aliases_nor_changes_the_saved_state():
-    params = parameters()
-    grads, first = gradients(params, 6), RuleOptimizer(params, RANDOM_RULE, lr=0.1)
-    train(first, grads[:3])
-    saved = copy.deepcopy(first.state_dict())
-    untouched = copy.deepcopy(saved)
-    results = []
-    for _ in range(2):
-        second = RuleOptimizer(parameters(seed=5), RANDOM_RULE, lr=0.1)
-        second.load_state_dict(saved)
-        results.append(train(second, grads[3:]))
-    assert torch.equal(*results)
-    assert saved["param_groups"] == untouched["param_groups"]
-    torch.testing.assert_close(saved["state"], untouched["state"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from processes import DEADLINE_S, FORK, children, full_disk
 
@@ -177,15 +177,6 @@ def test_reopening_keeps_whole_lines_of_all_files(run):
     assert read_config(run.folder) == CONFIG
 
 
-def test_a_damaged_line_before_the_last_is_named(run):
-    path = run.folder / "records.jsonl"
-    damages = [b'{"id": 1', b"", b'{"rule": "\xff\xfe"}', b"{}{}", b"null"]
-    for damage in [*damages, b"[" * 100_000, b"9" * 5_000]:
-        path.write_bytes(b'{"id": 0}\n{"id": 1}\n' + damage + b'\n{"id": 3}\n')
-        with pytest.raises(RunError, match=re.escape(f"{path}: line 3 ")):
-            read_lines(path)
-
-
 def record(number, **values):
     return {**dict.fromkeys(results.FIELDS), "accuracy": None, "id": number, "reward": 0.5, **values}
 
@@ -212,13 +203,15 @@ def test_cuts_anywhere_cost_only_what_was_cut_and_the_run_goes_on(tmp_path_facto
 
 
 @given(st.binary() | st.text().map(str.encode), st.integers(0, 3))
+@example(b"[" * 100_000, 1)
+@example(b"9" * 5_000, 1)
+@example(b"{}{}", 1)
 def test_a_foreign_line_is_refused_and_nothing_is_read_from_it(tmp_path_factory, line, place):
     folder = tmp_path_factory.mktemp("foreign")
     lines = [json.dumps(record(i)).encode() for i in range(3)]
     lines.insert(place, line)
     (folder / "records.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
-    with pytest.raises(RunError, match=f"line {place + 1} "):
-        read_records(folder)
+    refused(f"{folder / 'records.jsonl'}: line {place + 1} ", read_records, folder)
 
 
 DAMAGES = [lambda r: r.pop(1), lambda r: r[2].pop("key"), lambda r: r[1].update(reward=None)]
@@ -256,12 +249,9 @@ def test_a_full_disk_costs_the_line_in_flight_only_and_frees_the_run(run):
 # --- one writer -----------------------------------------------------------------------------------
 
 
-def hold_twice(folder, pipe):
-    for _ in range(2):
-        with Run.reopen(folder):
-            pipe.send("open")
-            pipe.recv()
-        pipe.send("closed")
+def hold(folder, pipe):
+    with Run.reopen(folder):
+        pipe.send("open")
         pipe.recv()
 
 
@@ -269,22 +259,15 @@ def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
     refused("in use", Run.reopen, run.folder)  # locked from its first moment
     run.close()
     ours, theirs = FORK.Pipe()
-    with children(hold_twice, run.folder, theirs) as (holder,):
-        for end in ("close", "die"):
-            assert hear(ours) == "open"
-            refused(f"{run.folder} is in use by another process", Run.reopen, run.folder)
-            assert read_config(run.folder) == CONFIG  # reading is free
-            if end == "close":
-                ours.send("close")
-                assert hear(ours) == "closed"
-            else:
-                holder.kill()
-                holder.join()
-            with Run.reopen(run.folder) as mine:
-                append(mine, {"end": end})
-            if end == "close":
-                ours.send("go on")
-    assert lines_of(run) == [{"end": "close"}, {"end": "die"}]
+    with children(hold, run.folder, theirs) as (holder,):
+        assert hear(ours) == "open"
+        refused(f"{run.folder} is in use by another process", Run.reopen, run.folder)
+        assert read_config(run.folder) == CONFIG  # reading is free
+        holder.kill()
+        holder.join()
+        with Run.reopen(run.folder) as mine:
+            append(mine, *RECORDS)
+    assert lines_of(run) == RECORDS
 
 
 def test_workers_do_not_hold_the_lock_of_their_parent(run):

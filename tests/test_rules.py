@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from plain import average
 from torch import exp, sign
 
 import rules
@@ -85,15 +87,10 @@ class Step:
 
     def __init__(self, w, gradients):
         self.w, self.g, self.t = w, gradients[-1], len(gradients) - 1
-        self.m = self.average(gradients, 0.9)
-        self.v = self.average([g**2 for g in gradients], 0.999)
+        self.m = torch.as_tensor(average(np.stack(gradients), 0.9))
+        self.v = torch.as_tensor(average(np.stack(gradients) ** 2, 0.999))
         self.adam = self.m / (self.v.sqrt() + 1e-8)
         self.agree = sign(self.g) * sign(self.m)
-
-    @staticmethod
-    def average(values, beta):
-        weights = [beta**age for age in range(len(values))][::-1]
-        return sum(a * x for a, x in zip(weights, values, strict=True)) / sum(weights)
 
 
 def gradients(steps, size, scale=0.3):

@@ -576,10 +576,8 @@ def test_defaults_are_the_papers_protocol_and_flags_win_over_a_preset():
 # Settings, data, rules, folders and addresses; no run and no data are made for any of them.
 OLDER = DATA.parent / "runs/published/tier-cifar10-trpo-s0"  # a folder of an older version
 WRONG = f"""
---sample 5               --samples 0             --samples many         --samples 1{"0" * 400}
---workers 0              --lag 10000000          --max-kl nan           --workers 2 --cluster tcp://host:1
---dataset imagenet       --preset huge           --algorithm sgd        --constraints nothing
---subset tiny            --iterations 5          --race                 --resume nowhere --samples 5
+--samples 0              --workers 0             --preset huge          --workers 2 --cluster tcp://host:1
+--dataset imagenet       --constraints nothing   --race                 --resume nowhere --samples 5
 --epoch-size 10001       --epoch-size 50         --epochs 2             --child-seed {2**63}
 --cpu-limit-s 1e300      --resume nowhere        --start-from           --start-from adam powersing
 --data /dev/null/data    --out .                 --resume {OLDER}       --out /dev/null/run --data {DATA}
