@@ -366,7 +366,9 @@ def share_right(rule, target=("m", "g", "neg", "id", "mul")):
 def test_updates_equal_adam_steps_made_by_hand(algorithm, monkeypatch):
     """Baseline before the batch moves it, ratios to the policy that sampled, one step or four."""
     monkeypatch.setattr(module, "PPO_CLIP", 0.001)
-    config, lag = ControllerConfig(controller_lr=1e-3, entropy_coeff=0.05), 2
+    # The weight of the entropy is grown: 0.0125 / sqrt(1 / 16) = 0.05.
+    growing = {"entropy_coeff": 0.0125, "entropy_growth": 0.5}
+    config, lag = ControllerConfig(controller_lr=1e-3, **growing), 2
     controller = Controller(make_space(), algorithm, config, 3)
     start, policy = copy.deepcopy(controller.policy), copy.deepcopy(controller.policy)
     adam = torch.optim.Adam(policy.parameters(), lr=1e-3)
@@ -380,6 +382,7 @@ def test_updates_equal_adam_steps_made_by_hand(algorithm, monkeypatch):
             continue
         rules, batch = waiting.pop(0)
         rewards = [(update + share_right(rule)) / 10 for rule in rules]  # means that differ
+        controller.distinct.new_share = 1 / 16
         report = controller.tell(rules, rewards)
         baseline = sum(rewards) / 4 if baseline is None else baseline
         for _ in range(4 if algorithm == "ppo" else 1):

@@ -175,25 +175,22 @@ def test_auto_is_cifar10_only_when_it_is_on_disk(tmp_path):
 # --- preparing ------------------------------------------------------------------------------------
 
 
-def test_prepare_makes_the_root_and_nothing_beside_the_folder(tmp_path):
-    root = tmp_path / "a" / "b"
-    assert prepare(SAMPLE, root) == root / SAMPLE
-    assert [path.name for path in root.iterdir()] == [SAMPLE]
-    assert {path.stem for path in (root / SAMPLE).iterdir()} == set(FILES)
-
-
 def prepare_together(barrier, root):
     barrier.wait(DEADLINE_S)
     prepare(SAMPLE, root)
 
 
-def test_processes_that_prepare_at_the_same_time_all_succeed(tmp_path):
-    with children(prepare_together, FORK.Barrier(4), tmp_path, number=4) as started:
+def test_processes_that_prepare_together_all_make_the_root_and_nothing_beside_the_folder(
+    tmp_path,
+):
+    root = tmp_path / "a" / "b"
+    with children(prepare_together, FORK.Barrier(4), root, number=4) as started:
         for process in started:
             process.join(DEADLINE_S)
     assert [process.exitcode for process in started] == [0] * 4
-    assert [path.name for path in tmp_path.iterdir()] == [SAMPLE]
-    load(SAMPLE, tmp_path)
+    assert [path.name for path in root.iterdir()] == [SAMPLE]
+    assert {path.stem for path in (root / SAMPLE).iterdir()} == set(FILES)
+    load(SAMPLE, root)
 
 
 @pytest.mark.parametrize("bytes_left", [0, 1_000, 1_000_000])

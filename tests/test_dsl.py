@@ -527,11 +527,8 @@ def test_parameter_without_gradient_is_left_alone_and_counts_no_step():
 @pytest.mark.parametrize(
     "rule, kept",
     [
-        ("g g id id left", set()),
         ("m v id id add | g 1 id id mul", set()),
         (POWERSIGN, {"m"}),
-        ("rmsprop g id id left", {"v"}),
-        ("adam g id id left", {"m", "v"}),
         ("g gamma id log sub | r1 v id id div", {"gamma", "v"}),
     ],
 )

@@ -102,17 +102,6 @@ def burn_in_c():
     deque(itertools.repeat(0), maxlen=0)  # holds the interpreter and never comes back
 
 
-def exhaust_memory():
-    """Ask for more than the address space that is left."""
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + 50_000_000, hard))
-    try:
-        return bytearray(10**9)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-
-
 KEPT = []
 
 
@@ -236,17 +225,15 @@ def test_two_pools_live_side_by_side_in_any_thread(one, tmp_path):
     assert running.result(DEADLINE_S) == one.submit(os.getpid).result(DEADLINE_S)
 
 
-@pytest.mark.parametrize("workers", [0, -1])
-def test_a_pool_without_workers_is_refused(workers):
-    with pytest.raises(ValueError, match=str(workers)):
-        WorkerPool(workers).stop()
+def test_a_pool_without_workers_is_refused():
+    with pytest.raises(ValueError, match="0"):
+        WorkerPool(0).stop()
 
 
 # --- tasks that fail ------------------------------------------------------------------------------
 
 TROUBLES = {
     "it raises": (["ValueError: not today", "in fail"], fail, "not today"),
-    "out of memory": (["MemoryError"], exhaust_memory),
     "a result that cannot be pickled": (["pickle"], eval, "lambda: 0"),
     # results that cannot be read here
     "ValueError": (["unreadable", "ValueError"], Unpickled, int, "seven"),
@@ -455,28 +442,6 @@ def test_submit_after_the_end_is_refused(end):
 
 
 # --- signals from outside, on whole programs ------------------------------------------------------
-
-
-def test_interrupt_reaches_the_parent_alone_and_leaves_no_process(script, tmp_path):
-    program = script("""
-if __name__ == "__main__":
-    pool = WorkerPool(3, at_once=3)
-    futures = [pool.submit(wait_for, folder) for _ in range(3)]
-    try:
-        wait(futures)
-    except KeyboardInterrupt:
-        (Path(folder) / "go").touch()  # the workers are still there and finish their tasks
-        pids = [future.result() for future in futures]
-        assert sorted(pids) == sorted(int(p.name) for p in Path(folder).glob("[0-9]*"))
-        for number in range(9):
-            pool.submit(sleep_on, folder, number)
-        until(is_file(folder, 0, 1, 2))
-        pool.stop()
-        sys.exit(130)
-""")
-    until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 3, "three workers")
-    os.killpg(program.pid, signal.SIGINT)
-    wait_for_end(program, 130)
 
 
 @pytest.mark.parametrize("where", ["in a worker", "in the fork server"])

