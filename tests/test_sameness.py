@@ -137,14 +137,13 @@ def test_a_constant_factor_counts_where_rates_are_not_swept():
 
 def test_families_are_their_definition():
     """Greedily, in order, by all pairs in float64: nothing is lost by looking at sketches first."""
-    rng, families, founders = random.Random(3), Families(), []
-    rules = [SearchSpace(2).sample(rng) for _ in range(400)]
-    rules += [
-        Rule.parse(f"{rule} | r2 {x} id id {op}")
-        for rule in rules[:100]
-        for x, op in [("1", "mul"), ("1e-4w", "add")]
-    ]
-    sizes = Counter()
+    rng, families, founders, sizes = random.Random(3), Families(), [], Counter()
+    space = SearchSpace(2)
+    rules = [space.sample(rng) for _ in range(400)]
+    rules += [Rule.parse(f"{rule} | r2 1 id id mul") for rule in rules[:100]]
+    rules += [Rule.parse(f"{rule} | r2 1e-4w id id add") for rule in rules[:100]]
+    units = torch.zeros(len(rules), *sameness.stream()["g"].shape, dtype=torch.float64)
+    lengths = torch.zeros(units.shape[:2], dtype=torch.float64)
     for rule in rules:
         number = families(rule)
         sizes[number] += 1
@@ -152,15 +151,17 @@ def test_families_are_their_definition():
         length = update.norm(dim=1)
         if not length.log().isfinite().all():
             continue
-        for other, (theirs, norm) in founders:
-            cosines = torch.cosine_similarity(update, theirs, dim=1, eps=1e-300)
-            ratio = (length / norm).log10()
-            if cosines.min() >= 0.99 and (ratio - ratio.mean()).abs().max() <= 0.05:
-                assert number == other, str(rule)
-                break
+        unit, n = update / length[:, None], len(founders)
+        cosines = torch.einsum("fsw,sw->fs", units[:n], unit)
+        ratios = (length / lengths[:n]).log10()
+        off = (ratios - ratios.mean(1, keepdim=True)).abs()
+        alike = ((cosines.amin(1) >= 0.99) & (off.amax(1) <= 0.05)).tolist()
+        if any(alike):
+            assert number == founders[alike.index(True)], str(rule)
         else:
             assert sizes[number] == 1, str(rule)
-            founders.append((number, (update, length)))
+            units[n], lengths[n] = unit, length
+            founders.append(number)
     assert 200 < len(founders) < 400 and families.count >= len(founders)
 
 
