@@ -31,7 +31,7 @@ from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
 from nosbench.table import CIFAR, Table
 from pool import WorkerPool, usable_cores
-from results import CHANCE, Progress
+from results import CHANCE, FAILURE_REWARD, Progress
 from rules import NAMED_RULES
 from screen import screen
 from search import describe
@@ -102,8 +102,9 @@ def candidates(table: Table):
 def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future: Future) -> None:
     """Wait for a rule's score and append its record; a rule that fails scores 0, as in a search."""
     record = {"id": id, "class": number, "part": part, "rule": str(rule), "infix": rule.infix()}
-    record |= {"key": rule.key(), "seed": 0, "cached_from": None}
-    run.append("records.jsonl", record | describe(future))
+    record |= {"key": rule.key(), "seed": 0, "cached_from": None, **describe(future)}
+    record["reward"] = FAILURE_REWARD if record["accuracy"] is None else record["accuracy"]
+    run.append("records.jsonl", record)
 
 
 def report(folder: Path) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from helpers import Config
 
 import results
+from dsl import SearchSpace
 
+SPACE = SearchSpace(1)
 RATES = [10.0**exponent for exponent in range(-5, 2)]
 START_S = 1_790_000_000.0
 PEOPLE = {"sgd": 0.702, "momentum": 0.705, "rmsprop": 0.706, "adam": 0.789}  # three are close together
@@ -52,6 +54,7 @@ def make_run(
         | {name: settings[name] for name in known}
     )
     rng, free_s = random.Random(seed), [START_S] * workers
+    rules = random.Random(f"{config.algorithm} {seed}")
     with results.Run.create(folder, asdict(config) | settings, {"command": "test"}) as run:
 
         def training(reward: float | None) -> dict:
@@ -67,7 +70,7 @@ def make_run(
             if id == samples // 2:
                 free_s = [max(free_s) + pause_s] * workers
             formula = " - ".join([f"g * exp({id} * m)"] * config.iterations**3)
-            rule = {"id": id, "batch": id // 5, "rule": "g 1 id id mul", "infix": formula}
+            rule = {"id": id, "batch": id // 5, "rule": str(SPACE.sample(rules)), "infix": formula}
             rule |= {"key": f"{config.algorithm} {seed} {id}", "seed": config.child_seed}
             rule |= {"cached_from": None}
             if id % 7 == 3:

@@ -63,7 +63,7 @@ def drawn_texts(figure) -> list[Text]:
 
 
 def records_of(folders: list[Path]) -> list[dict]:
-    return [record for folder in folders for record in results.read_lines(folder / "records.jsonl")]
+    return [record for folder in folders for record in results.read_records(folder)]
 
 
 def best_trained(records: list[dict]) -> list[float]:

@@ -45,6 +45,7 @@ SWEEP = [[1e-3, 0.2], [1e-2, 0.5], [1e-1, 0.49], [1.0, None]]
 STATUSES = ("ok", "ok", "diverged", "ok", "diverged", "ok", "rejected", "rejected", "rejected")
 REWARDS = (0.5, 0.7, 0.0, 0.4, 0.0, 0.6, 0.0, 0.0, 0.0)
 KEYS = ("g", "mul(g,exp(m))", "v", "neg(g)", "log(g)", "add(g,m)", "1", "2", "3")
+RULES = [f"m {x} id exp div" for x in ("g", "g2", "g3", "m", "v", "gamma", "1", "sign_g", "sign_m")]
 STARTS = (10.0, 20.0, 40.0, 50.0, 60.0, 70.0)  # ten seconds of work each, and ten without
 
 
@@ -58,7 +59,7 @@ def plain_run(tmp_path_factory) -> Path:
     rows = results.read_lines(folder / "records.jsonl")
     for k, (row, status, reward) in enumerate(zip(rows, STATUSES, REWARDS, strict=True)):
         row |= {"status": status, "reward": reward, "sweep": SWEEP, "lr": 1e-2, "key": KEYS[k]}
-        row |= {"rule": "m g2 id exp div", "infix": f"rule {k}", "cached_from": None, "error": None}
+        row |= {"rule": RULES[k], "infix": f"rule {k}", "cached_from": None, "error": None}
         row |= {"worker": "worker-1", "start_s": None, "wall_s": None, "curve": [reward]}
         if status == "rejected":
             row["error"] = "does not move the weights" if k == 6 else "never looks at the gradient"
@@ -99,13 +100,12 @@ def test_numbers_of_the_page_are_those_of_the_records(plain):
         "rejected: does not move the weights": "1 (11%)",
     }
     rates, lowest = ["0.01 (0.01..0.1)", "10x"], ["<=0.001 (<=0.001..<=0.001)", "<=1x"]
-    rule = "m g2 id exp div"
     assert fame[1:] == [
-        ["1", "0.7000", "rule 1", *rates, rule, "#1 of run"],
-        ["2", "0.6000", "rule 5", *rates, rule, "#5 of run"],
+        ["1", "0.7000", "rule 1", *rates, RULES[1], "#1 of run"],
+        ["2", "0.6000", "rule 5", *rates, RULES[5], "#5 of run"],
         ["", "0.5500", "Adam", *lowest, "adam 1 id id mul", "made by people"],
-        ["3", "0.5000", "rule 0", *rates, rule, "#0 of run"],
-        ["4", "0.4000", "rule 3", *rates, rule, "#3 of run"],
+        ["3", "0.5000", "rule 0", *rates, RULES[0], "#0 of run"],
+        ["4", "0.4000", "rule 3", *rates, RULES[3], "#3 of run"],
     ]
     # Of two nodes there is neg(g) alone, and g is better.
     assert front[1:] == [["1", "0.5000", "rule 0"], ["3", "0.6000", "rule 5"], ["4", "0.7000", "rule 1"]]
@@ -138,8 +138,9 @@ def test_nothing_from_a_file_becomes_markup(tmp_path):
     folder = make_run(tmp_path / "<b>run & co", samples=12)
     lines = results.read_lines(folder / "records.jsonl")
     ok = next(line for line in lines if line["status"] == "ok" and line["cached_from"] is None)
-    best = ok | {"rule": evil, "infix": evil, "reward": 0.99, "worker": evil, "key": evil, "error": evil}
-    rejected = best | {"status": "rejected", "key": "other", "reward": 0.0}
+    best = ok | {"id": 12, "rule": "g g3 exp exp mul", "reward": 0.99}
+    best |= dict.fromkeys(("infix", "worker", "key", "error"), evil)
+    rejected = best | {"id": 13, "status": "rejected", "key": "other", "reward": 0.0}
     rewrite_records(folder, [*lines, best, rejected])
     meta = json.loads((folder / "meta.json").read_text()) | {"command": evil}
     (folder / "meta.json").write_text(json.dumps(meta))

@@ -10,6 +10,7 @@ from made import MadeTrials, changed_copy, made_result, made_up, plan_of, write_
 import results
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
+from sameness import by_family
 from studies import rescore
 from studies.figures import searches as figure
 
@@ -17,7 +18,9 @@ from studies.figures import searches as figure
 @pytest.fixture(scope="module")
 def both(searched, tmp_path_factory) -> list[Path]:
     """The search, and one of another seed that found the same rules but for one."""
-    rows = [r | {"reward": made_up(r["key"])} for r in results.read_records(searched)]
+    rows = [
+        r | {"accuracy": r["accuracy"] and made_up(r["key"])} for r in results.read_records(searched)
+    ]
     other = tmp_path_factory.mktemp("other") / "search"
     return [searched, changed_copy(searched, other, rows, seed=1)]
 
@@ -30,13 +33,13 @@ def rescored(folders: list[Path], to: Path, *flags) -> tuple[rescore.Plan, list[
     return plan, records
 
 
-def best_three(folder: Path) -> list[dict]:
-    return results.best_distinct(results.read_records(folder))[:3]
+def best_three(folder: Path) -> list[results.Family]:
+    return results.best_families(results.read_records(folder), 3, by_family())
 
 
 def test_the_best_of_each_run_and_the_humans_are_trained_once_with_each_seed(both, tmp_path):
     plan, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
-    wanted = {Rule.parse(r["rule"]).key() for folder in both for r in best_three(folder)}
+    wanted = {family.best["key"] for folder in both for family in best_three(folder)}
     wanted |= {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
     got = [(Rule.parse(record["rule"]).key(), record["seed"]) for record in records]
     assert sorted(got) == sorted((key, seed) for key in wanted for seed in (3000, 3001))
@@ -52,9 +55,9 @@ def test_the_summary_is_the_mean_of_the_records(both, tmp_path):
         scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
     rows = {row["what"]: row for row in rescore.report(plan, records)[0]}
     for folder in both:
-        rules, row = best_three(folder), rows[str(folder)]
-        means = [np.mean(scores[Rule.parse(r["rule"]).key()]) for r in rules]
-        assert row["search"] == pytest.approx(np.mean([r["reward"] for r in rules]))
+        families, row = best_three(folder), rows[str(folder)]
+        means = [np.mean(scores[family.best["key"]]) for family in families]
+        assert row["search"] == pytest.approx(np.mean([family.reward for family in families]))
         assert row["fresh"] == pytest.approx(np.mean(means)) and row["best_fresh"] == max(means)
     for name in HUMAN:
         mine = scores[Rule.parse(NAMED_RULES[name].rule).key()]

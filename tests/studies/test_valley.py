@@ -169,8 +169,8 @@ def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
     flags = [str(tmp_path / "s"), *SMALL, "--starts", "3", "--rules", "addsign", random]
     assert valley.main([*flags, "--out", str(tmp_path / "run")]) == 0
     records = read_trials(tmp_path / "run")
-    best = results.best_families(results.read_records(tmp_path / "s"))
-    found = {family.best["rule"] for family in best}
+    families = results.best_families(results.read_records(tmp_path / "s"))
+    found = {family.best["rule"] for family in families}
     assert {r["rule"] for r in records if r["rule"]} == found | {NAMED_RULES["addsign"].rule, random}
     assert all(len(record["starts"]) == 3 for record in records if "path" not in record)
     starts = valley.starting_points(Config(starts=3))
