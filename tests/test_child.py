@@ -117,25 +117,6 @@ def test_batches_are_the_normalised_pictures_with_their_labels(config, root, dat
         np.testing.assert_allclose(images.numpy(), expected, atol=1e-5)  # float32
 
 
-def test_subsets_are_constant_and_never_share_an_image(config):
-    small = Pictures(config)
-    large = Pictures(replace(config, epoch_size=10_000, num_validation=5_000))
-    assert np.array_equal(small.training, large.training[:300])
-    assert np.array_equal(small.validation, large.validation[:200])
-    assert len(large.training) == len(set(large.training)) == 10_000
-    assert sorted([*large.training, *large.validation]) == list(range(15_000))
-    for seed in (0, 1):
-        training = Training(SGD, 0.1, config, seed)
-        assert np.array_equal(training.pictures.training, small.training)
-        assert np.array_equal(training.pictures.validation, small.validation)
-
-
-@pytest.mark.parametrize("change", [{"epoch_size": 10_001}, {"batch_size": 301}])
-def test_epoch_of_impossible_size_is_a_data_error(config, change):
-    with pytest.raises(DataError, match=str(*change.values())):
-        evaluate_rule(ADAM, replace(config, **change), 0)
-
-
 # --- training, against a plain loop ---------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from helpers import DATA, ROOT, SMALL, history, start, wait_for_records
 from processes import until
+from test_pool import burn, fail
 
 import data
 import results
@@ -74,8 +75,7 @@ def begin_scheduler(dask_program, folder: Path) -> tuple[subprocess.Popen, str]:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
-    until(address, "the scheduler")
-    return scheduler, address()
+    return scheduler, until(address, "the scheduler")
 
 
 def wait_for_workers(address: str, number: int):
@@ -83,15 +83,6 @@ def wait_for_workers(address: str, number: int):
 
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(number, timeout=120)
-
-
-def fail(message):
-    raise ValueError(message)
-
-
-def burn():
-    while True:
-        pass
 
 
 def kill_oneself(log: Path):
