@@ -1,11 +1,13 @@
 """Build the table of NOS-Bench: measure every rule of depth 1.
 
     python -m nosbench.build                     # half an hour on one core
+    python -m nosbench.build --families          # measure nothing: number an old table's families
 
 The 154,880 strings are merged into classes: exactly, by `Rule.key`, and then by `Rule.fingerprint`,
 which puts together what behaves alike to five digits; one rule of each class is measured, and a sample
-of second members too, to say how far they agree. A build that was stopped goes
-on where it last saved, a minute ago at most. Read next: card.py, for what the table says.
+of second members too, to say how far they agree. Classes whose measured rules are near-copies of each
+other are one family (sameness.py). A build that was stopped goes on where it last saved, a minute ago at
+most. Read next: card.py, for what the table says.
 """
 
 import json
@@ -14,6 +16,7 @@ import random
 import sys
 import time
 from concurrent.futures import as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +27,10 @@ from config import ConfigError, Parser
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.card import card
-from nosbench.table import FOLDER, NO_RATE, NONE, TIER, Scores, Table, TableError
+from nosbench.table import FOLDER, NO_RATE, NONE, TIER, Scores, Table, TableError, read
 from pool import WorkerPool
 from results import Progress, environment
+from sameness import MAX_APART, MIN_COSINE, Families
 
 BLOCK = 256  # rules in a task: a second or two
 SAVE_EVERY_S = 60.0
@@ -162,11 +166,33 @@ def build(num_seeds: int, workers: int, folder: Path, space: SearchSpace) -> Tab
         "date": time.strftime("%Y-%m-%d"),
         **environment(1),
     }
-    table = Table(header, merging.classes, measured, *part.scores)
-    table.save(path)
-    (folder / f"{TIER}.md").write_text(card(table), "utf-8")
+    table = write(Table(header, merging.classes, measured, measured, *part.scores), path, progress)
     part.path.unlink()
     return table
+
+
+def write(table: Table, path: Path, progress: Progress) -> Table:
+    """Number a table's families, whatever it said of them, write it and its numbers, and return it."""
+    families, numbers = Families(), []
+    for index in table.measured.tolist():
+        numbers.append(families(table.rule(index)))
+        progress.update(f"families: {len(numbers):,} of {len(table.measured):,} classes")
+    header = table.header | {"families": {"least cosine": MIN_COSINE, "most decades apart": MAX_APART}}
+    table = replace(table, header=header, family=np.array(numbers, np.int32))
+    table.save(path)
+    path.with_suffix(".md").write_text(card(table), "utf-8")
+    return table
+
+
+def add_families(folder: Path) -> Table:
+    """Write a table that is there again, with its families; all that was measured stays as it is.
+
+    Raises:
+        TableError: it is missing or damaged.
+    """
+    path = folder / f"{TIER}.npz"
+    header, arrays = read(path)
+    return write(Table(header, **arrays | {"family": arrays["measured"]}), path, Progress())
 
 
 def measure_rest(part: Build, pool, texts: list[str], progress: Progress) -> None:
@@ -222,12 +248,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m nosbench.build", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds a rule (default: 3)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--families", action="store_true", help="only number the families of a table that is there"
+    )
     args = parser.parse_args(argv)
     try:
         for name, least in (("seeds", 2), ("workers", 1)):  # one seed does not show noise
             if (value := getattr(args, name)) < least:
                 raise ConfigError(f"--{name} is {value}; it must be at least {least}")
-        table = build(args.seeds, args.workers, FOLDER, SearchSpace(1))
+        if args.families:
+            table = add_families(FOLDER)
+        else:
+            table = build(args.seeds, args.workers, FOLDER, SearchSpace(1))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:

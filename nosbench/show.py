@@ -1,4 +1,4 @@
-"""What the table of NOS-Bench says about a rule: its scores, its sweep and its rank.
+"""What the table of NOS-Bench says about a rule: its scores, its sweep, its rank and its near-copies.
 
     python -m nosbench.show adam
     python -m nosbench.show m v id exp mul       # or any other string of depth 1
@@ -11,9 +11,11 @@ import sys
 
 from config import Parser
 from dsl import Rule
-from nosbench.table import CIFAR, TIER, Table
+from nosbench.table import CIFAR, TIER, Entry, Table
 from results import number, read_lines
 from rules import HUMAN, NAMED_RULES, find
+
+NEAR_COPIES = 5  # of a family that are printed
 
 
 def show(table: Table, rule: Rule) -> str:
@@ -52,7 +54,23 @@ def show(table: Table, rule: Rule) -> str:
     for record in read_lines(CIFAR / "records.jsonl"):
         if record["class"] == entry.number:
             lines += [f"CIFAR tier, one seed: {record['reward']:.4f}, as '{record['rule']}'"]
-    return "\n".join(lines)
+    return "\n".join(lines + ["", *kin(table, entry)])
+
+
+def kin(table: Table, entry: Entry) -> list[str]:
+    """Return what is known of a rule's family: its near-copies, mean and spread over them, and rank."""
+    family, above = entry.family, sum(other.mean > entry.family.mean for other in table.families)
+    if family.classes == 1:
+        return [f"family {family.number:,}: no near-copies"]
+    best = [
+        f"{table.mean[i]:.4f}  {table.rule(table.measured[i])}" for i in table.near_copies(family.number)
+    ]
+    shown = "the best and the worst" if len(best) > NEAR_COPIES + 1 else "all"
+    return [
+        f"family {family.number:,}: {family.classes:,} classes of near-copies, mean {family.mean:.4f}, "
+        f"spread {family.spread:.4f}, rank {above + 1:,} of {len(table.families):,}; {shown}:",
+        *(f"  {line}" for line in (best if shown == "all" else best[:NEAR_COPIES] + best[-1:])),
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:

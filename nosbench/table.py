@@ -2,10 +2,11 @@
 
 A tabular benchmark, as NAS-Bench-101 (Ying et al. 2019) is for architectures. A table holds all strings
 of the paper's language with one group of five tokens, merged into classes of rules that behave alike,
-and for each class what `measure` of its tier's child returned, once a seed:
+and for each class its family (sameness.py) and what `measure` of its tier's child returned, once a seed:
 
     table = Table.load("micro")
     table.lookup("adam 1 id id mul").mean       # validation accuracy, mean over the seeds
+    table.lookup("adam 1 id id mul").family     # its near-copies, mean and spread over them
     table.mean, table.correct, table.sweep      # arrays of all classes, to study
 
 nosbench/data/README.md says how each was measured. Read next: micro.py, the child of the table that
@@ -29,7 +30,7 @@ FOLDER = Path(__file__).parent / "data"
 CIFAR = Path(__file__).parent.parent / "runs" / "published" / "nosbench-cifar"  # of cifar_tier.py
 KEEPS_UP = 0.8  # of SGD's mean: rules with at least so much are said to keep up with it
 TIER = "micro"  # the one that is complete
-VERSION = 1  # of the format; a reader refuses others instead of guessing
+VERSION = 2  # of the format; a reader refuses others instead of guessing
 
 NONE = np.iinfo(np.uint16).max  # in the place of a count: diverged
 NO_RATE = np.iinfo(np.uint8).max  # in the place of a rate: diverged at all of them
@@ -48,10 +49,20 @@ class Scores(NamedTuple):
     sweep: np.ndarray  # validation images after each rate's short run, uint16 [R, L]
 
 
+class Family(NamedTuple):
+    """What a table says about the classes that are near-copies of each other."""
+
+    number: int
+    classes: int  # that it has
+    mean: float  # over its classes of their means
+    spread: float | None  # standard deviation of these means; None of a single one
+
+
 class Entry(NamedTuple):
     """What a table says about a rule; None where a run diverged."""
 
     number: int  # of its class
+    family: Family  # of its class
     mean: float  # of the scores, a diverged one counting as 0
     scores: tuple[float | None, ...]  # for each seed: accuracy on the validation images
     test: tuple[float | None, ...]  # and on the test images, of the same weights
@@ -61,15 +72,16 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """One tier: S seeds, L learning rates, C classes of rules, N strings.
+    """One tier: S seeds, L learning rates, F families of C classes of rules, N strings.
 
     The index of a string is the mixed radix number of its tokens' places in the header's lists, the
-    first token counting most. Classes are numbered by their first string.
+    first token counting most. Classes are numbered by their first string, families by their first class.
     """
 
     header: dict  # tokens, protocol, seeds and how it was built
     classes: np.ndarray  # the class of each string, int32 [N]
     measured: np.ndarray  # the index of the string that was measured for a class, int32 [C]
+    family: np.ndarray  # the family of each class, that of its measured string, int32 [C]
     correct: np.ndarray  # uint16 [C, S], as in Scores
     test: np.ndarray  # uint16 [C, S]
     rate: np.ndarray  # uint8 [C, S]
@@ -87,7 +99,7 @@ class Table:
     def save(self, path: Path) -> None:
         """Write the table in one step, so that a reader never sees half of it."""
         arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        arrays["header"] = np.array(json.dumps({"version": VERSION, **self.header}))
+        arrays["header"] = np.array(json.dumps({**self.header, "version": VERSION}))
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         with partial.open("wb") as file:
             np.savez_compressed(file, **{name: arrays[name] for name in ARRAYS})
@@ -112,6 +124,16 @@ class Table:
     def accuracy(self) -> np.ndarray:
         """Validation accuracy, 0 if diverged; float64 [C, S]."""
         return np.where(self.correct == NONE, 0, self.correct) / self.header["protocol"]["validation"]
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """All families, by number."""
+        sizes = np.bincount(self.family)
+        means = family_means(self.family, self.mean)
+        squares = np.bincount(self.family, (self.mean - means[self.family]) ** 2)
+        spreads = np.sqrt(squares / np.maximum(1, sizes - 1))
+        rows = enumerate(zip(sizes.tolist(), means.tolist(), spreads.tolist(), strict=True))
+        return [Family(i, n, mean, None if n == 1 else spread) for i, (n, mean, spread) in rows]
 
     @cached_property
     def keeps_up(self) -> np.ndarray:
@@ -159,6 +181,7 @@ class Table:
         correct = self.correct[number].tolist()
         return Entry(
             number,
+            self.families[self.family[number]],
             float(self.mean[number]),
             share(correct, protocol["validation"]),
             share(self.test[number].tolist(), protocol["test"]),
@@ -169,20 +192,39 @@ class Table:
             tuple(share(counts, protocol["validation"]) for counts in self.sweep[number].tolist()),
         )
 
+    def near_copies(self, number: int) -> list[int]:
+        """Return the classes of a family, by their mean, the best one first."""
+        classes = np.flatnonzero(self.family == number)
+        return classes[np.argsort(-self.mean[classes], kind="stable")].tolist()
+
     def rank(self, number: int) -> int:
         """Return a class's place among all, 1 for the best; equal means share one."""
         return 1 + int((self.mean > self.mean[number]).sum())
 
 
-ARRAYS = ("header", "classes", "measured", "correct", "test", "rate", "sweep")
+def family_means(family: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the mean score of each family, float64 [F]; 0 of a number that no class has.
+
+    Args:
+        family, scores: of some classes, int [n] and float [n].
+    """
+    return np.bincount(family, scores) / np.maximum(1, np.bincount(family))
 
 
-@lru_cache(maxsize=4)
-def _load(path: Path) -> Table:
+ARRAYS = ("header", "classes", "measured", "family", "correct", "test", "rate", "sweep")
+
+
+def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return the header and the arrays of a file; one of version 1 has no families.
+
+    Raises:
+        TableError: it is missing or damaged.
+    """
     try:
         with path.open("rb") as opened, np.load(opened) as file:
-            arrays = {name: file[name] for name in ARRAYS}
-        header = json.loads(str(arrays.pop("header")))
+            names = [name for name in ARRAYS if name != "family" or name in file.files]
+            arrays = {name: file[name] for name in names}
+        return json.loads(str(arrays.pop("header"))), arrays
     except FileNotFoundError:
         others = ", ".join(sorted(other.stem for other in path.parent.glob("*.npz")))
         remedy = f"there is {others}" if others else "build it: python -m nosbench.build"
@@ -190,6 +232,14 @@ def _load(path: Path) -> Table:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n")[0]
         raise TableError(f"{path} is damaged ({reason})") from None
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path) -> Table:
+    header, arrays = read(path)
+    if "family" not in arrays:
+        remedy = "python -m nosbench.build --families adds them"
+        raise TableError(f"{path} is of an older version, without families; {remedy}")
     if header.get("version") != VERSION:
         raise TableError(f"{path} has version {header.get('version')}; this program reads {VERSION}")
     return Table(header, **arrays)

@@ -17,9 +17,10 @@ from nosbench import micro, verify
 from nosbench.build import build, merge
 from nosbench.card import card
 from nosbench.show import show
-from nosbench.table import CIFAR, FOLDER, NONE, Scores, TableError
+from nosbench.table import ARRAYS, CIFAR, FOLDER, NONE, Scores, TableError, read
 from results import read_lines
 from rules import find
+from sameness import Families
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = SearchSpace(1, ("g", "m", "1", "adam", "rmsprop"), ("id", "neg"), ("add", "mul", "left"))
@@ -108,9 +109,27 @@ def test_interrupted_build_goes_on_to_the_same_table(instant, tmp_path):
     resumed = build(2, 1, tmp_path / "broken", SMALL)
     num_pairs = sum(len(members) > 1 for members in merge(list(SMALL)).members)
     assert 2 * len(whole.mean) + 2 * num_pairs - sum(measured) == 4 * 8  # four blocks were kept
-    for name in ("classes", "measured", "correct", "test", "rate", "sweep"):
+    for name in ARRAYS[1:]:
         assert np.array_equal(getattr(whole, name), getattr(resumed, name))
     assert resumed.header["merging"]["all"]["equal"] == 1.0
+
+
+def test_families_are_added_to_an_older_table_and_nothing_is_measured(instant, tmp_path, monkeypatch):
+    whole = build(2, 1, tmp_path, SMALL)
+    families = Families()
+    assert whole.family.tolist() == [families(whole.rule(i)) for i in whole.measured.tolist()]
+    text, (header, arrays) = (tmp_path / "micro.md").read_text("utf-8"), read(tmp_path / "micro.npz")
+    old = arrays | {"header": json.dumps({**header, "version": 1})}
+    del old["family"]
+    np.savez(tmp_path / "micro.npz", **old)
+    (tmp_path / "micro.md").unlink()
+    instant.measure = None
+    monkeypatch.setattr(building, "FOLDER", tmp_path)
+    assert building.main(["--families"]) == 0
+    again = read(tmp_path / "micro.npz")
+    assert again[0] == header and (tmp_path / "micro.md").read_text("utf-8") == text
+    for name in ARRAYS[1:]:
+        assert np.array_equal(again[1][name], arrays[name])
 
 
 def test_published_table_is_measured_again_the_same(table, capsys):
@@ -142,6 +161,12 @@ def test_show_says_what_the_table_holds(table):
         values = [entry.scores[seed], entry.test[seed]]
         assert row[:3] == [str(seed), *(f"{x:.4f}" for x in values)]
         assert row[4:] == ["-" if x is None else f"{x:.4f}" for x in entry.sweep[seed]]
+    family = table.lookup(find("adam")).family
+    kin = show(table, find("adam")).split("\n\n")[-1].splitlines()
+    assert f": {family.classes} classes of near-copies, mean {family.mean:.4f}, spread " in kin[0]
+    best, *_, worst = table.near_copies(family.number)
+    for line, i in zip((kin[1], kin[-1]), (best, worst), strict=True):
+        assert line == f"  {table.mean[i]:.4f}  {table.rule(table.measured[i])}"
     lost = show(table, table.rule(table.measured[np.argwhere((table.correct == NONE).all(1))[0, 0]]))
     assert "mean 0.0000" in lost and f"{0:>4}{'-':>8}{'-':>8}{'-':>8}" in lost
 

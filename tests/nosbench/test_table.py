@@ -2,6 +2,7 @@
 
 import json
 import random
+import statistics
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from dsl import SUBSETS, Rule, RuleError, SearchSpace
 from nosbench import table as table_module
 from nosbench.table import FOLDER, NO_RATE, NONE, Table, TableError, check
+from sameness import Families
 
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
@@ -40,6 +42,29 @@ def test_classes_are_those_of_key_and_fingerprint(table, sample):
         assert rule.fingerprint() == measured.fingerprint()
         assert by_fingerprint.setdefault(rule.fingerprint(), table.classes[i]) == table.classes[i]
     assert len(by_fingerprint) > 900  # or the loop would show little
+
+
+def test_families_are_those_that_rules_found_in_the_order_of_classes(table):
+    families = Families()
+    expected = [families(table.rule(index)) for index in table.measured[:800].tolist()]
+    assert table.family[:800].tolist() == expected and len(set(expected)) < 700
+    _, first = np.unique(table.family, return_index=True)
+    assert (np.diff(first) > 0).all() and table.family.max() == len(first) - 1
+
+
+def test_a_family_is_told_by_mean_and_spread_over_its_classes(table):
+    sizes = np.bincount(table.family)
+    for number in (*np.argsort(-sizes)[:3].tolist(), int(np.flatnonzero(sizes == 1)[0])):
+        members = [i for i in range(len(table.mean)) if table.family[i] == number]
+        means = [float(table.mean[i]) for i in members]
+        family = table.lookup(table.rule(table.measured[members[-1]])).family
+        assert (family.number, family.classes) == (number, len(members))
+        assert family.mean == pytest.approx(statistics.mean(means))
+        spread = statistics.stdev(means) if len(means) > 1 else None
+        assert family.spread == (None if spread is None else pytest.approx(spread))
+        copies = table.near_copies(number)
+        assert sorted(copies) == members
+        assert [table.mean[i] for i in copies] == sorted(means, reverse=True)
 
 
 def test_best_rate_is_the_smallest_of_the_best_in_the_sweep(table):
@@ -87,7 +112,7 @@ def test_saved_table_loads_the_same(table, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["copy.npz"]
     monkeypatch.setattr(table_module, "FOLDER", tmp_path)
     copy = Table.load("copy")
-    for name in ("classes", "measured", "correct", "test", "rate", "sweep"):
+    for name in table_module.ARRAYS[1:]:
         assert np.array_equal(getattr(copy, name), getattr(table, name))
     assert copy.header == table.header
 
@@ -103,6 +128,15 @@ def test_missing_damaged_and_foreign_tables_are_refused(table, tmp_path, monkeyp
     np.savez(tmp_path / "new.npz", **dict.fromkeys(table_module.ARRAYS, header))
     with pytest.raises(TableError, match="version 99"):
         Table.load("new")
+    with np.load(FOLDER / "micro.npz") as file:
+        arrays = {name: file[name] for name in table_module.ARRAYS if name != "family"}
+    np.savez(tmp_path / "old.npz", **arrays)
+    with pytest.raises(TableError, match="older.* python -m nosbench.build --families adds them$"):
+        Table.load("old")
+    del arrays["sweep"]
+    np.savez(tmp_path / "part.npz", **arrays)
+    with pytest.raises(TableError, match="damaged .*sweep"):
+        Table.load("part")
 
 
 def test_a_table_says_what_it_cannot_answer():
