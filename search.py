@@ -539,11 +539,12 @@ def configure(args, script: Script = SEARCH) -> tuple[SearchConfig, Scorer]:
         results.check_new(args.out)
     space = make_space(config)
     config = replace(config, start_from=tuple(str(fit(text, space)) for text in config.start_from))
-    if (seeds := config.rotate + config.replicates - 1) > scorer.num_seeds:
-        raise ConfigError(f"--rotate and --replicates need {seeds} seeds; there are {scorer.num_seeds}")
     if len(config.start_from) > config.samples:
         raise ConfigError(f"--start-from has {len(config.start_from)} rules, --samples {config.samples}")
-    return config, scorer.resolve(space)
+    scorer = scorer.resolve(space)
+    if (seeds := config.rotate + config.replicates - 1) > scorer.num_seeds:
+        raise ConfigError(f"--rotate and --replicates need {seeds} seeds; there are {scorer.num_seeds}")
+    return config, scorer
 
 
 def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
