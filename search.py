@@ -557,7 +557,8 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
     names = [[field.name for field in fields(cls)] for cls in classes]
     if apart := sorted(saved.keys() ^ set(sum(names, []))):
         what = f"{folder} is of another version or script, so {script.command} cannot go on with it"
-        raise results.RunError(f"{what}: they differ in the settings {', '.join(apart)}")
+        more = f" and {len(apart) - 3} more" * (len(apart) > 3)
+        raise results.RunError(f"{what}: they differ in the settings {', '.join(apart[:3])}{more}")
     return tuple(
         from_dict(cls, {name: saved[name] for name in some})
         for cls, some in zip(classes, names, strict=True)
