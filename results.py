@@ -12,9 +12,9 @@ step. One process at a time may write to a folder.
     hall_of_fame.csv    the best families of rules so far
     log.txt             what the terminal showed
 
-In a record `accuracy` is what this training measured and `reward` what the proposer was told: the mean so
-far over the trainings of its family, or the same number if each string is trained once. `family` is the
-id of the first rule of its family, see sameness.py. `cached_from` is the id of the rule whose training
+In a record `accuracy` is what this training measured. `reward` is what the proposer was told: the mean
+so far over the trainings of its family, or the same number if each string is trained once. `family` is
+the id of the family's first rule, see sameness.py. `cached_from` is the id of the rule whose training
 stands for this one's, null if it was trained itself.
 
 Read next: search.py, which fills a folder, and plots/, which reads them.
