@@ -583,8 +583,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             weights = [w for group in self.param_groups for w in group["params"]]
             for place, w in zip(places, weights, strict=True):
                 for name, value in saved["state"].get(place, {}).items():
-                    device = value.device if name == "step" else w.device
-                    self.state[w][name] = value.to(device, copy=True)
+                    if isinstance(value, Tensor):
+                        device = value.device if name == "step" else w.device
+                        self.state[w][name] = value.to(device, copy=True)
 
         before = self.register_load_state_dict_pre_hook(check)
         after = self.register_load_state_dict_post_hook(restore, prepend=True)
@@ -619,7 +620,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             if hasattr(g, "placements") and g.placements != w.placements:  # a sum that is still parted
                 g = g.redistribute(placements=w.placements)
             rule, lr, state = Rule.parse(group["rule"]), float(group["lr"]), self.state[w]
-            if not state:
+            if "step" not in state:
                 state["step"] = torch.zeros((), dtype=torch.float32)
                 state.update({name: torch.zeros_like(w, dtype=g.dtype) for name in rule.kept})
             if group["weight_decay"]:

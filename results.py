@@ -454,7 +454,7 @@ class Advice(NamedTuple):
         less, more = "{:g} or less", "{:g} or more"
         low, high = (self._form(rate, less, more).format(rate) for rate in (self.low, self.high))
         lr = self._form(self.lr, f"{less} (the smallest tried)", f"{more} (the largest tried)")
-        span = math.log10(self.high / self.low)
+        span = round(2 * math.log10(self.high / self.low)) / 2  # rates are half decades apart, or whole
         good = f"good from {low} to {high}, {span:g} decade{'s' * (span != 1)}"
         text = f"lr {lr.format(self.lr)}, {good if span else 'no other rate as good'}"
         if self.adam_lr is None:

@@ -3,7 +3,8 @@
 A search trains every rule for one epoch at each of several rates and goes on with the best. Its
 records thus say which rate won, between which rates a rule is almost as good, and how that compares
 with Adam on the same child: an advice that carries over to a network whose rate for Adam is known.
-Rates are a decade apart, so the best one between them may be threefold more or less.
+Rates are a decade apart, so the best one between them may be threefold more or less. A comparison
+(studies/compare.py) sweeps some rules with many seeds, also in half decades; its mean sweep counts.
 Read next: results.py, where one sweep is judged; card.py and plots/report.py show the advice.
 """
 
@@ -14,9 +15,10 @@ from typing import NamedTuple
 
 import results
 from dsl import Rule
-from results import NO_RATE, Advice, advise
+from results import CHANCE, NO_RATE, Advice, advise
 
 NO_SWEEP = "no sweep recorded: try 1e-5 to 10"
+ADAM = Rule.parse("adam 1 id id mul").key()
 # What a child is, beside its seed and its rates: sweeps of different ones are different measurements.
 CHILD = ("epoch_size", "dataset", "downsample", "filters", "batch_size", "num_validation", "precision")
 
@@ -59,6 +61,8 @@ class Sweeps:
 
     def _read(self, folder: Path) -> None:
         config = results.read_config(folder)
+        if config.get("script") == "compare.py":
+            self._read_comparison(folder, config["child"])
         if "algorithm" not in config:
             return  # a run of another script
         if config.get("race"):
@@ -67,10 +71,24 @@ class Sweeps:
             return  # its networks are none that anybody trains
         if (config.get("beta_horizon", 1.0), config.get("eps", 1e-8)) != (1.0, 1e-8):
             return  # with other averages a rule may want another rate
-        child = place(config), tuple(config[name] for name in CHILD)
         for key, advice in advice_of(folder, self._keys).items():
-            seeds = self._found.setdefault(key, {}).setdefault((advice, *child), set())
-            seeds.add(config["child_seed"])
+            self._add(key, advice, config, {config["child_seed"]})
+
+    def _read_comparison(self, folder: Path, child: dict) -> None:
+        # The rates that were swept -> key -> seed -> sweep
+        swept: dict[tuple, dict[str, dict[int, dict]]] = {}
+        for record in results.read_lines(folder / "records.jsonl"):
+            sweep = {float(f"{rate:.2g}"): y for rate, y in record["sweep"]}
+            keys = swept.setdefault(tuple(sorted(sweep)), {})
+            keys.setdefault(Rule.parse(record["rule"]).key(), {})[record["seed"]] = sweep
+        for keys in swept.values():
+            adam = [{"name": "adam", **mean_sweep(keys[ADAM])}] if ADAM in keys else []
+            for key in self._keys & keys.keys():
+                self._add(key, advise(mean_sweep(keys[key]), adam), child, {*keys[key]})
+
+    def _add(self, key: str, advice: Advice, config: dict, seeds: set[int]) -> None:
+        child = place(config), tuple(config[name] for name in CHILD)
+        self._found.setdefault(key, {}).setdefault((advice, *child), set()).update(seeds)
 
     def of(self, rule: Rule) -> list[Found]:
         """Return what the sweeps say of a rule, those of the longest epochs and most seeds first."""
@@ -79,6 +97,16 @@ class Sweeps:
             for (advice, where, settings), seeds in self._found.get(rule.key(), {}).items()
         ]
         return sorted(found, key=lambda one: (-one.epoch_size, -one.seeds, str(one)))
+
+
+def mean_sweep(sweeps: dict[int, dict[float, float | None]]) -> dict:
+    """Return the mean of the sweeps of several seeds, as a record; a run that diverged was by chance."""
+    rates = next(iter(sweeps.values()))
+    scores = [
+        [CHANCE if sweep[rate] is None else sweep[rate] for sweep in sweeps.values()] for rate in rates
+    ]
+    means = {rate: sum(ys) / len(ys) for rate, ys in zip(rates, scores, strict=True)}
+    return {"status": "ok", "lr": max(means, key=means.get), "sweep": [*means.items()]}
 
 
 def place(config: dict) -> str:

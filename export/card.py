@@ -34,8 +34,8 @@ def list_rules(sweeps: Sweeps) -> str:
     legend = [f"{source.ljust(16)}  {meaning}" for source, meaning in SOURCES.items()]
     legend += [
         "state             moving averages kept for each weight, a number each",
-        "lr                best rate of the recorded sweeps and the range within 2 points of it; rates",
-        "                  are a decade apart, >= and <= mark the largest and smallest ones tried",
+        "lr                best rate of the recorded sweeps and the range within 2 points of it;",
+        "                  rates are a decade or half of one apart; >= and <= mark the ends tried",
         "to Adam's         how many times Adam's best rate on the same child that is",
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", *legend])

@@ -170,7 +170,7 @@ WHOLE
                 if hasattr(g, "placements") and g.placements != p.placements:
                     g = g.redistribute(placements=p.placements)  # a sum still parted
                 state = self.state[p]  #? state
-                if not state:  #? state
+FRESH
                     state["step"] = torch.zeros((), dtype=torch.float32)  #? steps
 ZEROS
                 state["step"] += 1  #? steps
@@ -209,8 +209,9 @@ CALL
             params = [p for group in self.param_groups for p in group["params"]]
             for i, p in zip(places, params):
                 for name, value in seen[0]["state"].get(i, {}).items():
-                    device = value.device if name == "step" else p.device
-                    self.state[p][name] = value.to(device, copy=True)
+                    if isinstance(value, Tensor):
+                        device = value.device if name == "step" else p.device
+                        self.state[p][name] = value.to(device, copy=True)
 
         # Between the hooks of others, so that these have the first and the last word.
         before = self.register_load_state_dict_pre_hook(check)
@@ -258,6 +259,12 @@ def _number(x: float | Tensor) -> float | Tensor:
 def _wide(x: Tensor) -> Tensor:
     """Return x, as float32 if shorter: moving averages would stall in bfloat16."""
     return x.float() if x.itemsize < 4 else x
+
+
+def _values(p: Tensor) -> Tensor:  #? w
+    """Return the numbers of a parameter, also of a quantized one."""  #? w
+    known = type(p) in _PLAIN or hasattr(p, "to_local")  #? w
+    return _wide(p if known else p.dequantize())  #? w
 
 
 def _reals(x: Tensor) -> Tensor:
@@ -390,7 +397,14 @@ def _documentation(rule: Rule, name: str, advice: list[str], usage: list[str], a
     rates = [wrap.fill(line) for line in advice] or [NO_SWEEP]
     origin = f"The rule is '{rule}' in the language of Neural Optimizer Search (Bello et al., ICML 2017)"
     origin = textwrap.fill(f"{origin}: {about}." if about else f"{origin}.", 84)
-    lines = [formula, "", *meanings, *[""] * bool(meanings), "Learning rates, tried a decade apart:", ""]
+    lines = [
+        formula,
+        "",
+        *meanings,
+        *[""] * bool(meanings),
+        "Learning rates, tried a decade or half of one apart:",
+        "",
+    ]
     lines += [f"    {line}" for rate in rates for line in rate.splitlines()]
     usage = [*usage, "optimizer.zero_grad()", "loss.backward()", "optimizer.step()"]
     return "\n".join([*lines, "", "Use:", "", *(f"    {line}" for line in usage), "", origin])
@@ -433,12 +447,14 @@ def export(
     needs = {"state": states or times or draws, "steps": times or draws, "times": times, "draws": draws}
     needs |= {
         "no times": not times,
+        "w": "w" in words,
         "_sign": "_sign" in words,
         "_drop": keeps,
         "_cos": {"cd", "rd"} & words,
     }
     parts = {part for part, needed in needs.items() if needed}
 
+    entries = ["step"] * (times or draws) + states
     # Betas have Adam's places, the first for m, where schedules of momentum expect it.
     places = list(AVERAGES)[: max([1, *(list(AVERAGES).index(token) + 1 for token in code.averages)])]
     decay = [BETAS[token][0] if token in code.averages else "0.0" for token in places]
@@ -456,7 +472,7 @@ def export(
     # Schedules and monitors of momentum find a beta in every group.
     group += [f'"betas": {betas}'] * (not code.averages)
 
-    w = ["_wide(p)"] * ("w" in words)
+    w = ["_values(p)"] * ("w" in words)
     row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
     columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps, *["step"] * times]
     given = [key for key in ("betas", "eps", "total_steps") if key in settings]
@@ -496,6 +512,7 @@ def export(
         "RANGED": one_line_or_many("for name in (", [f'"{key}"' for key in ranged], "):", 8),
         "LENGTH": LENGTH.format(len(places), numbers),
         "WHOLE": "\n".join(WHOLE[key] for key in ("total_steps", "seed") if key in settings),
+        "FRESH": "".join(f'{" " * 16}if "{entry}" not in state:' for entry in entries[:1]),
         "ZEROS": "\n".join(
             f'{" " * 20}state["{s}"] = torch.zeros_like(p, dtype=g.dtype)' for s in states
         ),

@@ -1,14 +1,17 @@
 """Learning-rate advice, against sweeps whose answer is plain to see."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import results
 from dsl import Rule
 from export import advice
 from export.advice import Advice, Sweeps, advise
+from rules import find
 
 RATES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 ADAM = {"name": "adam", "rule": "adam 1 id id mul", "status": "ok", "lr": 1e-3}
@@ -184,3 +187,20 @@ def test_published_runs_say_what_their_lines_say():
         good = [rate for rate, y in line["sweep"] if y is not None and round(best - y, 9) <= 0.02]
         found = [one.advice for one in sweeps.of(SGD)]
         assert any((one.lr, one.low, one.high) == (line["lr"], min(good), max(good)) for one in found)
+
+
+def test_readme_and_the_example_take_the_rate_of_the_best_mean_of_the_most_seeds():
+    """Against the lines of the comparison in half decades, averaged here."""
+    folder = Path(__file__).parent.parent.parent
+    text = (folder / "runs/published/compare-halfdecades-cifar10/records.jsonl").read_text()
+    for name in ("powersign", "powersign-adam"):
+        lines = [line for line in map(json.loads, text.splitlines()) if line["name"] == name]
+        means = np.array([[y or 0.1 for _, y in line["sweep"]] for line in lines]).mean(0)
+        best = float(f"{lines[0]['sweep'][means.argmax()][0]:.2g}")
+        found = Sweeps([folder / "runs"], [find(name)]).of(find(name))
+        assert advice.example_lr(found) == (best, "") and found[0].seeds >= len(lines) == 20
+        assert found[0].advice.adam_lr == 0.0032
+    [rate] = re.findall(
+        r'"powersign", model.parameters\(\), lr=(\S+)\)', (folder / "README.md").read_text()
+    )
+    assert float(rate) == 0.032
