@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -398,3 +399,13 @@ def ranks(tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("name", ALL)
 def test_two_processes_train_as_one_and_resume(name, check, ranks):
     assert ranks.get(f"{check} {name}") is None, ranks[f"{check} {name}"]
+
+
+def test_every_row_of_what_works_names_a_test():
+    rows = re.findall(r"^\| .* \| (`test_.*`) \|$", (ROOT / "export/README.md").read_text(), re.M)
+    here = Path(__file__).parent
+    tests = "".join((here / f"{name}.py").read_text() for name in ("test_torch_tools", "test_ecosystem"))
+    named = [name.strip("` ") for row in rows for name in row.split(",")]
+    assert sorted(named) == sorted(
+        {*re.findall(r"^def (test_\w+)", tests, re.M)} - {"test_every_row_of_what_works_names_a_test"}
+    )
