@@ -85,6 +85,18 @@ class Batch:
         return Batch(self.tokens[places], self.masks[places], self.log_prob[places])
 
     @staticmethod
+    def of(rules: list[Rule], space: SearchSpace) -> "Batch":
+        """Return rules that nobody sampled, with log-probabilities of 0."""
+        T, V = space.length, max(len(space.choices(t)) for t in range(space.length))
+        tokens = torch.zeros(len(rules), T, dtype=torch.int64)
+        masks = torch.zeros(len(rules), T, V, dtype=torch.bool)
+        for b, rule in enumerate(rules):
+            for t, token in enumerate(rule.tokens):
+                tokens[b, t] = space.choices(t).index(token)
+                masks[b, t, : len(space.choices(t))] = space.mask(rule.tokens[:t])
+        return Batch(tokens, masks, torch.zeros(len(rules)))
+
+    @staticmethod
     def join(batches: list["Batch"]) -> "Batch":
         return Batch(
             torch.cat([batch.tokens for batch in batches]),
@@ -447,14 +459,9 @@ class Controller:
         return self.config.entropy_coeff * new_share**-self.config.entropy_growth
 
     def _elite(self) -> Batch | None:
-        """Return the first rules of the best families so far, of equally good ones the older.
+        """Return the first rules of the best families so far.
 
-        A share, so that the elite grows with the search: one of fixed size gets narrow, and with it
-        the policy. What failed is in none.
+        A share of all, since an elite of fixed size gets narrow, and with it the policy.
         """
-        scores = self.distinct.scores
-        ranked = sorted(
-            (name for name in self._rows if scores[name] is not None), key=lambda name: -scores[name]
-        )
-        size = math.ceil(ELITE_SHARE * len(ranked))
-        return Batch.join([self._rows[name] for name in ranked[:size]]) if ranked else None
+        best = [self._rows[name] for name in self.distinct.best(ELITE_SHARE)]
+        return Batch.join(best) if best else None

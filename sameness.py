@@ -16,6 +16,7 @@ Nothing to run here. Read next: controller.py and rivals.py, which ask `Distinct
 """
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
@@ -224,8 +225,8 @@ class Distinct:
         """Remember rules that were not drawn."""
         self._taken.update(map(self.identity, rules))
 
-    def take(self, candidates: list[Rule], n: int) -> list[int]:
-        """Return the places of n candidates, the first new ones, then others if those are too few."""
+    def take(self, candidates: list[Rule], n: int, fill: bool = True) -> list[int]:
+        """Return the places of n candidates, the first new ones; too few are filled up with others."""
         new, known = [], []
         for place, rule in enumerate(candidates):
             if len(new) == n:
@@ -238,11 +239,22 @@ class Distinct:
                 known.append(place)
         looked_at = len(new) + len(known)
         self.new_share = DECAY * self.new_share + (1 - DECAY) * len(new) / max(1, looked_at)
-        return sorted(new + known[: n - len(new)])
+        return sorted(new + known[: n - len(new)] * fill)
 
     def score(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Remember rewards; each is the mean so far of all that is the same rule."""
         self.scores.update(zip(map(self.identity, rules), rewards, strict=True))
+
+    def best(self, share: float) -> list[Hashable]:
+        """Return the names of the best share of what was scored and did not fail, of equals the older.
+
+        A share, so that it grows with the search.
+        """
+        ranked = sorted(
+            (name for name, score in self.scores.items() if score is not None),
+            key=lambda name: -self.scores[name],
+        )
+        return ranked[: math.ceil(share * len(ranked))]
 
     def reward(self, rule: Rule) -> float:
         """Return the latest reward of what is the same rule as this one."""

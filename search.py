@@ -40,12 +40,13 @@ from cluster import Cluster
 from config import MAX_SEED, ConfigError, Parser, add_settings, from_dict, resolve, setting
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
+from guided import Guided, GuidedConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import FAILURE_REWARD, Progress, Run, interrupt_once, reopen
-from rivals import Evolution, EvolutionConfig, RandomSearch
+from rivals import Evolution, RandomSearch
 from rules import HUMAN, NAMED_RULES, find
 
-ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution")
+ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution", "guided")
 BATCH = 5  # rules that the controller learns from at once, the paper's number
 MANY = 1_000_000  # more than anybody will wait for
 RECENT = 100  # rules over which the progress line and the diagnostics look back
@@ -55,7 +56,7 @@ RECENT = 100  # rules over which the progress line and the diagnostics look back
 
 
 @dataclass(frozen=True)
-class ProposerConfig(EvolutionConfig, ControllerConfig):
+class ProposerConfig(GuidedConfig, ControllerConfig):
     """What rules are proposed, given their rewards; defaults are the paper's, as far as we know them."""
 
     algorithm: str = setting("trpo", "what proposes rules", "controller", choices=ALGORITHMS)
@@ -105,6 +106,8 @@ def make_proposer(
         return RandomSearch(space, config, config.seed, identity)
     if config.algorithm == "evolution":
         return Evolution(space, config, config.seed, identity)
+    if config.algorithm == "guided":
+        return Guided(space, config, config.seed, identity)
     return Controller(space, config.algorithm, config, config.seed, identity)
 
 
@@ -150,7 +153,9 @@ PRESETS = {
     "smoke": SHORT | PLAIN | CHILDREN["smoke"] | {"samples": 40, "subset": "compact"},
 }
 WORKERS = {"smoke": 2}  # other presets: all cores
-FORMER = {"replicates": 1, "rotate": 1}  # what earlier versions did, whose folders do not say it
+# What earlier versions did, whose folders do not say it; a guided search they had not.
+FORMER = {"replicates": 1, "rotate": 1}
+FORMER |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
 
 
 # --- what scores them -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ ALGORITHM_NAMES = {
     "ppo": "PPO",
     "reinforce": "REINFORCE",
     "evolution": "evolution",
+    "guided": "guided",
     "random": "random",
 }
 SEARCHES = {
@@ -16,6 +17,7 @@ SEARCHES = {
     "ppo": "PPO controller",
     "reinforce": "REINFORCE controller",
     "evolution": "evolution",
+    "guided": "guided search",
     "random": "random search",
 }
 HUMAN_NAMES = {"sgd": "SGD", "momentum": "Momentum", "rmsprop": "RMSProp", "adam": "Adam"}
@@ -35,6 +37,7 @@ ALGORITHM = {
     "ppo": "#332288",
     "reinforce": "#882255",
     "evolution": "#117733",
+    "guided": "#44AA99",
     "random": RANDOM,
 }
 SPARE = ["#AA4499", "#999933", "#000000"]  # for an algorithm's second, third and fourth settings

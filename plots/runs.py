@@ -17,6 +17,7 @@ from child import FORMER as SCORED
 from child import Child, ChildConfig
 from config import ConfigError, from_dict
 from controller import ControllerConfig
+from guided import GuidedConfig
 from plots import names
 from rivals import EvolutionConfig
 from sameness import DistinctConfig
@@ -35,19 +36,21 @@ FORMER = {**FORMER_CHILD, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_re
 PAPER = {field.name: field.default for cls in (Child, SearchConfig) for field in fields(cls)}
 PAPER = {name: list(x) if isinstance(x, tuple) else x for name, x in PAPER.items()} | FORMER
 
-CHILD, LEARNING, BREEDING, SHARED = (
+CHILD, LEARNING, BREEDING, GUIDING, SHARED = (
     {field.name for field in fields(cls)}
-    for cls in (ChildConfig, ControllerConfig, EvolutionConfig, DistinctConfig)
+    for cls in (ChildConfig, ControllerConfig, EvolutionConfig, GuidedConfig, DistinctConfig)
 )
 CHILD |= FORMER_CHILD.keys()
 LEARNING = (LEARNING | FORMER_CONTROLLER.keys()) - SHARED
+GUIDING -= BREEDING
 BREEDING -= SHARED
 UNUSED = {
     "trpo": BREEDING | PPO.keys() | {"controller_lr"},
-    "ppo": BREEDING | TRPO.keys() | {"max_kl"},
-    "reinforce": BREEDING | TRPO.keys() | PPO.keys() | {"max_kl"},
-    "evolution": LEARNING,
-    "random": LEARNING | BREEDING | {"lag", "rules_per_batch"},
+    "ppo": BREEDING | GUIDING | TRPO.keys() | {"max_kl"},
+    "reinforce": BREEDING | GUIDING | TRPO.keys() | PPO.keys() | {"max_kl"},
+    "evolution": LEARNING | GUIDING,
+    "guided": LEARNING,
+    "random": LEARNING | BREEDING | GUIDING | {"lag", "rules_per_batch"},
 }
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
 SEEDS = {"seed", "child_seed", "table_seed", "samples", "data"}

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["config", "dsl", "pool", "results"],
     ["faces", "sameness", "data", "screen"],
-    ["rules", "child", "controller", "rivals"],
+    ["rules", "child", "controller", "rivals", "guided"],
     ["cluster", "search", "rosenbrock"],
     ["plots", "export", "bench", "nosbench"],
     ["studies"],

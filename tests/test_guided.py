@@ -1,0 +1,105 @@
+"""Tests of guided.py against enumeration, and against parents and elites that are known."""
+
+import random
+
+import pytest
+import torch
+from test_rivals import CONSTRAINED, LARGE, distance, far_apart, legal_strings, share_right
+
+from controller import Batch
+from dsl import Rule
+from guided import Guided, GuidedConfig
+from nosbench.table import Table
+from rivals import RandomSearch
+from search import ProposerConfig, make_proposer, make_space
+
+NEW = {"candidates": 16, "population": 10, "tournament": 3}
+
+
+def history(proposer, samples, reward, batch=5):
+    """All rules of a search in their order."""
+    rules = []
+    while len(rules) < samples:
+        asked = proposer.ask(batch)
+        assert len(asked) == batch
+        proposer.tell(asked, [reward(rule) for rule in asked])
+        rules += asked
+    return rules
+
+
+@pytest.mark.parametrize("guide", ["lstm", "tokens", "none"])
+def test_a_search_finds_all_of_a_small_space_whatever_its_elite_and_then_goes_on(guide):
+    """Only one rule is good, so all parents stand at one place; the others are far from it."""
+    strings = legal_strings()
+    good = Rule(strings[0])
+    config = GuidedConfig(guide=guide, elite_parents=1, **NEW)
+    rules = history(
+        Guided(CONSTRAINED, config, 0, str), 2 * len(strings), lambda rule: float(rule == good)
+    )
+    assert {rule.tokens for rule in rules} == set(strings)
+    assert len(set(rules[: len(strings) * 9 // 10])) == len(strings) * 9 // 10  # no repeat till the end
+
+
+@pytest.mark.parametrize("guide", ["lstm", "tokens", "none"])
+def test_rules_are_legal_and_a_seed_gives_one_history(guide):
+    config = GuidedConfig(guide=guide, **NEW)
+    one, again, other = (history(Guided(LARGE, config, s), 40, share_right) for s in (3, 3, 4))
+    assert one == again != other
+    assert all(LARGE.contains(rule) for rule in one)
+
+
+@pytest.mark.parametrize("candidates", [1, 16])
+def test_what_failed_is_no_elite(candidates):
+    guided = Guided(LARGE, GuidedConfig(candidates=candidates, population=5), 0)
+    history(guided, 20, lambda rule: None)
+    assert guided.elite == []
+    good = guided.ask(5)
+    guided.tell(good, [None, 0.2, None, 0.1, None])
+    assert guided.elite == [good[1]]  # a tenth of two, rounded up
+
+
+def test_parents_of_the_elite_do_not_grow_old():
+    good, *bad = far_apart(8)
+    for share, found in ((1.0, 20), (0.0, 0)):
+        config = GuidedConfig(guide="none", elite_parents=share, candidates=1, population=6)
+        guided = Guided(LARGE, config, 0)
+        guided.start([good], [0.9])
+        guided.tell(bad, [0.1] * 7)  # the population has forgotten the good one
+        assert sum(distance(child, good) == 1 for child in guided.ask(20)) == found
+
+
+@pytest.mark.parametrize("guide", ["lstm", "tokens"])
+def test_the_guide_leaves_alone_what_the_elite_has_in_common(guide):
+    """All of the elite end alike; a mutation by chance changes one of these three in 3 cases of 10."""
+    rng, end = random.Random(0), ("neg", "exp", "div")
+    members = [Rule((*LARGE.sample(rng).tokens[:7], *end)) for _ in range(100)]
+    kept = {}
+    for pick in (guide, "none"):
+        guided = Guided(LARGE, GuidedConfig(guide=pick, elite_parents=1, **NEW), 0, str)
+        guided.start(members, [0.9] * 100)  # the elite are the first ten
+        for _ in range(20):
+            guided.tell(members[:1], [0.9])
+        kept[pick] = sum(rule.tokens[7:] == end for _ in range(5) for rule in guided.ask(10))
+    assert kept["none"] < 42 < 48 <= kept[guide]
+
+
+def test_rules_as_a_batch_are_those_that_a_policy_samples():
+    guided = Guided(LARGE, GuidedConfig(), 0)
+    rules, sampled = guided.policy.sample(20, torch.Generator().manual_seed(0))
+    batch = Batch.of(rules, LARGE)
+    assert torch.equal(batch.tokens, sampled.tokens) and torch.equal(batch.masks, sampled.masks)
+
+
+def test_a_guided_search_of_the_table_leaves_random_search_far_behind():
+    table = Table.load("micro")
+    config = ProposerConfig(algorithm="guided", iterations=1, subset="full", candidates=16)
+    space = make_space(config)
+    score = lambda rule: float(table.mean[table.number(rule)]) or None  # noqa: E731
+    good = {}
+    for name, proposer in {
+        "guided": make_proposer(config, space, table.number),
+        "random": RandomSearch(space, config, 0, table.number),
+    }.items():
+        found = {table.number(rule) for rule in history(proposer, 250, score)}
+        good[name] = sum(table.mean[number] >= 0.6 for number in found)
+    assert good["guided"] > 5 * good["random"] > 0
