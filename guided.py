@@ -80,7 +80,7 @@ class Guided(Evolution):
             places = torch.randint(len(self.elite), (MINIBATCH,), generator=self.generator)
             some = rows[places.tolist()]
             reinforce_step(lambda some=some: self._objective(some), self.adam)
-        return report | {"elite": len(self.elite)}
+        return report
 
     def _objective(self, some: Batch) -> Tensor:
         """Return the mean log-probability + ENTROPY_COEFF * entropy, of priority queue training."""
