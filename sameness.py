@@ -7,10 +7,11 @@ Many strings mean one rule, and many rules do nearly the same. Three names tell 
     family        the same training: updates that point the same way   `Families`
                   at every gradient scale, up to one constant factor
 
-The learning rate is swept over decades, so a constant factor is taken out; a term a thousand times
-smaller than the rest shows in no accuracy. Within a family scores differ by no more than one training
-differs from the next. So families are what a search should count and try, and `Distinct` lets a proposer
-that draws more candidates than it needs take the new ones; not in the paper, and off in its preset.
+The learning rate is swept over decades, so a constant factor that the sweep can undo counts as nothing;
+a term a thousand times smaller than the rest shows in no accuracy. Within a family scores differ about
+as one training differs from the next. So families are what a search should count and try, and `Distinct`
+lets a proposer that draws more candidates than it needs take the new ones; not in the paper, and off in
+its preset.
 
 Nothing to run here. Read next: controller.py and rivals.py, which ask `Distinct` what to take.
 """
@@ -79,7 +80,10 @@ def probe() -> dict[str, Tensor]:
 # --- by family ------------------------------------------------------------------------------------
 
 MIN_COSINE = 0.99  # between the updates of two rules of one family, at every gradient scale
-MAX_APART = 0.05  # decades by which the ratio of their lengths may differ from scale to scale
+MAX_APART = 0.05  # decades by which the ratio of their sizes may differ from scale to scale
+# Mean log10 of an element over the scales within which a sweep from 1e-5 to 10 undoes a constant factor;
+# clip(m, 1e-4) would need a higher rate to train as sign(m) does.
+REACH = (-3.5, 2.5)
 SCALES, WEIGHTS, STEPS, LAST = 5, 64, 16, 3
 
 
@@ -99,14 +103,17 @@ def stream() -> dict[str, Tensor]:
 
 
 def profile(rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Return a rule's unit directions [SCALES, LAST * WEIGHTS] and log10 lengths [SCALES], float32.
+    """Return a rule's unit directions [SCALES, LAST * WEIGHTS] and log10 sizes [SCALES], float32.
+
+    The size is the root mean square of the update's elements.
 
     Not finite where the update is not, or is zero.
     """
     update = apply_rule(rule, stream(), generator=torch.Generator().manual_seed(0)).double()
     most = update.abs().amax(1, keepdim=True)  # taken out first: no overflow in squares
     length = (update / most).norm(dim=1, keepdim=True)
-    return (update / most / length).float().numpy(), (most * length).log10().float().squeeze(1).numpy()
+    size = most * length / (LAST * WEIGHTS) ** 0.5
+    return (update / most / length).float().numpy(), size.log10().float().squeeze(1).numpy()
 
 
 @lru_cache(maxsize=1)
@@ -122,12 +129,12 @@ class Families:
     """Numbers the families of rules in the order in which they are met.
 
     A rule joins the first family whose founder it is like: cosines of at least MIN_COSINE at every
-    scale, and lengths whose ratio is the same at all within MAX_APART decades. If there is none, it
+    scale, and sizes whose ratio is the same at all within MAX_APART decades. If there is none, it
     founds one. So two members may be a little further apart than that. Rules whose update is zero or
     not finite at some scale have no direction; of these a fingerprint is a family.
 
     Args:
-        swept: whether learning rates are swept, so that a constant factor counts as nothing.
+        swept: whether learning rates are swept, so that a constant factor within REACH is nothing.
     """
 
     def __init__(self, swept: bool = True):
@@ -135,7 +142,7 @@ class Families:
         self.count = 0
         self._numbers: dict[str, int] = {}  # by key, and by fingerprint where there is no direction
         self._founders: list[int] = []  # the numbers of the others; a row each in what follows
-        self._lengths = np.empty((64, SCALES), np.float32)
+        self._sizes = np.empty((64, SCALES), np.float32)
         self._sketches = np.empty((64, 16), np.float32)
         self._directions = np.empty((64, SCALES, LAST * WEIGHTS), np.float16)
 
@@ -143,18 +150,19 @@ class Families:
         """Return the number of a rule's family, which it founds if it is like no other."""
         key = rule.key()
         if key not in self._numbers:
-            direction, length = profile(rule)
-            if np.isfinite(direction).all() and np.isfinite(length).all():
-                self._numbers[key] = self._join(direction, length - length.mean() * self.swept)
+            direction, size = profile(rule)
+            if np.isfinite(direction).all() and np.isfinite(size).all():
+                undone = np.clip(size.mean(), *REACH) if self.swept else 0
+                self._numbers[key] = self._join(direction, size - undone)
             else:
                 name = f"fingerprint {fingerprint(rule)}"
                 self._numbers[key] = self._numbers[name] = self._numbers.get(name, self.count)
         self.count = max(self.count, self._numbers[key] + 1)
         return self._numbers[key]
 
-    def _join(self, direction: np.ndarray, length: np.ndarray) -> int:
+    def _join(self, direction: np.ndarray, size: np.ndarray) -> int:
         n, short = len(self._founders), direction.ravel() @ sketch()
-        near = np.flatnonzero(np.abs(self._lengths[:n] - length).max(1) <= MAX_APART)
+        near = np.flatnonzero(np.abs(self._sizes[:n] - size).max(1) <= MAX_APART)
         # Of unit vectors with such a cosine the squared distance is at most 2 - 2 * cosine, also along
         # a sketch; where that is more, the long product is spared. A little more is for rounding.
         apart = ((self._sketches[near] - short) ** 2).sum(1)
@@ -163,12 +171,12 @@ class Families:
         alike = near[(cosines >= MIN_COSINE).all(1)]
         if len(alike):
             return self._founders[alike[0]]
-        if n == len(self._lengths):
-            self._lengths, self._sketches, self._directions = (
+        if n == len(self._sizes):
+            self._sizes, self._sketches, self._directions = (
                 np.concatenate([rows, np.empty_like(rows)])
-                for rows in (self._lengths, self._sketches, self._directions)
+                for rows in (self._sizes, self._sketches, self._directions)
             )
-        self._lengths[n], self._sketches[n], self._directions[n] = length, short, direction
+        self._sizes[n], self._sketches[n], self._directions[n] = size, short, direction
         self._founders.append(self.count)
         return self.count
 
