@@ -1,8 +1,9 @@
 """The controller: an LSTM that writes rules, and learns from their scores in one of three ways.
 
 Neural Optimizer Search, sections 3.3 and 4.1. The policy writes a batch of rules token by token; their
-scores then improve it. REINFORCE takes one gradient step, PPO a few clipped ones, TRPO the largest step
-that keeps the policy close: a ladder, since all three raise the same objective.
+scores then improve it. REINFORCE takes one gradient step, PPO a few on a clipped objective, TRPO the
+longest step that keeps the policy close, in a direction that counts how far the policy moves. They are
+a ladder: all raise `surrogate`, which PPO alone clips.
 
     ask(n) -> rules        tell(rules, rewards) -> diagnostics
 
@@ -33,8 +34,10 @@ BASELINE_DECAY = 0.95
 # UNSPECIFIED: PPO's clip range and gradient steps a batch. The range is that of Schulman et al. 2017;
 # each step costs as much as REINFORCE's only one.
 PPO_CLIP, PPO_EPOCHS = 0.2, 4
-# UNSPECIFIED: TRPO's settings beside the radius. With this damping five iterations point where many do:
-# the cosine was 0.9998 or more at depths 1 and 2, before, amid and after 40 updates.
+# UNSPECIFIED: TRPO's settings beside the radius. Damping turns the step from the natural gradient, along
+# F^-1 gradient, towards the plain one, and shortens it: in published runs the mean KL of an update was
+# two thirds of max_kl (median). With it five iterations point where many do: the cosine was 0.9998 or
+# more at depths 1 and 2, before, amid and after 40 updates.
 CG_ITERS, CG_DAMPING = 5, 0.1
 BACKTRACK_ITERS, BACKTRACK_COEFF = 10, 0.8  # the last trial is an eighth of the whole step
 # Share of the distinct rules scored so far that are the elite; 0.05 found fewer good rules on NOS-Bench,
@@ -135,7 +138,10 @@ def entropy(log_probs: Tensor, masks: Tensor) -> Tensor:
 
 
 def mean_kl(old_log_probs: Tensor, new_log_probs: Tensor, masks: Tensor) -> Tensor:
-    """Return sum p_old (log p_old - log p_new), over V and T, the mean over B: [B, T, V] -> scalar."""
+    """Return sum p_old (log p_old - log p_new), over V and T, the mean over B: [B, T, V] -> scalar.
+
+    Prefixes are those of the B rules, whichever policy sampled them.
+    """
     difference = old_log_probs.masked_fill(~masks, 0.0) - new_log_probs.masked_fill(~masks, 0.0)
     return expectation(old_log_probs, difference, masks).sum(-1).mean()
 
@@ -227,7 +233,8 @@ def surrogate(
 
     The ratio is pi(rule) / pi_sampling(rule), so that rules sampled some updates ago count right. If
     known rules are passed over, what was sampled is no longer pi's own distribution, and the gradient
-    is biased.
+    is biased. The entropy is that of the next token after each sampled prefix. Its gradient takes the
+    prefixes as given (as usual, Mnih et al. 2016), and no ratio reweights them.
 
     Args:
         advantages: float [B].
@@ -252,10 +259,11 @@ def surrogate(
 # --- first rung: REINFORCE ------------------------------------------------------------------------
 
 
-def reinforce_step(objective: Callable[[], Tensor], adam: torch.optim.Adam) -> float:
-    """Take one step up the objective's gradient; return the objective before it.
+def gradient_step(objective: Callable[[], Tensor], adam: torch.optim.Adam) -> float:
+    """Take one step of Adam up the objective's gradient; return the objective before it.
 
-    At a ratio of 1 the surrogate's gradient is mean(advantage * grad log pi), Williams 1992.
+    That is REINFORCE: at a ratio of 1 the gradient of mean(ratio * advantage) is
+    mean(advantage * grad log pi), Williams 1992.
     """
     adam.zero_grad()
     value = objective()
@@ -271,9 +279,13 @@ def ppo_step(objective: Callable[[], Tensor], adam: torch.optim.Adam) -> float:
     """Take PPO_EPOCHS such steps on one batch; return the objective before them.
 
     The objective is the surrogate with PPO_CLIP, mean(min(ratio * A, clip(ratio) * A)) (Schulman et
-    al. 2017, equation 7): no rule gains by being made more than 1 + clip times as likely.
+    al. 2017, equation 7). A rule of positive advantage adds nothing more once it is 1 + clip times as
+    likely, one of negative advantage once it is 1 - clip times as likely.
     """
-    return [reinforce_step(objective, adam) for _ in range(PPO_EPOCHS)][0]
+    before = gradient_step(objective, adam)
+    for _ in range(PPO_EPOCHS - 1):
+        gradient_step(objective, adam)
+    return before
 
 
 # --- third rung: TRPO -----------------------------------------------------------------------------
@@ -331,8 +343,10 @@ def trpo_step(
 ) -> dict[str, float | int | bool]:
     """Raise the objective within mean KL <= max_kl; if no trial does, leave the policy as it was.
 
-    The step is sqrt(2 max_kl / x'Fx) x with F x = gradient, then a backtracking line search that
-    checks both the KL and the objective (Schulman et al. 2015, appendix C).
+    Conjugate gradients solve A x = gradient with A = F + CG_DAMPING * I. The step is
+    sqrt(2 max_kl / x'Ax) x, then a backtracking line search checks both the KL and the objective
+    (Schulman et al. 2015, appendix C). To second order the KL is half of step'F step, so with damping it
+    ends below max_kl.
 
     Returns:
         The KL to the policy before, what the objective gained, the trials, and whether one did.
@@ -441,7 +455,7 @@ class Controller:
         }
         if self.algorithm == "trpo":
             return report | trpo_step(self.policy, batch, objective, config.max_kl)
-        step = ppo_step if self.algorithm == "ppo" else reinforce_step
+        step = ppo_step if self.algorithm == "ppo" else gradient_step
         before = step(objective, self.adam)
         with torch.no_grad():
             gain = objective() - before

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from config import setting
-from controller import ELITE_SHARE, Batch, Policy, entropy, log_prob_of, reinforce_step
+from controller import ELITE_SHARE, Batch, Policy, entropy, gradient_step, log_prob_of
 from dsl import Rule, SearchSpace
 from rivals import Evolution, EvolutionConfig
 
@@ -79,7 +79,7 @@ class Guided(Evolution):
         for _ in range(STEPS if self.elite and self.config.guide == "lstm" else 0):
             places = torch.randint(len(self.elite), (MINIBATCH,), generator=self.generator)
             some = rows[places.tolist()]
-            reinforce_step(lambda some=some: self._objective(some), self.adam)
+            gradient_step(lambda some=some: self._objective(some), self.adam)
         return report
 
     def _objective(self, some: Batch) -> Tensor:
