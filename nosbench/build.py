@@ -30,7 +30,7 @@ from nosbench.card import card
 from nosbench.table import FOLDER, NO_RATE, NONE, TIER, Scores, Table, TableError, read
 from pool import WorkerPool
 from results import Progress, environment
-from sameness import MAX_APART, MIN_COSINE, Families
+from sameness import MAX_APART, MIN_COSINE, REACH, Families
 
 BLOCK = 256  # rules in a task: a second or two
 SAVE_EVERY_S = 60.0
@@ -177,7 +177,8 @@ def write(table: Table, path: Path, progress: Progress) -> Table:
     for index in table.measured.tolist():
         numbers.append(families(table.rule(index)))
         progress.update(f"families: {len(numbers):,} of {len(table.measured):,} classes")
-    header = table.header | {"families": {"least cosine": MIN_COSINE, "most decades apart": MAX_APART}}
+    thresholds = {"least cosine": MIN_COSINE, "most decades apart": MAX_APART, "reach": REACH}
+    header = table.header | {"families": thresholds}
     table = replace(table, header=header, family=np.array(numbers, np.int32))
     table.save(path)
     path.with_suffix(".md").write_text(card(table), "utf-8")
