@@ -3,6 +3,8 @@
     python -m bench.rule
     python -m bench.rule --memory returned     # large blocks go back to the system when they are freed
 
+Some are timed compiled too (torch.compile), which needs a C++ compiler and takes a minute beforehand.
+
 Read next: export/code.py, which writes what is timed here.
 """
 
@@ -25,6 +27,7 @@ LARGE = [(512, 512, 3, 3)] * 3 + [(256, 512, 3, 3), (256, 256, 3, 3), (1000, 102
 def measure(config: Config) -> Iterator[dict]:
     """Measure what a step of exported rules costs beside torch's optimizers."""
     for shapes, rounds in ((SMALL, 500), (LARGE, 30)):
+        torch.compiler.reset()  # a function is compiled at most eight times
         steps, generator = {}, torch.Generator().manual_seed(0)
         weights = [torch.randn(shape, generator=generator) for shape in shapes]
 
@@ -33,15 +36,21 @@ def measure(config: Config) -> Iterator[dict]:
             for p, w in zip(params, weights, strict=True):
                 p.grad = 0.1 * w
             steps[name] = make(params).step
+            if "compiled" in name:
+                steps[name] = torch.compile(steps[name])
+                for _ in range(3):  # the first call makes the state, the second has one
+                    steps[name]()
 
         for name in ("adam", "rmsprop", "powersign"):
             scope: dict = {"__name__": name}
             exec(export(find(name), "Exported", []), scope)  # as importing the written file would
-            add(f"exported {name}", lambda params, cls=scope["Exported"]: cls(params, lr=1e-3))
+            for how in ("", ", compiled") if name != "rmsprop" else ("",):
+                add(f"exported {name}{how}", lambda params, cls=scope["Exported"]: cls(params, lr=1e-3))
         for cls in (torch.optim.Adam, torch.optim.RMSprop):
             for how in ("foreach", "fused"):
                 if how == "foreach" or cls is torch.optim.Adam:  # torch has no fused RMSprop
                     add(f"torch {cls.__name__} {how}", lambda ps, c=cls, h=how: c(ps, 1e-3, **{h: True}))
+        add("torch Adam, compiled", lambda params: torch.optim.Adam(params, 1e-3))
         # Adam without momentum is RMSProp as a rule has it, with bias correction.
         no_momentum = {"betas": (0.0, 0.999), "foreach": True}
         add("torch Adam foreach, beta1 0", lambda ps, kw=no_momentum: torch.optim.Adam(ps, 1e-3, **kw))

@@ -298,7 +298,7 @@ def _blocks(rows: list[tuple], foreach: bool | None) -> list[list[tuple]]:
         return [list(zip(*rows))]
     if foreach is False:
         return [[(x,) for x in row] for row in rows]
-    limit = 2**17 if rows[0][0].device.type == "cpu" else math.inf  # elements
+    limit = 2**18 if rows[0][0].device.type == "cpu" else math.inf  # elements
     blocks: list[list[tuple]] = [[]]
     room = limit
     for piece in chain.from_iterable(_cut(row, limit) for row in rows):
@@ -524,7 +524,7 @@ def export(
     }
     text = "".join(_kept(line, parts) for line in TEMPLATE.splitlines(keepends=True))
     text = text.replace("NAME", name)
-    used = {FOREACH[s]: s for s in FOREACH if re.search(rf"\b{s}\(", text + filled["BODY"])}
+    used = {FOREACH[s]: s for s in FOREACH if re.search(rf"(?<!\.)\b{s}\(", text + filled["BODY"])}
     filled["IMPORTS"] = "\n".join(f"from torch import _foreach_{f} as {used[f]}" for f in sorted(used))
     for word, value in filled.items():
         text = re.sub(rf"^{word}\n", lambda _, v=value: v + "\n" * bool(v), text, flags=re.M)

@@ -3,8 +3,11 @@
     Code(Rule.parse("m g2 id exp div")).lines
     # lerp_(exp_avg, g, 1 - beta1)
     # m = div(exp_avg, [1 - beta1**t for t in step])  # bias-corrected
-    # update = div(m, add(exp(mul(g, g)), eps))
-    # _descend(params, update, lr)
+    # x1 = mul(g, g)
+    # exp_(x1)
+    # add_(x1, eps)
+    # div_(m, x1)
+    # _descend(params, m, lr)
 
 Two stages: `lower` spells the simplified expression out in operations that torch has, `Code` turns
 these into lines and computes nothing twice. Read next: code.py, which makes a file of the lines.
@@ -116,9 +119,10 @@ def whole(node: Node) -> Node:
 WIDTH = 70  # characters of code; arguments of what is longer get lines of their own
 # fmt: off
 FOREACH = {name: name for name in (  # name in the exported file -> what follows torch._foreach_
-    "add", "add_", "clamp_max", "clamp_max_", "clamp_min", "div", "exp", "lerp_", "log", "mul",
-    "neg", "reciprocal", "sign", "sqrt", "sub",
-)} | {"absolute": "abs", "power": "pow"}
+    "add", "add_", "clamp_max", "clamp_max_", "clamp_min", "clamp_min_", "div", "div_", "exp", "exp_",
+    "lerp_", "log", "log_", "mul", "mul_", "neg", "neg_", "reciprocal", "reciprocal_", "sign", "sqrt",
+    "sqrt_", "sub", "sub_",
+)} | {"absolute": "abs", "absolute_": "abs_", "power": "pow", "power_": "pow_"}
 TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")} | {
     **{name: name + "({}, {})" for name in ("add", "div", "mul", "sub")},
     "pow":  "power({}, {})",
@@ -127,6 +131,12 @@ TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "
     **dict.fromkeys(("drop", *DROP), "_drop({}, {})"),
     "full": "[torch.full_like(x, {}) for x in g]",
     **{token: f"[torch.zeros_like(x) + y for x, y in zip(g, {token})]" for token in DECAYS},
+}
+IN_PLACE = {  # what changes the tensors of the first argument, where they are new
+    **{name: [name + "_({})"] for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")},
+    **{name: [name + "_({}, {})"] for name in ("add", "div", "mul", "sub")},
+    "pow":  ["power_({}, {})"],
+    "clip": ["clamp_min_({0}, -{1})", "clamp_max_({0}, {1})"],
 }
 # fmt: on
 
@@ -143,7 +153,7 @@ class Code:
         self.lines: list[str] = []
         self._names: dict[Node, str] = {G2: "g2", G3: "g3"}  # for nodes that get a line
         self._names |= {("average", token): token for token in AVERAGES}
-        self._num_given = len(self._names)
+        self._num_steps = 0  # lines x1, x2, ...
         self._written: set[Node] = set()
         self._counts: Counter[Node] = Counter()
 
@@ -154,9 +164,11 @@ class Code:
         for value in values:
             self._count(value)
         for token, value in zip(self.averages, values, strict=True):
-            self.lines.append(f"lerp_({AVERAGES[token]}, {self._code(value)}, 1 - {beta(token)})")
-        self.lines.append(f"update = {self._code(update)}")
-        self.lines.append("_descend(params, update, lr)")
+            self.lines.append(f"lerp_({AVERAGES[token]}, {self._code(value)[0]}, 1 - {beta(token)})")
+        code, _ = self._code(update)
+        if not code.isidentifier():
+            self.lines.append(f"update = {code}")
+        self.lines.append(f"_descend(params, {code if code.isidentifier() else 'update'}, lr)")
 
     def _count(self, node: Node) -> None:
         """Count in how many places a node stands, those within equal nodes once."""
@@ -165,33 +177,55 @@ class Code:
             for argument in node[1:]:
                 self._count(argument)
 
-    def _code(self, node: Node) -> str:
-        """Return a node as code; what stands in two places gets a line and a name."""
-        if isinstance(node, str):
-            return node
-        if node[0] == NUMBER:
-            return node[1]
+    def _code(self, node: Node) -> tuple[str, bool]:
+        """Return a node as code, and whether its tensors are new ones that nobody else reads.
+
+        What stands in two places gets a line and a name; new tensors are changed in place.
+        """
+        if isinstance(node, str) or node[0] == NUMBER:
+            return node if isinstance(node, str) else node[1], False
         if node in self._written:
-            return self._names[node]
+            return self._names[node], False
+        alone = self._counts[node] == 1
         if node[0] == "average":
-            state = AVERAGES[node[1]]
             corrections = f"[1 - {beta(node[1])}**t for t in step]"
-            return self._line(node, f"div({state}, {corrections})  # bias-corrected")
+            code = f"div({AVERAGES[node[1]]}, {corrections})  # bias-corrected"
+            return self._line(node, code), alone
         if node[0] == "sign" and node[1][0] == "average" and self._counts[node[1]] == 1:
             code = f"_sign({AVERAGES[node[1][1]]})"  # which bias correction would not change
         else:
-            arguments = [self._code(argument) for argument in node[1:]]
-            template = TEMPLATES[
-                arguments[0] if arguments[0] in DECAYS and node[0] == "full" else node[0]
-            ]
-            while len(code := template.format(*arguments)) > WIDTH:
-                longest = max(range(len(arguments)), key=lambda k: len(arguments[k]))
-                arguments[longest] = self._line(node[1 + longest], arguments[longest])
-        return self._line(node, code) if self._counts[node] > 1 else code
+            code = self._operation(node)
+        if code.isidentifier():
+            self._names[node] = code
+            self._written.add(node)
+            return code, alone
+        return (code, True) if alone else (self._line(node, code), False)
+
+    def _operation(self, node: Node) -> str:
+        """Return the code of an operation, or the name of tensors that it has changed in place."""
+        nodes = node[1:]
+        arguments, new = map(list, zip(*map(self._code, nodes), strict=True))
+        if node[0] in ("add", "mul") and new[-1] and not new[0]:
+            nodes, arguments, new = nodes[::-1], arguments[::-1], new[::-1]
+        if node[0] in IN_PLACE and new[0]:
+            if nodes[0] in (G2, G3):  # which it is not for long
+                del self._names[nodes[0]]
+            name = arguments[0] if arguments[0].isidentifier() else self._line(nodes[0], arguments[0])
+            for change in IN_PLACE[node[0]]:
+                self.lines.append(change.format(name, *arguments[1:]))
+            return name
+        template = TEMPLATES[arguments[0] if arguments[0] in DECAYS and node[0] == "full" else node[0]]
+        while len(code := template.format(*arguments)) > WIDTH:
+            longest = max(range(len(arguments)), key=lambda k: len(arguments[k]))
+            arguments[longest] = self._line(nodes[longest], arguments[longest])
+        return code
 
     def _line(self, node: Node, code: str) -> str:
         """Compute a node in a line of its own; return its name."""
-        name = self._names.setdefault(node, f"x{len(self._names) - self._num_given + 1}")
+        if node not in self._names:
+            self._num_steps += 1
+            self._names[node] = f"x{self._num_steps}"
+        name = self._names[node]
         self.lines.append(f"{name} = {code}")
         self._written.add(node)
         return name
