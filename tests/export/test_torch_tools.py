@@ -27,13 +27,13 @@ import rules
 from export.code import export
 
 ROOT = Path(rules.__file__).parent
-# A sign, both averages, a decay, a drop, noise; read w; nothing kept at all.
+# A sign, both averages, a decay, a drop, noise beside a logarithm of 0; w is read; nothing is kept.
 RULES = [
     "powersign",
     "adam",
     "powersign-ld",
     "g-plus-m",
-    "noise m log id add",
+    "m noise log id add",
     "g 1e-3w id id add",
     "sgd",
 ]
@@ -149,13 +149,12 @@ def test_state_of_another_rule_is_refused_and_hooks_have_the_last_word(name):
     fresh.load_state_dict(optimizer.state_dict())
     assert not fresh.state
 
-    def empty(optimizer):
+    def sevens(optimizer):
         for state in optimizer.state.values():
-            for value in state.values():
-                value.fill_(7)
+            state.update({name: torch.full_like(value, 7) for name, value in state.items()})
 
     again = maker(name)(parameters())
-    again.register_load_state_dict_post_hook(empty)
+    again.register_load_state_dict_post_hook(sevens)
     again.load_state_dict(optimizer.state_dict())
     assert all((x == 7).all() for state in again.state.values() for x in state.values())
 
