@@ -71,7 +71,7 @@ class TableScorer:
         )
 
     def identity(self) -> Callable[[Rule], int]:
-        return Table.load(self.table).number
+        return Table.load(self.table).family_of
 
 
 class Here(Executor):

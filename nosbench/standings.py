@@ -17,14 +17,14 @@ from nosbench.intervals import mean_interval, ratio_interval
 from plots.names import ALGORITHM_NAMES
 from results import RunError, markdown, read_lines
 
-COLUMNS = {  # what a search is told by, and with how many digits
+COLUMNS = {  # what a search is told by, and with how many digits; {} is what is counted
     "latest": ("latest fifth", 3),
     "best": ("best", 3),
     "best_fresh": ("best, fresh seeds", 3),
     "top10_fresh": ("ten best, fresh seeds", 3),
-    "found": ("top rules, own seed", 0),
-    "found_fresh": ("top rules, fresh seeds", 0),
-    "distinct": ("distinct", 0),
+    "found": ("top {}, own seed", 0),
+    "found_fresh": ("top {}, fresh seeds", 0),
+    "distinct": ("distinct {}", 0),
     "distinct_100": ("of the last 100", 2),
     "entropy": ("entropy, at most 7", 2),
 }
@@ -32,8 +32,11 @@ COLUMNS = {  # what a search is told by, and with how many digits
 RIVALS = ("random", "random-new", "evolution-new", "evolution-200-25", "evolution-long")
 
 
+PLURAL = {"family": "families", "class": "classes"}  # what a study counts, by its lines' identity
+
+
 class Setting:
-    """The searches of one setting, as study.py wrote them.
+    """The searches of one setting, as study.py wrote them; older ones are by class, not by family.
 
     Raises:
         RunError: the file is no study.
@@ -51,6 +54,10 @@ class Setting:
                 name: np.array([line[name][:number] for line in lines], dtype=float)
                 for name in (*COLUMNS, "found_by_distinct")
             }
+            [self.identity] = {line.get("identity", "class") for line in lines}
+            self.counted = PLURAL[self.identity]
+        except ValueError:
+            raise RunError(f"{file} is no study: some of it is by family, some by class") from None
         except (KeyError, TypeError) as error:
             raise RunError(f"{file} is no study: {error} is missing") from None
         self.seeds = [(line["seed"], line["table_seed"]) for line in lines]
@@ -85,6 +92,19 @@ def read(paths: list[Path]) -> list[Setting]:
     return sorted(settings, key=lambda s: (order.index(s.config["algorithm"]), s.name))
 
 
+def counted(settings: list[Setting]) -> str:
+    """Return what all settings count, "families" or "classes".
+
+    Raises:
+        RunError: some count these, some those, which cannot be compared.
+    """
+    kinds = {setting.identity: setting.name for setting in settings}
+    if len(kinds) > 1:
+        said = " and ".join(f"{name} by {kind}" for kind, name in kinds.items())
+        raise RunError(f"different things are counted ({said}); make the older ones again")
+    return settings[0].counted
+
+
 def common_seeds(ours: Setting, theirs: Setting) -> list[tuple[int, int]]:
     """Return the seeds that both settings have, each with its table seed."""
     return sorted(set(ours.seeds) & set(theirs.seeds))
@@ -103,8 +123,9 @@ def paired(ours: Setting, theirs: Setting, name: str, our_rules: int, their_rule
 def table(settings: list[Setting]) -> str:
     """Return the standing at the last checkpoint that all reached, and the settings compared there."""
     ends = [setting.rules[-1] for setting in settings]
-    last = min(ends)
-    head = ["setting", "n", *(title for title, _ in COLUMNS.values()), "top rules at 500 distinct"]
+    last, things = min(ends), counted(settings)
+    head = ["setting", "n", *(title.format(things) for title, _ in COLUMNS.values())]
+    head += [f"top {things} at 500 distinct"]
     rows = []
     for setting in settings:
         row = [setting.name, str(len(setting.seeds))]
@@ -116,7 +137,8 @@ def table(settings: list[Setting]) -> str:
         rows.append([*row, "-" if np.isnan(at_500).any() else f"{at_500.mean():.0f}"])
     short = [s.name for s in settings if s.rules[-1] == last < max(ends)]
     limit = f" (all that {', '.join(short)} has)" if short else ""
-    lines = [f"After {last:,} sampled rules{limit}, mean ± standard deviation over n searches:", ""]
+    title = f"After {last:,} sampled rules{limit}, counted by {settings[0].identity}, mean ± standard "
+    lines = [title + "deviation over n searches:", ""]
     lines += markdown(head, rows)
     parts = [course(settings, last), early(settings, last)]
     parts += [compared(settings, name, last) for name in ("found", "found_fresh")]
@@ -124,7 +146,7 @@ def table(settings: list[Setting]) -> str:
 
 
 def course(settings: list[Setting], last: int) -> list[str]:
-    """Return how many top rules each has found after so many sampled ones."""
+    """Return how many top families each has found after so many sampled rules."""
     marks = [mark for mark in max((s.rules for s in settings), key=len) if 500 <= mark <= last]
     if len(marks) < 2:
         return []
@@ -132,7 +154,7 @@ def course(settings: list[Setting], last: int) -> list[str]:
     for setting in settings:
         found = [[setting.at(name, m).mean() for name in ("found", "found_fresh")] for m in marks]
         rows.append([setting.name, *(f"{a:.0f} / {b:.0f}" for a, b in found)])
-    title = "Mean number of top rules, own seed / fresh seeds, after so many sampled rules:"
+    title = f"Mean number of top {settings[0].counted}, own seed / fresh seeds, after so many rules:"
     return [title, "", *markdown(["setting", *(f"{mark:,}" for mark in marks)], rows)]
 
 
@@ -172,7 +194,8 @@ def compared(settings: list[Setting], name: str, last: int) -> list[str]:
         each = [x[tables == t].sum() / y[tables == t].sum() for t in np.unique(tables)]
         return f"{ratio:.2f} ({', '.join(f'{one:.2f}' for one in each)})"
 
-    title = f"{COLUMNS[name][0].capitalize()}, times the rival's [95 % interval over the same seeds] "
+    title = COLUMNS[name][0].format(settings[0].counted).capitalize()
+    title += ", times the rival's [95 % interval over the same seeds] "
     title += "(on each table seed):"
     rows = [[setting.name, *(cell(setting, rival) for rival in rivals)] for setting in settings]
     return [title, "", *markdown(["setting", *(rival.name for rival in rivals)], rows)]

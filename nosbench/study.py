@@ -7,10 +7,11 @@
 
 A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
 is the paper's, alone it takes larger steps, with "-wide" its entropy weighs more; with "-new" known
-rules are passed over and controllers have an elite; with "-long" the weight of their entropy grows as
-new rules become rare. A seed of the study is one search, whose rewards are a table seed's scores. Its
-line in runs/study/NAME.jsonl tells how it stood after 100, 200, 500, ... rules; lines that are there
-already are not computed again.
+families are passed over and controllers have an elite; with "-long" the weight of their entropy grows
+as new ones become rare. Families are counted, since near-copies are one rule spelled anew (sameness.py).
+A seed of the study is one search, whose rewards are a table seed's scores. Its line in
+runs/study/NAME.jsonl tells how it stood after 100, 200, 500, ... rules; lines that are there already are
+not computed again.
 
 Which of them is best must be chosen on other seeds than those it is reported on: the settings below
 were chosen on table seed 0 (controller seeds 0 and up), and table seeds 1 and 2 report (controller
@@ -34,15 +35,16 @@ import torch
 from config import ConfigError, Parser, add_settings, resolve, setting
 from controller import ControllerConfig
 from nosbench.oracle import Lookup, Measured, make_oracle
-from nosbench.table import check
+from nosbench.table import check, family_means
 from pool import WorkerPool, usable_cores
 from results import Progress, RunError, interrupt_once, read_lines
 from rivals import EvolutionConfig
 from search import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 
-# Sampled rules, or distinct ones; batches end there.
+# Sampled rules, or families; batches end there.
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-PROBES = 1_000  # rules drawn to estimate the entropy over distinct rules
+PROBES = 1_000  # rules drawn to estimate the entropy over families
+IDENTITY = "family"  # by what rules are told apart; lines that say nothing of it are by class
 
 SPACE = {
     "iterations": 1,
@@ -51,7 +53,7 @@ SPACE = {
     "samples": 2_000,
     "lag": 0,
 }
-# All that is called new passes over known rules, with as many candidates; controllers have an elite,
+# All that is called new passes over known families, with as many candidates; controllers have an elite,
 # and in those called long, tuned for 10,000 rules instead of 2,000, the entropy's weight grows.
 NEW = {"candidates": 16}
 ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3}
@@ -118,17 +120,18 @@ def search(config: Config) -> dict:
 
     Returns:
         Lists, an element a checkpoint. By number of sampled rules: mean reward of the latest fifth
-        (`latest`); the best reward so far (`best`), what that rule and the ten best distinct ones
-        score on the other seeds (`best_fresh`, `top10_fresh`); top rules seen, by the search's own
-        seed and by the others' mean (`found`, `found_fresh`); distinct rules seen (`distinct`), their
-        share in the last hundred (`distinct_100`); entropy in nats over distinct rules of what it
-        draws (`entropy`, saturates at 7). By number of distinct rules: `found_by_distinct`, None where
-        it has not seen so many.
+        (`latest`); the mean reward of the best family so far (`best`), what that one and the ten best
+        score on the other seeds (`best_fresh`, `top10_fresh`); top families seen, by the search's own
+        seed and by the others' mean (`found`, `found_fresh`); families seen (`distinct`), their number
+        in the last hundred rules as a share (`distinct_100`); entropy in nats over families of what it
+        draws (`entropy`, saturates at 7). By number of families: `found_by_distinct`, None where it
+        has not seen so many. A family's scores are means over its distinct rules that were seen.
     """
     oracle = make_oracle(config, config.table_seed)
     proposer = make_proposer(config, make_space(config), identity=oracle.identity)
     number = lambda rules: [oracle.number(rule) for rule in rules]  # noqa: E731
-    rewards = lambda numbers: oracle.rewards(numbers).tolist()  # noqa: E731
+    told = lambda rewards: [None if np.isnan(reward) else reward for reward in rewards.tolist()]  # noqa: E731
+    rewards = lambda numbers: told(oracle.rewards(numbers))  # noqa: E731
     marks = [mark for mark in CHECKPOINTS if mark < config.samples] + [config.samples]
     sizes = [min(BATCH, config.samples - asked) for asked in range(0, config.samples, BATCH)]
     numbers: list[int] = []  # of the rules that were sampled
@@ -141,8 +144,9 @@ def search(config: Config) -> dict:
             for name, value in now.items():
                 line.setdefault(name, []).append(value)
     distinct = list(dict.fromkeys(numbers))
+    first = np.sort(np.unique(oracle.families(distinct), return_index=True)[1])  # place of each family
     line["found_by_distinct"] = [
-        oracle.found(distinct[:n])[0] if n <= len(distinct) else None for n in marks
+        oracle.found(distinct[: first[n - 1] + 1])[0] if n <= len(first) else None for n in marks
     ]
     return line
 
@@ -150,31 +154,34 @@ def search(config: Config) -> dict:
 def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:
     """Return what a search has reached, `numbers` being the distinct rule of each sample so far."""
     distinct = list(dict.fromkeys(numbers))
-    rewards, fresh = oracle.rewards(distinct), oracle.fresh(distinct)
+    _, family = np.unique(oracle.families(distinct), return_inverse=True)
+    rewards = family_means(family, np.nan_to_num(oracle.rewards(distinct)))
+    fresh = family_means(family, oracle.fresh(distinct))
     best = np.argsort(-rewards, kind="stable")
     found, found_fresh = oracle.found(distinct)
     return {
-        "latest": float(oracle.rewards(numbers[-(len(numbers) // 5) :]).mean()),
+        "latest": float(np.nan_to_num(oracle.rewards(numbers[-(len(numbers) // 5) :])).mean()),
         "best": float(rewards[best[0]]),
         "best_fresh": float(fresh[best[0]]),
         "top10_fresh": float(fresh[best[:10]].mean()),
         "found": found,
         "found_fresh": found_fresh,
-        "distinct": len(distinct),
-        "distinct_100": len(set(numbers[-100:])) / 100,
+        "distinct": len(rewards),
+        "distinct_100": len(np.unique(oracle.families(numbers[-100:]))) / 100,
     }
 
 
 def entropy(proposer, oracle: Lookup | Measured) -> float:
-    """Return the entropy over distinct rules, in nats, of what a proposer would draw now.
+    """Return the entropy over families, in nats, of what a proposer would draw now.
 
     Estimated from PROBES draws, nothing passed over, with the correction of Miller and Madow (1955),
     so never above ln(PROBES) + 1/2 = 7.4: uniform draws have 7.0 here, though their entropy is 9.5.
     """
-    owner = getattr(oracle.identity, "__self__", oracle)  # the table, which need not be copied
-    probe = deepcopy(proposer, {id(owner): owner})  # whose draws leave no trace
+    owner = getattr(oracle.identity, "__self__", None)  # the table, which need not be copied
+    # Draws of the copy leave no trace, nor do the families that they found.
+    probe, identity = deepcopy((proposer, oracle.identity), {id(owner): owner})
     probe.config = replace(probe.config, candidates=1)
-    counts = Counter(oracle.identity(rule) for rule in probe.ask(PROBES))
+    counts = Counter(identity(rule) for rule in probe.ask(PROBES))
     shares = np.array(list(counts.values())) / PROBES
     return float(-(shares * np.log(shares)).sum() + (len(counts) - 1) / (2 * PROBES))
 
@@ -195,7 +202,8 @@ def study(name: str, config: Config, plan: Plan, file: Path, pool: WorkerPool) -
     done = set()
     for line in read_lines(file):
         ours = json.loads(json.dumps(asdict(plan.search(config, line["seed"]))))
-        if apart := [name for name in ours if ours[name] != line["config"].get(name)]:
+        apart = [name for name in ours if ours[name] != line["config"].get(name)]
+        if apart := apart + ["identity"] * (line.get("identity") != IDENTITY):
             raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
         done.add(line["seed"])
     if file.exists():
@@ -204,7 +212,8 @@ def study(name: str, config: Config, plan: Plan, file: Path, pool: WorkerPool) -
     futures = [pool.submit(search, one) for one in todo]
     progress = Progress()
     for number, (one, future) in enumerate(zip(todo, futures, strict=True), 1):
-        line = {"name": name, "seed": one.seed, "table_seed": one.table_seed, **future.result()}
+        line = {"name": name, "seed": one.seed, "table_seed": one.table_seed, "identity": IDENTITY}
+        line |= future.result()
         with file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line | {"config": asdict(one)}) + "\n")
         progress.update(f"{name}: {number} of {len(todo)} searches")

@@ -165,6 +165,10 @@ class Table:
         """Return the number of a rule's class; raise as `index` does."""
         return int(self.classes[self.index(rule)])
 
+    def family_of(self, rule: Rule | str) -> int:
+        """Return the number of a rule's family, that of its class; raise as `index` does."""
+        return int(self.family[self.number(rule)])
+
     def rule(self, index: int) -> Rule:
         """Return the string of that index."""
         places = np.unravel_index(index, [len(tokens) for tokens in self.tokens])

@@ -4,8 +4,8 @@
 
 The first file is the setting, the others are changes of it, all written by study.py with seeds in
 common. A dot is the mean over these seeds after the last checkpoint that both reached, a bar its 95 %
-interval: how many times as many top rules the change finds, and how much better its ten best rules and
-its latest samples are. The same as a table is printed.
+interval: how many times as many top families the change finds, and how much better its ten best and its
+latest samples are. The same as a table is printed.
 
 What to look for: a change that raises the mean reward of the samples and lowers what is found has made
 the controller repeat itself. Read next: study.py.
@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nosbench.intervals import Interval, mean_interval, ratio_interval
-from nosbench.standings import Setting, common_seeds, paired
+from nosbench.standings import Setting, common_seeds, counted, paired
 from plots import style
 from plots.names import ALGORITHM_NAMES
 from plots.style import command, plt
@@ -27,7 +27,7 @@ from results import RunError, markdown
 
 FREE = {"seed", "table_seed", "samples"}  # in which two searches may differ and be of one setting
 PANELS = {
-    "found_fresh": ("Top rules, by fresh seeds", "times as many"),
+    "found_fresh": ("Top {}, by fresh seeds", "times as many"),
     "top10_fresh": ("Ten best, on fresh seeds", "accuracy, difference"),
     "latest": ("The latest fifth of samples", "mean reward, difference"),
 }
@@ -97,7 +97,7 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
             middle, low, high = row.effects[name]
             panel.plot([low, high], [place, place], color=row.color, lw=1.8)
             panel.plot(middle, place, "o", color=row.color, ms=5, gid=f"{row.label} {name}")
-        panel.set_title(title, fontsize=10, weight="normal")
+        panel.set_title(title.format(base.counted), fontsize=10, weight="normal")
         panel.set_xlabel(unit)
         panel.grid(False, axis="y")
         panel.locator_params(axis="x", nbins=4)
@@ -109,7 +109,7 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
     )
     text = (
         f"Each beside {base.name} (dashed) over the same {searches} searches, after {after} rules. Bars "
-        f"are 95 % intervals; in brackets what {base.name} has; top: the best 1 % of the distinct rules "
+        f"are 95 % intervals; in brackets what {base.name} has; top: the best 1 % of the {base.counted} "
         "that the constraints allow."
     )
     name = ALGORITHM_NAMES[base.config["algorithm"]]
@@ -119,7 +119,15 @@ def picture(base: Setting, rows: list[Change]) -> Figure:
 
 def table(base: Setting, rows: list[Change]) -> str:
     """Return the same in Markdown."""
-    head = ["change", "n", "top rules, times", "ten best", "latest fifth", "distinct", "entropy"]
+    head = [
+        "change",
+        "n",
+        f"top {base.counted}, times",
+        "ten best",
+        "latest fifth",
+        "distinct",
+        "entropy",
+    ]
     cells = []
     for row in rows:
         ratio, best, latest = row.effects.values()
@@ -140,11 +148,12 @@ def draw(paths: list[Path], output: Path) -> list[Path]:
     """Draw the figure and print the table; return the files written.
 
     Raises:
-        RunError: a file is no study, or shares too little with the first.
+        RunError: a file is no study, or shares too little with the first, or counts other things.
     """
     base, *others = map(Setting, paths)
     if not others:
         raise RunError(f"{paths[0]} stands alone; give its changes too")
+    counted([base, *others])
     rows = [measured(other, base) for other in others]
     print(table(base, rows))
     return style.save(picture(base, rows), output)

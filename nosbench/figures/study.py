@@ -21,20 +21,20 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from nosbench.standings import Setting, read, table
+from nosbench.standings import Setting, counted, read, table
 from plots import style
 from plots.style import command, plt
 
 PANELS = {
-    "found_fresh": ("Different top-1 % rules found", "rules, top by fresh seeds"),
-    "top10_fresh": ("Ten best rules, scored on fresh seeds", "mean validation accuracy"),
+    "found_fresh": ("Different top-1 % {} found", "{}, top by fresh seeds"),
+    "top10_fresh": ("Ten best {}, scored on fresh seeds", "mean validation accuracy"),
     "latest": ("The latest fifth of the samples", "mean reward"),
-    "entropy": ("Entropy over distinct rules", "nats"),
+    "entropy": ("Entropy over {}", "nats"),
 }
 KINDS = {
     "paper": "The paper's setting",
     "plain": "Larger steps",
-    "new": "Known rules passed over",
+    "new": "Known ones passed over",
     "long": "The same, for 10,000 rules",
 }
 BAND = (10, 90)  # percentiles
@@ -53,8 +53,8 @@ def by_kind(settings: list[Setting]) -> dict[str, list[Setting]]:
 
 
 def picture(settings: list[Setting], by: str = "sampled") -> Figure:
-    """Draw the figure against the number of "sampled" or of "distinct" rules, the mean over seeds."""
-    groups = by_kind(settings)
+    """Draw the figure against the number of "sampled" rules or "distinct" ones, the mean over seeds."""
+    groups, things = by_kind(settings), counted(settings)
     size = {"figsize": (2.4 + 3.1 * len(groups), 10.5), "sharex": True, "sharey": "row"}
     figure, axes = plt.subplots(len(PANELS), len(groups), squeeze=False, **size)
     labels: dict[plt.Axes, list] = {}
@@ -74,20 +74,21 @@ def picture(settings: list[Setting], by: str = "sampled") -> Figure:
             panel.set(xscale="log")
             panel.set_xticks(marks, [f"{mark:,}" for mark in marks], fontsize=8, rotation=45)
             panel.minorticks_off()
-        row[0].set_ylabel(unit)
-        row[0].set_title(title, fontsize=10, weight="normal")
+        row[0].set_ylabel(unit.format(things))
+        row[0].set_title(title.format(things), fontsize=10, weight="normal")
         if name in ("found_fresh", "entropy"):
             row[0].set_ylim(0, None)
     above = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
     for kind, top, bottom in zip(groups, axes[0], axes[-1], strict=True):
         top.annotate(KINDS[kind], (0, 1), (0, 24), fontsize=11, weight="bold", **above)
-        bottom.set_xlabel(f"{by} rules")
+        bottom.set_xlabel("sampled rules" if by == "sampled" else f"distinct {things}")
     numbers = [len(setting.seeds) for setting in settings]
     seeds = " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
     lags = sorted({setting.config["lag"] for setting in settings})
     text = (
         f"Mean of {seeds} searches, band: middle {BAND[1] - BAND[0]} % of them. "
-        f"Lag {', '.join(map(str, lags))}. Fresh: mean of the seeds that the search did not see. "
+        f"Lag {', '.join(map(str, lags))}. Counted by {settings[0].identity}. "
+        "Fresh: mean of the seeds that the search did not see. "
         "Entropy is estimated from 1,000 draws: about 7 at most."
     )
     depth = {setting.config["iterations"] for setting in settings}

@@ -7,8 +7,9 @@ import pytest
 
 from dsl import Rule
 from nosbench import micro
-from nosbench.oracle import Lookup, Measured, make_oracle, top_rules
+from nosbench.oracle import Lookup, Measured, make_oracle, top_families
 from nosbench.table import NONE
+from sameness import Families
 from search import ProposerConfig, make_space
 
 CONFIG = ProposerConfig(
@@ -21,39 +22,70 @@ def some(table, number: int, good: bool) -> list[int]:
     return random.Random(0).sample(chosen.tolist(), number)
 
 
-def test_top_rules_are_the_best_hundredth_of_the_distinct_rules_of_the_space(table):
-    scores = table.accuracy[:, 1]
-    top = set(top_rules(CONFIG, scores).tolist())
-    legal = {table.number(rule) for rule in make_space(CONFIG)}
-    assert top <= legal and len(top) == round(0.01 * len(legal))
-    worst = min(scores[n] for n in top)
-    assert sum(scores[n] > worst for n in legal) < len(top)
+@pytest.fixture(scope="module")
+def legal(table) -> dict[int, list[int]]:
+    """The classes of the space by family."""
+    groups = {}
+    for number in sorted({table.number(rule) for rule in make_space(CONFIG)}):
+        groups.setdefault(int(table.family[number]), []).append(number)
+    return groups
+
+
+@pytest.mark.parametrize("seeds", [[1], [0, 2]])
+def test_top_families_are_the_best_hundredth_by_the_mean_over_seeds_and_members(table, legal, seeds):
+    scores = table.accuracy[:, seeds]
+    means = {family: float(np.mean([scores[n] for n in members])) for family, members in legal.items()}
+    top, bar = top_families(CONFIG, scores.mean(1))
+    assert len(set(top.tolist())) == len(top) == round(0.01 * len(legal)) and set(top.tolist()) <= set(
+        legal
+    )
+    assert bar == pytest.approx(min(means[family] for family in top))
+    assert sum(mean > bar + 1e-9 for mean in means.values()) < len(top)
 
 
 def test_lookup_rewards_by_one_seed_and_tells_the_others_mean(table):
     oracle, numbers = Lookup(CONFIG, 1), some(table, 20, good=True)
+    dead = np.flatnonzero(table.correct[:, 1] == NONE)[:3].tolist()
     np.testing.assert_array_equal(oracle.rewards(numbers), table.accuracy[numbers, 1])
+    assert np.isnan(oracle.rewards(dead)).all()
     np.testing.assert_allclose(oracle.fresh(numbers), table.accuracy[numbers][:, [0, 2]].mean(1))
-    tops = [top_rules(CONFIG, s) for s in (table.accuracy[:, 1], table.accuracy[:, [0, 2]].mean(1))]
-    numbers += tops[0][:3].tolist() + tops[1][-5:].tolist()
-    numbers = list(dict.fromkeys(numbers))
-    assert oracle.found(numbers) == tuple(len(set(numbers) & set(top.tolist())) for top in tops)
+    tops = [
+        top_families(CONFIG, s)[0] for s in (table.accuracy[:, 1], table.accuracy[:, [0, 2]].mean(1))
+    ]
+    large = np.argsort(-np.bincount(table.family)[np.concatenate(tops)])[
+        :2
+    ]  # families of several classes
+    for family in (*np.concatenate(tops)[large].tolist(), *tops[0][:3].tolist(), *tops[1][-5:].tolist()):
+        numbers += table.near_copies(family)
+    found = {int(table.family[number]) for number in numbers}
+    assert len(found) < len(set(numbers))
+    assert oracle.found(numbers) == tuple(len(found & set(top.tolist())) for top in tops)
+    assert {oracle.identity(table.rule(table.measured[n])) for n in numbers} == found
 
 
 def test_what_is_measured_is_what_stands_in_the_table(table):
-    """At depth 1, where both can answer, and its top rules are those that reach the table's bar."""
+    """At depth 1, where both can answer. A family is top if the mean of its found rules is."""
     measured, lookup = Measured(CONFIG, 2), Lookup(CONFIG, 2)
-    known = some(table, 6, good=False) + some(table, 6, good=True)
-    known += top_rules(CONFIG, table.mean)[:6].tolist()
+    dead = np.flatnonzero((table.correct == NONE).any(1))[:2].tolist()
+    known = some(table, 6, good=False) + some(table, 6, good=True) + dead
+    for family in top_families(CONFIG, table.mean)[0][:6].tolist():
+        known += table.near_copies(family)[:3]
+    flawed = table.near_copies(int(table.family[table.number("1 adam id id mul")]))
+    known += [flawed[0], flawed[-1]]  # the best is above the bars, the mean of the two below
     numbers = [measured.number(table.rule(table.measured[n])) for n in known]
     np.testing.assert_allclose(measured.rewards(numbers), lookup.rewards(known))
     np.testing.assert_allclose(measured.fresh(numbers), lookup.fresh(known))
-    scores = table.accuracy[:, 2], table.accuracy[:, :2].mean(1)
-    bars = [scores[top_rules(CONFIG, scores)[-1]] for scores in scores]
-    assert measured.found(numbers) == tuple(
-        sum(scores[n] >= bar for n in known) for scores, bar in zip(scores, bars, strict=True)
-    )
-    assert min(measured.found(numbers)) > 0
+    own, fresh = table.accuracy[:, 2], table.accuracy[:, :2].mean(1)
+    families, groups = Families(), {}
+    for n in dict.fromkeys(known):
+        groups.setdefault(families(table.rule(table.measured[n])), []).append(n)
+    assert len(set(measured.families(numbers).tolist())) == len(groups) < len(set(known))
+    expected = []
+    for scores in (own, fresh):
+        bar = top_families(CONFIG, scores)[1]
+        expected.append(sum(np.mean(scores[members]) >= bar for members in groups.values()))
+        assert scores[flawed[0]] >= bar
+    assert measured.found(numbers) == tuple(expected) and min(expected) > 0
 
 
 def test_a_rule_is_measured_once_whatever_its_spelling(monkeypatch):

@@ -18,7 +18,7 @@ from dsl import Rule
 from nosbench import search as table_search
 from nosbench import standings, study
 from nosbench.figures import study as figure
-from nosbench.oracle import make_oracle, top_rules
+from nosbench.oracle import make_oracle, top_families
 from nosbench.table import Table
 from search import BATCH, ProposerConfig
 
@@ -32,7 +32,8 @@ def config(name="random", **settings) -> study.Config:
 def test_entropy_of_a_uniform_draw_is_its_logarithm(k, table):
     class Uniform:
         def __init__(self):
-            self.config, self.rules = config(), [table.rule(i) for i in table.measured[:k]]
+            first = np.unique(table.family, return_index=True)[1][:k]
+            self.config, self.rules = config(), [table.rule(i) for i in table.measured[first]]
 
         def ask(self, n):
             assert self.config.candidates == 1
@@ -42,10 +43,10 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k, table):
     assert study.entropy(Uniform(), make_oracle(config(), 0)) == pytest.approx(math.log(k), abs=0.02)
 
 
-@pytest.mark.parametrize("name, lag", [("random", 0), ("reinforce-new", 3)])
-def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
+@pytest.mark.parametrize("name, lag", [("random", 0), ("evolution", 1), ("reinforce-new", 3)])
+def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path, monkeypatch):
     """Same rules, same rewards, counted at several checkpoints: only the run folder is left out."""
-    ours = config(name, samples=203, lag=lag, seed=5, table_seed=2)
+    ours = config(name, samples=203, lag=lag, seed=7, table_seed=2)
     flags = ["--table-seed", "2", "--out", str(tmp_path / "run")]
     for field in fields(ProposerConfig):
         if field.name != "constraints":
@@ -53,24 +54,43 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path):
     assert table_search.main(flags) == 0
     records = results.read_records(tmp_path / "run")
     table = Table.load("micro")
-    numbers = [table.number(Rule.parse(record["rule"])) for record in records]
+    numbers = np.array([table.number(Rule.parse(record["rule"])) for record in records])
     rewards = np.array([record["reward"] for record in records])
-    line = study.search(ours)
+    told = []
+
+    def make_proposer(*args, **kwargs):
+        proposer = search.make_proposer(*args, **kwargs)
+        learn = proposer.tell
+        proposer.tell = lambda rules, rewards: told.extend(rewards) or learn(rules, rewards)
+        return proposer
+
+    monkeypatch.setattr(study, "make_proposer", make_proposer)
     assert all(mark % BATCH == 0 for mark in study.CHECKPOINTS)
-    assert line["checkpoints"] == [100, 200, 203]  # all samples are one
-    assert (len(set(numbers)) < 203) == (name == "random")  # it alone repeats rules
+    monkeypatch.setattr(study, "CHECKPOINTS", tuple(range(100, 201, 5)))  # of 7's top families some come there
+    monkeypatch.setattr(study, "PROBES", 10)
+    line = study.search(ours)
+    assert told == [r["reward"] if r["status"] == "ok" else None for r in records]
+    assert None in told or name != "random"
+    assert line["checkpoints"] == [*study.CHECKPOINTS, 203]  # all samples are one
+    families = table.family[numbers].tolist()
+    # Evolution repeats near-copies, of which several count in a mean; random search repeats whole rules.
+    assert (len(set(families)) < 203) == (name != "reinforce-new")
     scores, fresh = table.accuracy[:, 2], table.accuracy[:, :2].mean(1)
     for place, n in enumerate(line["checkpoints"]):
-        ranked = sorted(dict.fromkeys(numbers[:n]), key=lambda number: -scores[number])
-        assert line["best_fresh"][place] == pytest.approx(fresh[ranked[0]])
-        assert line["top10_fresh"][place] == pytest.approx(fresh[ranked[:10]].mean())
-        assert line["distinct_100"][place] == len(set(numbers[n - 100 : n])) / 100
+        groups = {}
+        for number, family in zip(numbers[:n].tolist(), families, strict=False):
+            groups.setdefault(family, set()).add(number)
+        told = [(scores[list(group)].mean(), fresh[list(group)].mean()) for group in groups.values()]
+        told.sort(key=lambda pair: -pair[0])
+        assert line["best"][place] == pytest.approx(told[0][0])
+        assert line["best_fresh"][place] == pytest.approx(told[0][1])
+        assert line["top10_fresh"][place] == pytest.approx(np.mean([pair[1] for pair in told[:10]]))
+        assert line["distinct_100"][place] == len(set(families[n - 100 : n])) / 100
         assert line["latest"][place] == pytest.approx(rewards[n - n // 5 : n].mean())
-        assert line["best"][place] == pytest.approx(rewards[:n].max())
-        assert line["distinct"][place] == len(set(numbers[:n]))
+        assert line["distinct"][place] == len(groups)
         for column, by in (("found", scores), ("found_fresh", fresh)):
-            assert line[column][place] == len(set(top_rules(ours, by).tolist()) & set(numbers[:n]))
-    distinct, top = list(dict.fromkeys(numbers)), set(top_rules(ours, scores).tolist())
+            assert line[column][place] == len(set(top_families(ours, by)[0].tolist()) & set(groups))
+    distinct, top = list(dict.fromkeys(families)), set(top_families(ours, scores)[0].tolist())
     for found, n in zip(line["found_by_distinct"], line["checkpoints"], strict=True):
         assert found == (len(top & set(distinct[:n])) if n <= len(distinct) else None)
 
@@ -88,9 +108,10 @@ def test_looking_at_the_entropy_leaves_no_trace():
     proposer = study.make_proposer(ours, study.make_space(ours), oracle.identity)
     first = proposer.ask(5)
     numbers = [oracle.number(rule) for rule in first]
-    before = oracle.__dict__["_rules"].copy()
+    before, families = oracle.__dict__["_rules"].copy(), oracle.identity.count
     study.entropy(proposer, oracle)
     assert oracle.__dict__["_rules"] == before and len(before) == len(numbers)
+    assert oracle.identity.count == families
     twin = study.make_proposer(ours, study.make_space(ours), oracle.identity)
     assert twin.ask(5) == first and twin.ask(5) == proposer.ask(5)
 
@@ -106,6 +127,15 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
         (["--table-seeds", "0"], "another table_seed"),  # what settings are chosen on is not reported
     ):
         assert what in refusal(study.main, [*flags, "--seeds", "3", *other], capsys)
+
+    old = [{k: v for k, v in json.loads(line).items() if k != "identity"} for line in first.splitlines()]
+    (tmp_path / "old.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
+    assert "another identity" in refusal(study.main, [*flags, "--name", "old"], capsys)
+    assert standings.Setting(tmp_path / "old.jsonl").counted == "classes"
+    assert "counted (random by class and random by family)" in refusal(
+        figure.main, [str(tmp_path), "-o", str(tmp_path / "no.png")], capsys
+    )
+    (tmp_path / "old.jsonl").unlink()
 
     (tmp_path / "random.jsonl").write_text(first + '{"seed": 10')  # a line that was being written
     assert study.main([*flags, "--seeds", "4"]) == 0
@@ -168,8 +198,14 @@ def test_table_says_what_the_lines_say(tmp_path):
             columns |= {"top10_fresh": [best[seed], 0.0, best[seed] + 0.1]}
             columns |= {"found_by_distinct": [1, 5 if seed else None, None]}
             write(tmp_path, name, seed, checkpoints=(200, 500, 1000), **columns)
-    text = standings.table(standings.read([tmp_path]))
-    assert text.startswith("After 1,000 sampled rules, ")
+    settings = standings.read([tmp_path])
+    text = standings.table(settings)
+    assert text.startswith("After 1,000 sampled rules, counted by class, ")
+    assert "| top classes, own seed |" in text and "famil" not in text
+    for setting in settings:
+        setting.identity, setting.counted = "family", "families"
+    renamed = text.replace("classes", "families").replace("by class", "by family")
+    assert standings.table(settings) == renamed
     standing, course, early, ratios, _ = rows_of(text, "reinforce")
     assert standing[1:3] == ["2", "0.500 ± 0.000"]
     assert standing[6] == "30 ± 14" and standing[8] == "750 ± 354" and standing[-1] == "-"
