@@ -144,17 +144,23 @@ def search(config: Config) -> dict:
             for name, value in now.items():
                 line.setdefault(name, []).append(value)
     distinct = list(dict.fromkeys(numbers))
-    first = np.sort(np.unique(oracle.families(distinct), return_index=True)[1])  # place of each family
+    first = np.unique(met(distinct, oracle), return_index=True)[1]  # the place of each family
     line["found_by_distinct"] = [
         oracle.found(distinct[: first[n - 1] + 1])[0] if n <= len(first) else None for n in marks
     ]
     return line
 
 
+def met(numbers: list[int], oracle: Lookup | Measured) -> np.ndarray:
+    """Return the family of each rule, numbered in the order in which they are met, int [n]."""
+    order: dict[int, int] = {}
+    return np.array([order.setdefault(one, len(order)) for one in oracle.families(numbers).tolist()])
+
+
 def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:
     """Return what a search has reached, `numbers` being the distinct rule of each sample so far."""
     distinct = list(dict.fromkeys(numbers))
-    _, family = np.unique(oracle.families(distinct), return_inverse=True)
+    family = met(distinct, oracle)
     rewards = family_means(family, np.nan_to_num(oracle.rewards(distinct)))
     fresh = family_means(family, oracle.fresh(distinct))
     best = np.argsort(-rewards, kind="stable")

@@ -66,7 +66,7 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path, monkeypa
 
     monkeypatch.setattr(study, "make_proposer", make_proposer)
     assert all(mark % BATCH == 0 for mark in study.CHECKPOINTS)
-    monkeypatch.setattr(study, "CHECKPOINTS", tuple(range(100, 201, 5)))  # of 7's top families some come there
+    monkeypatch.setattr(study, "CHECKPOINTS", tuple(range(100, 201, 5)))  # some find a top family
     monkeypatch.setattr(study, "PROBES", 10)
     line = study.search(ours)
     assert told == [r["reward"] if r["status"] == "ok" else None for r in records]
