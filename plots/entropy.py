@@ -3,13 +3,13 @@
     python -m plots.entropy RUN [RUN ...] [-o FILE]
 
 Left, the entropy of each token of a rule, a panel a group of five; exp(entropy) is about the number
-of choices still weighed, one where a constraint leaves no choice. Right, their sum; how many of the
-last 100 rules are distinct; and how far each update moved the policy. Runs that differ in their
-seeds alone become one mean with a band. Runs without a controller, such as random search, are left
-out.
+of choices still weighed, one where a constraint leaves no choice. Right, their sum; how many families
+(rules that no training can tell apart) the last 100 rules had, of earlier runs how many keys (spellings
+aside, the same update); and how far each update moved the policy. Runs that differ in their seeds alone
+become one mean with a band. Runs without a controller, such as random search, are left out.
 
-What to look for: entropy should fall slowly. A fall of the distinct rules is the warning: the
-controller writes one rule in many ways or again and again, while its mean reward still looks fine.
+What to look for: entropy should fall slowly. A fall of the families is the warning: the controller
+writes one rule in many ways or again and again, while its mean reward still looks fine.
 Orange crosses are updates that the line search gave up, which leave the policy as it was.
 """
 
@@ -40,10 +40,15 @@ def total(run: Run) -> np.ndarray:
     return np.array([sum(update["entropy"]) for update in run.updates])
 
 
-def distinct(run: Run) -> np.ndarray:
-    """Return which share of the last 100 rules (of all, before) was distinct at every update."""
-    # Earlier runs counted keys, of which a family has one or more.
-    return np.array([update.get("families", update.get("distinct_keys")) for update in run.updates])
+def counted(run: Run) -> str:
+    """Return what a run told its rules apart by: earlier ones by key."""
+    return "families" if "families" in run.updates[0] else "keys"
+
+
+def share(run: Run) -> np.ndarray:
+    """Return how many families (or keys) a rule the last 100 rules (all, before) had at every update."""
+    name = {"families": "families", "keys": "distinct_keys"}[counted(run)]
+    return np.array([update[name] for update in run.updates])
 
 
 def draw_tokens(axes: plt.Axes, groups: list[Group], number: int) -> list[tuple]:
@@ -100,7 +105,7 @@ def picture(groups: list[Group]) -> Figure:
             raise RunError(f"{first.folder} and {run.folder} differ in iterations")
     depth = len(groups[0].runs[0].updates[0]["entropy"]) // len(SLOTS)
     longest = max(len(run.updates) for run in all_runs(groups))
-    right = ("total", "distinct", "steps")
+    right = ("total", "share", "steps")
     rows = [[row // 3, right[row // depth]] for row in range(3 * depth)]
     figure, panels = plt.subplot_mosaic(rows, figsize=(7.2, 4.8 + 0.4 * depth), sharex=True)
     text = "exp(entropy) is about the number of choices that are still weighed. "
@@ -109,15 +114,16 @@ def picture(groups: list[Group]) -> Figure:
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
 
     panels["total"].set(title="Entropy of the whole rule", ylabel="nats")
-    panels["distinct"].set(title="Distinct among the last 100 rules", yticks=(0, 0.5, 1))
-    panels["distinct"].yaxis.set_major_formatter(PercentFormatter(1))
+    kinds = " or ".join(sorted({counted(run) for run in all_runs(groups)}))
+    panels["share"].set(title=f"{kinds.capitalize()} in the last 100 rules", yticks=(0, 0.5, 1))
+    panels["share"].yaxis.set_major_formatter(PercentFormatter(1))
     panels[depth - 1].set_xlabel("updates")
     labels = {panels["steps"]: draw_steps(panels["steps"], groups)}
     for number in range(depth):
         of = f", group {number + 1}" if depth > 1 else ""
         panels[number].set(title=f"Entropy per token{of}", ylabel="nats")
         labels[panels[number]] = draw_tokens(panels[number], groups, number)
-    for name, series, form in (("total", total, ".1f"), ("distinct", distinct, ".0%")):
+    for name, series, form in (("total", total, ".1f"), ("share", share, ".0%")):
         axes, labels[panels[name]] = panels[name], []
         for group, dashes in zip(groups, DASHES * len(groups), strict=False):
             last, end = style.draw_band(
@@ -125,7 +131,7 @@ def picture(groups: list[Group]) -> Figure:
             )
             where = f" at {last:,}" if last < longest else ""
             labels[axes].append((end, style.fold(f"{group.label} {end:{form}}{where}"), group.color))
-        axes.set_ylim(0, 1.06 if name == "distinct" else 1.06 * axes.get_ylim()[1])
+        axes.set_ylim(0, 1.06 if name == "share" else 1.06 * axes.get_ylim()[1])
     style.label_all(labels)
     return figure
 

@@ -1,14 +1,16 @@
-"""Figure: the best rules that were found, beside the optimizers that people made.
+"""Figure: the best families that were found, beside the optimizers that people made.
 
     python -m plots.hall_of_fame RUN [RUN ...] [-o FILE]
 
-Left, the held-out accuracy after each epoch of the long training; right, after one epoch with each
-learning rate of the sweep, of which the best (ringed) went on. All of it is what the search itself
-saw: one training with one seed.
+A family is rules that no training can tell apart; its best rule is drawn, in the training that made it
+so. Left, the held-out accuracy after each epoch of the long training; right, after one epoch with each
+learning rate of the sweep, of which the best (ringed) went on. The formulas tell the mean and standard
+deviation over all trainings of the family, and of how many rules they are.
 
-What to look for: a rule that is good at one rate only is hard to use; one that is good at several
-is worth more than a thousandth of accuracy. The rules drawn are the best of hundreds by this very
-score, so their lead is partly luck: score them again with other seeds before believing it.
+What to look for: a rule that is good at one rate only is hard to use; one that is good at several is
+worth more than a thousandth of accuracy. A family's mean over many trainings is to be trusted more than
+a single training. All are the best of hundreds, so their lead is partly luck: score them again with
+other seeds before believing it.
 """
 
 import sys
@@ -19,27 +21,32 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import Group, all_runs, humans, notes, read_groups, title
+from plots.runs import Group, all_runs, humans, notes, plural, read_groups, title
 from plots.style import command, plt
-from results import RunError, best_families
+from results import Family, RunError, best_families
 from sameness import by_family
 
-MOST = 6  # rules drawn
+MOST = 6  # families whose best rule is drawn
 MARKS = "osD^vP"  # of the rules, so that nobody depends on colours
 
 
-def contestants(groups: list[Group]) -> list[tuple[dict, str, dict]]:
+def contestants(groups: list[Group], best: list[Family]) -> list[tuple[dict, str, dict]]:
     """Return the best families' best rules, then the human optimizers: record, short name and look."""
-    records = [record for group in groups for record in group.records]
-    best = [family.best for family in best_families(records, MOST, by_family())]
     chosen = []
-    for rank, (record, mark) in enumerate(zip(best, MARKS, strict=False), 1):
+    for rank, (family, mark) in enumerate(zip(best, MARKS, strict=False), 1):
         look = {"color": style.FOUND[rank - 1], "marker": mark, "ms": 4.5, "lw": 1.6, "zorder": 3}
-        chosen.append((record, f"rule {rank}", look))
+        chosen.append((family.best, f"rule {rank}", look))
     for line in humans(groups):
         look = {"color": style.HUMAN[line["name"]], "lw": 1.6, "ls": style.DASHED, "zorder": 4}
         chosen.append((line, style.HUMAN_NAMES[line["name"]], look))
     return chosen
+
+
+def told(family: Family) -> str:
+    """Return mean and spread over a family's trainings, and how many rules and trainings those are."""
+    spread = "" if family.spread is None else f" sd {family.spread:.3f}"
+    rules, trainings = plural(family.num_rules, "rule"), plural(len(family.trainings), "training")
+    return f"{family.reward:.3f}{spread}, {rules}, {trainings}"
 
 
 def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
@@ -52,7 +59,7 @@ def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
             labels.append((curve[-1], f"{name} {curve[-1]:.3f}", look["color"]))
     epochs = max((len(record["curve"]) for record, _, _ in chosen), default=1)
     axes.set(
-        title="Best rules by epoch",
+        title="Best rule of each family",
         xlabel="epoch",
         ylabel="validation accuracy",
         xticks=range(1, epochs + 1),
@@ -85,23 +92,23 @@ def picture(groups: list[Group]) -> Figure:
     Raises:
         RunError: no rule has trained to the end yet.
     """
-    chosen = contestants(groups)
-    found = [(record, name, look) for record, name, look in chosen if "key" in record]
-    if not found:
+    families = best_families([r for group in groups for r in group.records], name=by_family())
+    if not families:
         raise RunError("no rule has trained to the end, so there is no best one to draw")
-    formulas = [
-        f"{name}:  {textwrap.fill(record['infix'], 85, subsequent_indent='    ')}"
-        for record, name, _ in found
-    ]
+    best = families[:MOST]
+    chosen = contestants(groups, best)
+    formulas = []
+    for (record, name, _), family in zip(chosen, best, strict=False):
+        text = textwrap.fill(f"{record['infix']}  ({told(family)})", 85, subsequent_indent="    ")
+        formulas.append(f"{name}:  {text}")
     lines = 0.2 * sum(formula.count("\n") + 1 for formula in formulas)
     rows = [["curves", "sweep"], ["curves", "strip"], ["legend", "legend"]]
     size, heights = (7.2, 4.4 + lines), [3, 0.6, lines]
     figure, panels = plt.subplot_mosaic(rows, figsize=size, height_ratios=heights, width_ratios=(1, 1.1))
-    distinct = len({record["key"] for group in groups for record in group.records})
-    text = f"The best of {distinct:,} distinct rules by this very score, one seed each: partly luck. "
+    text = f"The best of {len(families):,} families by their mean in these searches: partly luck. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
 
-    keys = [plt.Line2D([], [], **look) for _, _, look in found]
+    keys = [plt.Line2D([], [], **look) for _, _, look in chosen[: len(best)]]
     panels["legend"].axis("off")
     panels["legend"].legend(keys, formulas, loc="upper left", borderaxespad=0, fontsize=9)
     draw_sweeps(panels["sweep"], panels["strip"], chosen)

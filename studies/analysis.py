@@ -26,66 +26,64 @@ def moving_mean(records: list[dict]) -> np.ndarray:
     return (total[WINDOW:] - total[:-WINDOW]) / WINDOW
 
 
-def good_rules(records: list[dict], bar: float) -> np.ndarray:
-    """Return how many different rules had reached the bar by each sampled one, int [sampled].
+def good_families(records: list[dict], bar: float) -> np.ndarray:
+    """Return how many families were good by each sampled rule, int [sampled].
 
-    Rules whose fingerprints are equal behave alike and count once.
+    A family is good while the mean over its trainings so far reaches the bar, so the count may fall.
     """
-    known, counts = set(), []
+    name, accuracies, good, counts = by_family(), {}, set(), []
     for record in records:
-        if record["cached_from"] is None and record["reward"] >= bar:  # a repeat adds none: saves time
-            known.add(Rule.parse(record["rule"]).fingerprint())
-        counts.append(len(known))
+        if record["cached_from"] is None:
+            accuracy = results.FAILURE_REWARD if record["accuracy"] is None else record["accuracy"]
+            some = accuracies.setdefault(name(record), [])
+            some.append(accuracy)
+            (good.add if np.mean(some) >= bar else good.discard)(name(record))
+        counts.append(len(good))
     return np.array(counts)
 
 
 def good_by_trained(records: list[dict], bar: float) -> np.ndarray:
     """Return the same by each rule that was trained to the end, int [trained]."""
     trained = [r["cached_from"] is None and r["status"] == "ok" for r in records]
-    return good_rules(records, bar)[np.flatnonzero(trained)]
+    return good_families(records, bar)[np.flatnonzero(trained)]
 
 
 def entropy(records: list[dict]) -> np.ndarray:
-    """Return the entropy in nats over the keys of the last WINDOW rules, from rule WINDOW on.
+    """Return the entropy in nats over the families of the last WINDOW rules, from rule WINDOW on.
 
     With the correction of Miller and Madow (1955); WINDOW different ones have ln(WINDOW) + 1/2 = 5.1.
     """
-    keys = [record["key"] for record in records]
+    families = list(map(by_family(), records))
     values = []
-    for end in range(WINDOW, len(keys) + 1):
-        shares = np.array([*Counter(keys[end - WINDOW : end]).values()]) / WINDOW
+    for end in range(WINDOW, len(families) + 1):
+        shares = np.array([*Counter(families[end - WINDOW : end]).values()]) / WINDOW
         values.append(-(shares * np.log(shares)).sum() + (len(shares) - 1) / (2 * WINDOW))
     return np.array(values)
-
-
-def ten_best(records: list[dict], fresh: dict[str, float]) -> tuple[float, float]:
-    """Return the mean of a run's ten best families: by its rewards, and on fresh seeds or NaN."""
-    best = results.best_families(records, 10, by_family())
-    again = [fresh.get(family.best["key"], np.nan) for family in best]
-    return float(np.mean([family.reward for family in best])), float(np.mean(again))
 
 
 def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[str, float]:
     """Return where a run stands at its end.
 
     Args:
-        bar: the reward from which a rule is good, `results.good_bar` of the run's human optimizers.
+        bar: the reward from which a family is good, `results.good_bar` of the run's human optimizers.
         fresh: what `fresh_scores` returns, or {}; then the value of the same name is NaN.
     """
-    rewards = np.array([record["reward"] for record in records])
+    rewards, name = np.array([record["reward"] for record in records]), by_family()
     new = [record for record in records if record["cached_from"] is None]
     late = [record for record in new if record["id"] >= len(rewards) // 2]
-    best, again = ten_best(records, fresh)
+    families = results.best_families(records, name=name)
+    best = [family.reward for family in families]
+    again = [fresh.get(family.best["key"], np.nan) for family in families[:10]]
     return {
         "sampled": len(rewards),
-        "distinct": len(new),
+        "families": len(set(map(name, records))),
         "trained": sum(record["status"] == "ok" for record in new),
         "latest fifth": rewards[-max(1, len(rewards) // 5) :].mean(),
         "learn": (rewards > results.LEARNS).mean(),
-        "good": good_rules(records, bar)[-1],
-        "best": rewards.max(),
-        "ten best": best,
-        "fresh": again,
+        "good": sum(reward >= bar for reward in best),
+        "best": best[0] if best else np.nan,
+        "ten best": float(np.mean(best[:10])) if best else np.nan,
+        "fresh": float(np.mean(again)) if best else np.nan,
         "entropy": entropy(records)[-1] if len(rewards) >= WINDOW else np.nan,
         "core-minutes": sum(record["cpu_s"] or 0.0 for record in new) / 60,
         "core-seconds, new": float(np.mean([record["cpu_s"] or 0.0 for record in late or new])),

@@ -8,11 +8,12 @@ search's best rules are the maximum over hundreds of noisy scores, so part of th
     python -m studies.compare --resume runs/...            # go on after Ctrl-C or a crash
     python -m studies.figures.compare runs/...             # draw the figure again
 
-Stage "rerank" takes the best distinct rules of all runs, without those that are a human optimizer. It
-scores them again as the search did, on fresh seeds, which no search has used. Its mean alone chooses
-the finalists. Stage "final" scores these and the human optimizers on yet other seeds. It measures test
-accuracy once, at the end of each training, and nothing selects by it. The reference is the human
-optimizer with the best mean there, which can only favour the human side.
+Stage "rerank" takes the best rule of each of the best families of all runs, without the families of
+human optimizers; a family is rules that no training can tell apart. It scores them again as the search
+did, on fresh seeds, which no search has used. Its mean alone chooses the finalists. Stage "final" scores
+these and the human optimizers on yet other seeds. It measures test accuracy once, at the end of each
+training, and nothing selects by it. The reference is the human optimizer with the best mean there,
+which can only favour the human side.
 
 Seeds change weights, order of images and random operands, not the images. So the validation images
 that chose the rules judge them too; the test images do so for the first time. A training that diverged
@@ -49,7 +50,7 @@ FIGURE = "studies.figures.compare"
 
 @dataclass(frozen=True)
 class Config:
-    top: int = setting(30, "best distinct rules that are scored again", low=1)
+    top: int = setting(30, "best families, the best rule of each is scored again", low=1)
     seeds: int = setting(5, "fresh seeds that they are scored with", low=2, high=1_000)
     finalists: int = setting(5, "best of them that go on to the final stage", low=1)
     # UNSPECIFIED: how many trainings stand behind each accuracy that the paper compares.
@@ -69,8 +70,10 @@ class Contestant(NamedTuple):
     kind: str  # found, named (by --also) or human
     name: str
     rule: str
-    reward: float | None  # the search's score, if it has one
+    reward: float | None  # the search's score of its family, if it has one
     source: str | None  # run folder and id
+    spread: float | None = None  # of the family's trainings there
+    rules: int | None = None  # of the family; earlier comparisons took rules by key
 
 
 class Plan(NamedTuple):
@@ -103,7 +106,8 @@ def make_plan(config: Config, folders: list[Path]) -> Plan:
     child, used_seeds, records, rewards = read_searches(folders)
     humans = [Contestant("human", n, NAMED_RULES[n].rule, rewards.get(n), None) for n in HUMAN]
     best = best_found(records, config.top)
-    found = [Contestant("found", r["infix"], r["rule"], r["reward"], r["source"]) for r in best]
+    names = ("infix", "rule", "reward", "source", "spread", "rules")
+    found = [Contestant("found", *(record[name] for name in names)) for record in best]
     also = {}
     for name, rule in map(named, config.also):
         if rule.key() not in PEOPLE:
@@ -206,7 +210,8 @@ def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
         mine = [record for record in records if (record["stage"], record["rule"]) == ("final", one.rule)]
         rates = Counter(record["lr"] for record in mine if record["lr"] is not None)
         row = {"kind": one.kind, "name": one.name, "infix": Rule.parse(one.rule).infix()}
-        row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward, "n": len(mine)}
+        row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward}
+        row |= {"search_spread": one.spread, "search_rules": one.rules, "n": len(mine)}
         row["diverged"] = sum(record["accuracy"] is None for record in mine)
         row["lr"] = " ".join(f"{lr:.2g}x{times}" for lr, times in rates.most_common())
         row |= columns("validation", accuracy[one.rule])
@@ -223,17 +228,26 @@ def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
     return [{name: row.get(name) for name in names} for row in rows]
 
 
+def searched(row: dict) -> str:
+    """Return who it is, and of what was found the family's mean in the search, sd, number of rules."""
+    if row["kind"] != "found":
+        return row["kind"]
+    spread = "" if row["search_spread"] is None else f" sd {row['search_spread']:.4f}"
+    rules = "" if row["search_rules"] is None else f", {row['search_rules']:g} rules"
+    return f"{row['search_reward']:.4f}{spread}{rules}"
+
+
 def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
     against = rows[0]["against"].upper()
-    lines = [["validation", "sd", "test", f"minus {against}", "p, Holm", "kind", "rates", "update"]]
+    lines = [["validation", "sd", "test", f"minus {against}", "p, Holm", "search", "rates", "update"]]
     for row in rows:
         cells = [cell(row, "validation"), f"{row['deviation']:.4f}", f"{row['test']:.4f}"]
         human = row["kind"] == "human"
         cells += ["-", "-"] if human else [cell(row, "ahead", "+.4f"), f"{row['p_holm']:.3f}"]
         lost = f" ({row['diverged']} of {row['n']} diverged)" if row["diverged"] else ""
         name = row["name"].upper() if human else row["name"]
-        lines.append([*cells, row["kind"], row["lr"], name + lost])
+        lines.append([*cells, searched(row), row["lr"], name + lost])
     return "\n".join(aligned(lines))
 
 
@@ -246,10 +260,9 @@ def selection_effect(plan: Plan, records: list[dict]) -> str:
 
     found = plan.of("found")
     before, after = moved(found)
-    best = f"the best {len(found)} rules" if len(found) > 1 else "the best rule"
     text = (
-        f"Selection effect: {best} scored {before:.4f} in the search and {after:.4f} on "
-        f"{plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}."
+        f"Selection effect: the best {len(found)} found scored {before:.4f} in the search and "
+        f"{after:.4f} on {plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}."
     )
     if humans := [one for one in plan.of("human") if one.reward is not None]:
         before, after = moved(humans)
@@ -285,7 +298,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
         f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets stand 95 % t-intervals over "
         "seeds. The column sd is the standard deviation of one training. Differences are paired by "
         "seed. The column p is of a two-sided sign-flip test, corrected for the number of rules "
-        "(Holm). Rates are those that the sweeps chose, each with how often."
+        "(Holm). The column search has the mean of a found rule's family in the search, its standard "
+        "deviation and its number of rules. Rates are those that the sweeps chose, each with how often."
     )
     parts = [legend, selection_effect(plan, records), conclusion(rows)]
     return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"

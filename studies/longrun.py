@@ -1,16 +1,17 @@
 """Which of the rules that look best after 5 epochs last for 300? The paper's filter, section 5.
 
-    python -m studies.longrun RUN [RUN ...]                # the 24 best distinct rules of these searches
+    python -m studies.longrun RUN [RUN ...]                # of the 24 best families of these searches
     python -m studies.longrun RUN --top 12 --epochs 100
     python -m studies.longrun --resume runs/...            # go on after Ctrl-C or a crash
     python -m studies.figures.longrun runs/...             # draw the figure again
 
-All rules train for a thirtieth of the epochs, the better half of them for a tenth, half of those for a
-third, and half of those to the end: successive halving (Jamieson and Talwalkar 2016). SGD, Momentum,
-RMSProp and Adam are never stopped. Validation accuracy alone decides, and what diverged is the worst.
-Everybody's learning rate is the one that the sweep of the search chose; the seed is one that no search
-used. A training begins anew at each stage, with the same numbers, so a killed run loses little. Writes
-a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
+A family is rules that no training can tell apart; its best one runs. All train for a thirtieth of the
+epochs, the better half of them for a tenth, half of those for a third, and half of those to the end:
+successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam are never stopped.
+Validation accuracy alone decides, and what diverged is the worst. Everybody's learning rate is the one
+that the sweep of the search chose; the seed is one that no search used. A training begins anew at each
+stage, with the same numbers, so a killed run loses little. Writes a run folder: records.jsonl,
+summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
 import math
@@ -37,7 +38,7 @@ FIGURE = "studies.figures.longrun"
 
 @dataclass(frozen=True)
 class Config:
-    top: int = setting(24, "best distinct rules to begin with", low=1)
+    top: int = setting(24, "best families to begin with, the best rule of each", low=1)
     epochs: int = setting(300, "epochs of the last stage", low=1)
 
 

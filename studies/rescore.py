@@ -1,13 +1,14 @@
 """What are the best rules of each search worth on seeds that it never used?
 
-    python -m studies.rescore RUN [RUN ...]                # the ten best of each, three fresh seeds
+    python -m studies.rescore RUN [RUN ...]                # ten families of each, three fresh seeds
     python -m studies.rescore --resume runs/...            # go on after Ctrl-C or a crash
     python -m studies.figures.searches RUN ... FOLDER      # the figure and table that need it
 
 The noise that selected a search's best rules flatters their scores, and the more so the more rules it
-tried. So searches are compared by what their best rules score again. Rules that several searches share
-are trained once. The human optimizers come along; compare.py asks whether a rule beats them. Writes a
-run folder: records.jsonl (a line a training), summary.csv, summary.txt. Read next: trials.py.
+tried. So searches are compared by what the best rules of their best families score again; a family is
+rules that no training can tell apart. Rules that several searches share are trained once. The human
+optimizers come along; compare.py asks whether a rule beats them. Writes a run folder: records.jsonl (a
+line a training), summary.csv, summary.txt. Read next: trials.py.
 """
 
 import sys
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
     config: Config
     child: ChildConfig
     seeds: list[int]
-    best: dict[str, list[tuple[str, float]]]  # run folder -> (rule, its reward in the search)
+    best: dict[str, list[tuple[str, float]]]  # run folder -> (rule, its family's reward in the search)
 
     @property
     def rules(self) -> list[str]:
@@ -90,10 +91,10 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
     scores, rows = fresh_scores(records), []
     for run, best in plan.best.items():
         fresh = [scores[Rule.parse(rule).key()] for rule, _ in best]
-        row = {"what": run, "rules": len(best), "search": float(np.mean([x for _, x in best]))}
+        row = {"what": run, "families": len(best), "search": float(np.mean([x for _, x in best]))}
         rows.append({**row, "fresh": float(np.mean(fresh)), "best_fresh": max(fresh)})
     for name in HUMAN:
-        row = {"what": name, "rules": 1, "search": None}
+        row = {"what": name, "families": 1, "search": None}
         fresh = scores[Rule.parse(NAMED_RULES[name].rule).key()]
         rows.append({**row, "fresh": fresh, "best_fresh": None})
     return rows
@@ -101,9 +102,9 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
-    lines = [["search", "fresh", "rules", "best rules of"]]
+    lines = [["search", "fresh", "families", "best of"]]
     for row in rows:
-        lines.append([number(row["search"]), number(row["fresh"]), str(row["rules"]), row["what"]])
+        lines.append([number(row["search"]), number(row["fresh"]), str(row["families"]), row["what"]])
     return "\n".join(aligned(lines)) + "\n"
 
 

@@ -1,6 +1,6 @@
 """Do found rules survive a change of the hyperparameters that they were searched with? Section 4.3.
 
-    python -m studies.robustness RUN [RUN ...]             # the three best distinct rules of these
+    python -m studies.robustness RUN [RUN ...]             # of the three best families of these
     python -m studies.robustness RUN --rules powersign     # and others
     python -m studies.robustness --resume runs/...         # go on after Ctrl-C or a crash
     python -m studies.figures.robustness runs/...          # draw the figure again
@@ -36,7 +36,7 @@ FIGURE = "studies.figures.robustness"
 
 @dataclass(frozen=True)
 class Config:
-    top: int = setting(3, "best distinct rules of the searches", low=1)
+    top: int = setting(3, "best families of the searches, the best rule of each", low=1)
     seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
     rules: tuple[str, ...] = setting((), "more rules, by name or string", words=True)
 

@@ -87,8 +87,7 @@ def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dic
 def best_found(records: list[dict], most: int) -> list[dict]:
     """Return the best rule of each of the best families that have no human optimizer, as records.
 
-    Their reward is the family's, the mean of its trainings.
-
+    Their `reward` is the family's, the mean of its trainings; `spread` and `rules` are the family's too.
 
     Raises:
         RunError: there is none that has trained to the end.
@@ -97,7 +96,10 @@ def best_found(records: list[dict], most: int) -> list[dict]:
     people = {name({"rule": NAMED_RULES[human].rule}) for human in HUMAN}
     families = results.best_families(records, name=name)
     families = [family for family in families if name(family.best) not in people]
-    best = [{**family.best, "reward": family.reward} for family in families[:most]]
+    best = [
+        {**one.best, "reward": one.reward, "spread": one.spread, "rules": one.num_rules}
+        for one in families[:most]
+    ]
     if not best:
         raise results.RunError("no rule has trained to the end in these runs, so there is none")
     return best

@@ -87,7 +87,8 @@ def make_run(
             records.append(rule)
             run.append("records.jsonl", rule)
         for number in range(samples // 5 * (config.algorithm not in ("random", "evolution"))):
-            update = {"update": number, "samples": 5 * number + 5, "distinct_keys": 1 - number / samples}
+            update = {"update": number, "samples": 5 * number + 5}
+            update["distinct_keys" if seed else "families"] = 1 - number / samples  # as earlier versions
             update |= {"kl": 0.0 if number == 2 else rng.uniform(0.004, 0.009), "accepted": number != 2}
             update["entropy"] = [rng.uniform(1, 2) for _ in range(5 * config.iterations)]
             run.append("updates.jsonl", update)

@@ -4,12 +4,12 @@
 
 RUN are folders of search.py, RESCORED is one of studies.rescore on them. Runs that differ in their
 seeds alone become one line with a band. The mean reward also rises when a controller writes one good
-rule again and again. So beside it stand the different good rules, by sampled and by trained rules, and
-the entropy over keys. Good is a reward of at least the median of SGD, Momentum, RMSProp and Adam. Rules
-whose fingerprints are the same behave alike and count once.
+rule again and again. So beside it stand the good families, rules that no training can tell apart, by
+sampled and by trained rules, and the entropy over families. Good is a mean over a family's trainings so
+far of at least the median of SGD, Momentum, RMSProp and Adam.
 
-It prints the table too. What to look for: a lead in good rules by trained rules, which cost the time,
-and in what the ten best score on fresh seeds.
+It prints the table too. What to look for: a lead in good families by trained rules, which cost the
+time, and in what the ten best score on fresh seeds.
 """
 
 import sys
@@ -28,13 +28,13 @@ from studies.analysis import (
     entropy,
     fresh_scores,
     good_by_trained,
-    good_rules,
+    good_families,
     moving_mean,
     standing,
 )
 from studies.trials import read_trials, study_of
 
-COUNTS = ("sampled", "distinct", "trained", "good", "core-minutes")
+COUNTS = ("sampled", "families", "trained", "good", "core-minutes")
 FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
 
 
@@ -53,11 +53,12 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
     note = (
-        "In brackets the lowest and the highest run. Distinct rules differ in their key. Good ones "
-        "differ in their fingerprint too and have a reward of at least "
-        f"{bar:.3f}. Learn is the share of rewards above {results.LEARNS:g}. Fresh is what the ten best "
-        "score on fresh seeds, - if not all ten were rescored. Core-seconds are those of a new rule in "
-        f"the second half. Rewards of the human optimizers: {', '.join(scored)}."
+        "In brackets the lowest and the highest run. Rules are of one family if no training can tell "
+        f"them apart. Good are families with a mean reward of at least {bar:.3f}; best and ten best are "
+        f"means of families too. Learn is the share of rewards above {results.LEARNS:g}. Fresh is what "
+        "the best rules of the ten best families score on fresh seeds, - if not all ten were rescored. "
+        "Entropy is over the families of the last rules. Core-seconds are those of a new rule in the "
+        f"second half. Rewards of the human optimizers: {', '.join(scored)}."
     )
     return "\n".join([*lines, "", note])
 
@@ -67,9 +68,9 @@ def picture(groups: list[Group], bar: float) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 7.2))
     panels = {
         "Mean reward": (moving_mean, WINDOW, f"of the last {WINDOW} rules", ".2f"),
-        "Good rules found": (partial(good_rules, bar=bar), 1, "different rules", ".0f"),
-        "The same, by cost": (partial(good_by_trained, bar=bar), 1, "different rules", ".0f"),
-        "Entropy": (entropy, WINDOW, f"nats, keys of the last {WINDOW} rules", ".1f"),
+        "Good families found": (partial(good_families, bar=bar), 1, "families", ".0f"),
+        "The same, by cost": (partial(good_by_trained, bar=bar), 1, "families", ".0f"),
+        "Entropy": (entropy, WINDOW, f"nats, families of the last {WINDOW} rules", ".1f"),
     }
     labels = {}
     for panel, (name, (series, first, unit, form)) in zip(axes.flat, panels.items(), strict=True):
@@ -83,7 +84,7 @@ def picture(groups: list[Group], bar: float) -> Figure:
         panel.set_ylim(0, None)
         if all(np.isnan(y) for y, _, _ in labels[panel]):
             panel.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=panel.transAxes)
-    text = f"Good: a reward of at least {bar:.3f}, the median of the human optimizers. "
+    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. "
     text += "Lines are means over seeds, bands go from the lowest to the highest; by cost they end with "
     text += "the seed that trained fewest. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))

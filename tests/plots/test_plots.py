@@ -14,7 +14,7 @@ from matplotlib.text import Text
 import results
 from export import tree
 from plots import entropy, hall_of_fame, learning_curve, report, style, timeline
-from plots.runs import FORMER, departures, notes, read, read_groups
+from plots.runs import FORMER, departures, notes, plural, read, read_groups
 from rules import find
 from sameness import by_family
 
@@ -116,7 +116,7 @@ def test_files_are_a_png_and_an_svg_whose_text_is_text(name, folders, tmp_path, 
     assert "Fashion-MNIST sample, strided ConvNet: REINFORCE controller" in svg
     says = {
         "learning_curve": ["best of REINFORCE", "duplicates: 1", "not finished"],
-        "entropy": ["op1", "u2", "Distinct among the last 100 rules"],
+        "entropy": ["op1", "u2", "Families in the last 100 rules"],
         "hall_of_fame": ["rule 1", "g * exp(", "learning rate"],
         "timeline": ["3 workers, busy", "score", "minutes"],
     }
@@ -330,7 +330,7 @@ def test_entropy_lines_are_the_updates(folders):
         np.testing.assert_allclose(line.get_ydata(), entropies[:, :, k].mean(0))
     [line] = by_gid(panels["Entropy of the whole rule"], "TRPO total")
     np.testing.assert_allclose(line.get_ydata(), entropies.sum(2).mean(0))
-    [line] = by_gid(panels["Distinct among the last 100 rules"], "TRPO distinct")
+    [line] = by_gid(panels["Families or keys in the last 100 rules"], "TRPO share")
     shares = [[1 - number / samples for number in range(8)] for samples in (40, 45, 50)]
     np.testing.assert_allclose(line.get_ydata(), np.mean(shares, 0))
     steps = panels["KL of each update"]
@@ -356,7 +356,10 @@ def test_hall_of_fame_draws_the_best_families_and_the_human_optimizers(folders):
         assert pairs == [pair for pair in record["sweep"] if pair[1]]
         assert list(lost.get_xdata()) == [lr for lr, y in record["sweep"] if y is None]
     formulas = [text.get_text() for text in legend.get_legend().get_texts()]
-    assert formulas == [f"rule {k}:  {record['infix']}" for k, record in enumerate(best[:6], 1)]
+    for k, (text, family) in enumerate(zip(formulas, families[:6], strict=True), 1):
+        assert text.startswith(f"rule {k}:  {family.best['infix']}  ({family.reward:.3f}")
+        assert f", {plural(family.num_rules, 'rule')}, " in text
+        assert (f" sd {family.spread:.3f}, " in text) if family.spread else " sd " not in text
 
 
 def test_timeline_has_a_bar_for_every_training(folders):

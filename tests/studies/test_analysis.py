@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_runs import make_run
 
+import results
 from dsl import Rule, SearchSpace
 from plots.runs import read_groups
 from sameness import by_family
@@ -36,30 +37,28 @@ RUN = run_of(REWARDS, RULES)
 BAR = 0.7
 
 
-def test_good_rules_are_counted_once_by_sampled_and_by_trained_rules():
-    seen, alike, good, by_trained = set(), set(), 0, []
+def test_good_families_are_those_whose_mean_so_far_reaches_the_bar():
+    counts, name = analysis.good_families(RUN, BAR), by_family()
+    by_trained, fell = [], 0
     for place, record in enumerate(RUN):
-        if record["key"] not in seen:
-            seen.add(record["key"])
-            if record["reward"] >= BAR:
-                alike.add(Rule.parse(record["rule"]).fingerprint())
-                good += 1
-            if record["status"] == "ok":
-                by_trained.append(len(alike))
-        assert analysis.good_rules(RUN, BAR)[place] == len(alike)
+        families = results.best_families(RUN[: place + 1], name=name)
+        assert counts[place] == sum(family.reward >= BAR for family in families)
+        fell += place and counts[place] < counts[place - 1]
+        if record["cached_from"] is None and record["status"] == "ok":
+            by_trained.append(counts[place])
     assert analysis.good_by_trained(RUN, BAR).tolist() == by_trained
-    assert 0 < len(alike) < good  # different keys, the same behaviour
-    assert 0 < len(by_trained) < len(seen) < 300
+    good = {record["key"] for record in RUN if record["reward"] >= BAR}
+    assert fell and 1 < counts[-1] < len(good) and 0 < len(by_trained) < 300
     assert any(0.1 < reward < 0.15 for reward in REWARDS)  # hardly better than guessing
 
 
 def test_entropy_and_mean_are_those_of_the_last_hundred():
-    means, entropies = analysis.moving_mean(RUN), analysis.entropy(RUN)
+    means, entropies, name = analysis.moving_mean(RUN), analysis.entropy(RUN), by_family()
     assert len(means) == len(entropies) == 201
     for end in (100, 177, 300):
         last = RUN[end - 100 : end]
         assert means[end - 100] == pytest.approx(sum(r["reward"] for r in last) / 100)
-        shares = [n / 100 for n in Counter(r["key"] for r in last).values()]
+        shares = [n / 100 for n in Counter(map(name, last)).values()]
         plain = -sum(p * math.log(p) for p in shares)
         assert entropies[end - 100] == pytest.approx(plain + (len(shares) - 1) / 200)
     one = run_of([0.5] * 150, ["m g id id mul"] * 150)
@@ -69,17 +68,17 @@ def test_entropy_and_mean_are_those_of_the_last_hundred():
 def test_standing_counts_what_the_records_say():
     said = analysis.standing(RUN, BAR, {})
     new = [record for record in RUN if record["cached_from"] is None]
-    assert (said["sampled"], said["distinct"]) == (300, len(new))
     assert said["trained"] == sum(record["reward"] > 0 for record in new)
-    assert said["good"] == analysis.good_rules(RUN, BAR)[-1]
+    assert said["good"] == analysis.good_families(RUN, BAR)[-1]
     assert said["latest fifth"] == pytest.approx(sum(r["reward"] for r in RUN[240:]) / 60)
     assert said["learn"] == pytest.approx(sum(r["reward"] > 0.15 for r in RUN) / 300)
     name, rewards = by_family(), {}
     for record in new:
         rewards.setdefault(name(record), []).append(record["reward"])
     best = sorted((np.mean(some) for some in rewards.values() if any(some)), reverse=True)
-    assert said["best"] == max(REWARDS[record["id"]] for record in new)
-    assert said["ten best"] == pytest.approx(np.mean(best[:10])) and len(best) > 10
+    assert (said["sampled"], said["families"]) == (300, len(rewards))
+    assert said["best"] == pytest.approx(best[0]) and len(best) > 10
+    assert said["ten best"] == pytest.approx(np.mean(best[:10]))
     assert math.isnan(said["fresh"])
     assert said["core-minutes"] == pytest.approx(0.1 * len(new))
 
@@ -97,23 +96,25 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     assert [row[1] for row in rows[2:5]] == ["2", "1", "1"]
     groups = read_groups(folders)
     bar = 0.7055  # the median of PEOPLE
-    good = [analysis.good_rules(run.records, bar)[-1] for run in groups[0].runs]
+    good = [analysis.good_families(run.records, bar)[-1] for run in groups[0].runs]
     assert rows[2][7] == f"{np.mean(good):.0f} [{min(good)}, {max(good)}]"
     assert rows[4][11] == "-"  # fewer rules than the window of the entropy
     figure = searches.picture(groups, bar)
     lines = {line.get_gid(): line for axes in figure.axes for line in axes.lines}
-    drawn = lines["TRPO, no repeats Good rules found"].get_ydata()
-    np.testing.assert_allclose(drawn, analysis.good_rules(groups[1].runs[0].records, bar))
+    drawn = lines["TRPO, no repeats Good families found"].get_ydata()
+    np.testing.assert_allclose(drawn, analysis.good_families(groups[1].runs[0].records, bar))
     mean = np.mean([analysis.moving_mean(run.records) for run in groups[0].runs], 0)
     np.testing.assert_allclose(lines["TRPO Mean reward"].get_ydata(), mean)
 
 
-def test_ten_best_are_matched_with_their_fresh_scores_by_key():
+def test_the_best_rules_of_families_are_matched_with_their_fresh_scores_by_key():
     run = run_of([0.9, 0.8, 0.7], ["m g id id mul", "g 1 id id mul", "v g id id left"])
+    run += [run[1] | {"rule": "g 1 id exp mul", "key": "e * g", "accuracy": 0.6}]  # of g's family
     others = [Rule.parse(rule).key() for rule in ("g m id id mul", "1 g id id mul", "v m id log left")]
     fresh = dict(zip(others, (0.1, 0.2, 0.6), strict=True))  # other spellings of the same rules
-    assert analysis.ten_best(run, fresh) == pytest.approx((0.8, 0.3))
-    assert math.isnan(analysis.ten_best(run, {others[0]: 0.1})[1])
+    said = analysis.standing(run, 0.75, fresh)
+    assert (said["ten best"], said["fresh"]) == pytest.approx(((0.9 + 0.7 + 0.7) / 3, 0.3))
+    assert math.isnan(analysis.standing(run, 0.75, {others[0]: 0.1})["fresh"])
 
 
 def test_accuracies_are_found_by_their_job_and_compared_by_seed():

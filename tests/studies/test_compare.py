@@ -79,9 +79,9 @@ def test_found_are_the_best_rules_of_the_best_families_that_have_no_human_optimi
     human = {name({"rule": rule}) for rule in PEOPLE}
     expected = [family for family in best if name(family.best) not in human][:3]
     assert expected != best[:3]  # or there would be nothing to leave out
-    assert [(one.rule, one.reward, one.source) for one in plan.of("found")] == [
-        (family.best["rule"], family.reward, f"{searched}#{family.best['id']}") for family in expected
-    ]
+    for one, family in zip(plan.of("found"), expected, strict=True):
+        assert (one.rule, one.source) == (family.best["rule"], f"{searched}#{family.best['id']}")
+        assert (one.reward, one.spread, one.rules) == (family.reward, family.spread, family.num_rules)
 
 
 def test_rules_of_several_runs_are_ranked_together_each_once(searched, tmp_path):
@@ -91,7 +91,8 @@ def test_rules_of_several_runs_are_ranked_together_each_once(searched, tmp_path)
     twin = changed_copy(searched, tmp_path / "twin", rows, child_seed=1001)
     alone = compare.make_plan(Config(), [searched])
     both = compare.make_plan(Config(), [searched, twin, searched])
-    assert both.of("found") == [one._replace(reward=0.75 * one.reward) for one in alone.of("found")]
+    halves = [(one.rule, 0.75 * one.reward, one.rules) for one in alone.of("found")]
+    assert [(one.rule, one.reward, one.rules) for one in both.of("found")] == halves
     assert both.used_seeds == [0, 1001]
     assert compare.seeds_of(both)["rerank"] == [1000, 1002, 1003, 1004, 1005]
 
@@ -218,7 +219,7 @@ def test_selection_effect_is_reward_minus_fresh_mean():
     records = [record | {"stage": "rerank"} for record in final_records(rules)]
     plan = Plan(Config(seeds=2), ChildConfig(), [0], FIELD)
     said = compare.selection_effect(plan, records)
-    assert "the best 2 rules scored 0.8500 in the search and 0.6500 on 2 fresh seeds" in said
+    assert "the best 2 found scored 0.8500 in the search and 0.6500 on 2 fresh seeds" in said
     assert "+0.2000" in said and said.endswith("it is -0.0100.")
     unscored = [one._replace(reward=None) if one.kind == "human" else one for one in FIELD]
     assert "human" not in compare.selection_effect(plan._replace(contestants=unscored), records)
@@ -231,6 +232,9 @@ def test_figure_and_text_show_every_training_of_the_final_stage(plan, compared, 
     rows, text = compare.report(plan, trials.records)
     assert sorted(row["kind"] for row in rows) == ["found", "found", *["human"] * 4, "named"]
     assert all(f"{row['validation']:.4f} [" in text and f"{row['test']:.4f}" in text for row in rows)
+    for one in compare.choose_finalists(plan.of("found"), trials.records, 2):
+        spread = f" sd {one.spread:.4f}" if one.spread is not None else ""
+        assert f"  {one.reward:.4f}{spread}, {one.rules} rules  " in text
     records = [r for r in trials.records if r["stage"] == "final"]
     names = [name for name, _ in figure.looks(figure.by_rule(records, "final")).values()]
     assert sorted(names) == ["Adam", "Momentum", "RMSProp", "SGD", "powersign", "rule 1", "rule 2"]
