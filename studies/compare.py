@@ -261,7 +261,7 @@ def selection_effect(plan: Plan, records: list[dict]) -> str:
     found = plan.of("found")
     before, after = moved(found)
     text = (
-        f"Selection effect: the best {len(found)} found scored {before:.4f} in the search and "
+        f"Selection effect: the best of the search ({len(found)}) scored {before:.4f} in the search and "
         f"{after:.4f} on {plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}."
     )
     if humans := [one for one in plan.of("human") if one.reward is not None]:
@@ -298,8 +298,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
         f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets stand 95 % t-intervals over "
         "seeds. The column sd is the standard deviation of one training. Differences are paired by "
         "seed. The column p is of a two-sided sign-flip test, corrected for the number of rules "
-        "(Holm). The column search has the mean of a found rule's family in the search, its standard "
-        "deviation and its number of rules. Rates are those that the sweeps chose, each with how often."
+        "(Holm). The column search has what a found rule's family scored there, with its standard "
+        "deviation and number of rules if known. Rates are the sweeps', each with how often."
     )
     parts = [legend, selection_effect(plan, records), conclusion(rows)]
     return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
