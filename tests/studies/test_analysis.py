@@ -30,7 +30,7 @@ def run_of(rewards: list[float], rules: list[str]) -> list[dict]:
 
 
 RNG = np.random.default_rng(0)
-SPACE = SearchSpace(1, operands=("g", "m", "sign_m", "adam"), unary=("id", "exp", "sign", "drop0.1"))
+SPACE = SearchSpace(1, operands=("g", "m", "adam", "1"), unary=("id", "exp", "sign", "drop0.1"))
 RULES = [str(SPACE.sample(random.Random(int(n)))) for n in RNG.integers(0, 120, size=300)]
 REWARDS = [float(x) if x > 0.1 else 0.0 for x in RNG.uniform(size=300)]
 RUN = run_of(REWARDS, RULES)

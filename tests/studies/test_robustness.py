@@ -72,7 +72,7 @@ def test_rules_without_averages_or_division_do_not_mind_their_change(searched):
     child = replace(plan_of(robustness, searched).child, lr_exponents=(-1,))
     rule = NAMED_RULES["sgd"].rule
     same = evaluate_rule(rule, child, 0).curve
-    group = Training("adam 1 id id mul", 0.1, changed(child, "beta_horizon", 0.1), 0).optimizer.defaults
+    group = Training("adam 1 id id mul", 0.1, changed(child, "beta_horizon", 0.1), 0).optimizer.settings
     assert group["betas"] == pytest.approx((0, 0.99, 0.99)) and group["eps"] == child.eps
     for what in ("beta_horizon", "eps"):
         assert evaluate_rule(rule, changed(child, what, 10), 0).curve == same
