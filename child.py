@@ -64,7 +64,9 @@ class ChildConfig:
     # No search has asked for other values, so these have no flag; code can change them.
     epochs: int = setting(5, "of the long run, the sweep's one included", low=1, flag=False)
     batch_size: int = setting(100, "images in a minibatch", low=1, flag=False)
-    beta_horizon: float = setting(1.0, "of averages, over that of BETAS", low=0.1, high=1e6, flag=False)
+    beta_horizon: float = setting(
+        1.0, "factor on the averages' memory, 1 / (1 - beta)", low=0.1, high=1e6, flag=False
+    )
     eps: float = setting(EPS, "delta, added to what is divided by", low=0, flag=False)
     lr_exponents: tuple[float, ...] = setting(
         tuple(range(-5, 2)), "rates of the sweep: 10 to these", low=-10, high=10, least=1, flag=False
@@ -114,11 +116,10 @@ class ChildResult:
 
 
 class ConvNet(nn.Module):
-    """Two 3x3 convolutions with batch norm and ReLU, each halving its maps, and a linear head.
+    """Two 3x3 convolutions with batch norm and ReLU, each halving its maps, and a linear head."""
 
     # UNSPECIFIED: padding, pooling and head. Pooling comes before batch norm: a third cheaper than
     # after it and no worse.
-    """
 
     def __init__(self, image_shape: tuple[int, int, int], filters: int, downsample: str):
         super().__init__()

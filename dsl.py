@@ -125,9 +125,12 @@ def keep_where(keep: Tensor, x: Tensor) -> Tensor:
 
 
 class Operand(NamedTuple):
-    """All that is known of an operand: a new one is a line in the table below, and nothing else."""
+    """All that training, printing and searching know of an operand: a new one is a line in the table.
 
-    infix: str
+    Export to a file refuses it until export/foreach.py has a line for it, too.
+    """
+
+    infix: str  # needs no brackets but where it is a product with * or a power with ^
     latex: str
     reads: str  # words out of g, w, T (total_steps), and the names of what it keeps between steps
     value: Callable[[ParameterStep], Tensor]
@@ -158,11 +161,12 @@ OPERANDS: dict[str, Operand] = {
     "2":       Operand("2",        "2",                "",  lambda s: s.constant(2.0), extra=True),
     "ld":      Operand("ld",       r"\mathrm{ld}",     "T",
                        lambda s: s.constant(1 - s.progress), extra=True),
-    # cd and rd with n = 1/2 periods in T steps.
+    # Half a period in T steps, the figure of the later text by other people's code: cd falls to 0, rd to
+    # 0.5, so that neither cycle comes round nor a restart.
     "cd":      Operand("cd",       r"\mathrm{cd}",     "T",
                        lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress))), extra=True),
     "rd":      Operand("rd",       r"\mathrm{rd}",     "T",
-                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * (s.progress / 2 % 1)))),
+                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress / 2))),
                        extra=True),
     # UNSPECIFIED: whether the annealed 1/(1+t)^0.55 is a standard deviation too; here a variance.
     "anoise":  Operand("anoise",   r"\epsilon_t",      "",
@@ -187,8 +191,8 @@ UNARY: dict[str, Function] = {
     "neg":      Function("-{}",           "-{}",                   torch.neg),
     "exp":      Function("exp({})",       "e^{{{}}}",              torch.exp),
     "log":      Function("log|{}|",       r"\log\left|{}\right|",  lambda x: x.abs().log()),
-    **{token: Function("clip({}, %s)" % token[4:], r"\operatorname{{clip}}({}, 10^{{%s}})" % token[6:],
-                       lambda x, c=c: x.clamp(-c, c)) for token, c in CLIP.items()},
+    **{f"clip1e{k}": Function("clip({}, 1e%d)" % k, r"\operatorname{{clip}}({}, 10^{{%d}})" % k,
+                              lambda x, c=CLIP[f"clip1e{k}"]: x.clamp(-c, c)) for k in (-5, -4, -3)},
     # drop zeroes each element with probability p and does not rescale, unlike F.dropout.
     **{token: Function("drop({}, %s)" % p, r"\operatorname{{drop}}({}, %s)" % p,
                        lambda x, keep: keep_where(keep, x)) for token, p in DROP.items()},
@@ -465,7 +469,7 @@ def apply_rule(
 # --- the optimizer --------------------------------------------------------------------------------
 
 # Options of torch's optimizers that this one would have to ignore.
-UNKNOWN = (
+UNSUPPORTED = (
     *("fused", "foreach", "capturable", "differentiable", "amsgrad", "decoupled_weight_decay"),
     *("momentum", "dampening", "nesterov", "momentum_decay", "alpha", "centered", "rho", "lr_decay"),
     *("initial_accumulator_value", "lambd", "t0", "etas", "step_sizes", "beta2_decay", "d", "ns_steps"),
@@ -496,6 +500,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     weights. For bfloat16 and float16 weights the averages and the update are float32; only the new
     weights round. Complex weights train as pairs of reals. Random operands and drops depend on the
     seed, the step and the place of a parameter alone, so training resumes bit for bit, sharded or not.
+    Searches draw otherwise (child.Descent), so their scores of rules that draw are met but for luck.
     For torch.compile and foreach take the file that `python rules.py export` makes of a rule.
 
     Args:
@@ -556,7 +561,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
         if total_steps is None and "T" in rule.reads:
             raise ValueError(f"the rule '{rule}' uses a decay, so it needs total_steps")
-        for name in UNKNOWN:
+        for name in UNSUPPORTED:
             if group.get(name):
                 raise ValueError(f"{name} is {group[name]}; rules have no such option, leave it out")
         super().add_param_group({**param_group, "rule": str(rule)})
@@ -765,7 +770,9 @@ class SearchSpace:
 
     def sample(self, rng: random.Random) -> Rule:
         """Draw a rule uniformly from all legal strings."""
-        while True:  # rejection keeps it uniform: choosing token by token would favour rare operands
+        # By rejection, as token by token is not uniform: of the compact subset's second groups 1 in 11
+        # would begin with r1, where half of the legal ones do.
+        while True:
             rule = Rule(tuple(rng.choice(choices) for choices in self._choices))
             if self.contains(rule):
                 return rule

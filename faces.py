@@ -32,8 +32,8 @@ def latex(rule: Rule) -> str:
 def _print(x: Expression, face: str, least: int = 0) -> str:
     """Print for people, `face` "infix" or "latex"; bracket if x binds weaker than `least`."""
     if isinstance(x, str):
-        text = getattr(OPERANDS[x], face)
-        strength = 2 if x.endswith("w") else 4 if "^" in text else ATOM
+        infix, text = OPERANDS[x].infix, getattr(OPERANDS[x], face)
+        strength = STRENGTH["mul"] if "*" in infix else STRENGTH["pow"] if "^" in infix else ATOM
     else:
         op, *arguments = x[:2] if x[0] in DROP else x
         strength, needs = STRENGTH.get(op, ATOM), NEEDS.get(op, (0, 0))

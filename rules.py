@@ -41,7 +41,8 @@ class NamedRule(NamedTuple):
 NAMED_RULES: dict[str, NamedRule] = {name: NamedRule(*entry) for name, *entry in [
     ("sgd",      "g 1 id id mul",       HAND, "stochastic gradient descent"),
     ("momentum", "m 1 id id mul",       HAND, "momentum with dampening and bias correction"),
-    # 9 m is 0.9 times torch's momentum buffer, while beta1 is 0.9. The 9 needs the later text's tokens.
+    # Momentum with a look ahead is g + 0.9 buffer. But for bias correction torch's buffer is m / 0.1, so
+    # 0.9 buffer is 9 m; the 9 is (1 + 2)^2, of the later text's tokens.
     ("nesterov", "1 2 id id add | r1 2 id id pow | r2 m id id mul | r3 g id id add",
      HAND, "Nesterov's momentum, bias-corrected, for a beta1 of 0.9 alone"),
     ("rmsprop",  "rmsprop 1 id id mul", HAND, "RMSProp with bias correction"),

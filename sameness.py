@@ -44,10 +44,16 @@ def operands(
     """Yield every operand after each of the gradients scale * (mean + noise * normal), without end."""
     state: dict = {}
     group = {"betas": BETAS, "eps": EPS, "total_steps": total_steps}
+    # Each draws by itself, so that one more shifts nothing; but those two as they do in published names.
+    draws = {token: torch.Generator().manual_seed(place) for place, token in enumerate(OPERANDS)}
+    draws |= {"noise": generator, "anoise": generator}
     while True:
         normal = torch.randn(w.shape, generator=generator, dtype=w.dtype)
-        step = ParameterStep(w, scale * (mean + noise * normal), state, group, generator)
-        yield {token: operand.value(step) for token, operand in OPERANDS.items()}
+        step, values = ParameterStep(w, scale * (mean + noise * normal), state, group, generator), {}
+        for token, operand in OPERANDS.items():
+            step.generator = draws[token]
+            values[token] = operand.value(step)
+        yield values
 
 
 # --- by fingerprint -------------------------------------------------------------------------------
@@ -58,7 +64,8 @@ def fingerprint(rule: Rule) -> str:
 
     The update is computed in float64 on warm moving averages, at gradient scales 1 to 1e-6, and
     rounded to five significant digits, never absolutely. Rounding has edges: of 1,500 pairs of rules
-    that differ by 1e-8 relatively, 4.3 % were parted. A score is reused by `Rule.key` only.
+    that differ by 1e-8 relatively, 4.3 % were parted. Scores are reused by key, or by
+    family, never by it.
     """
     generator = torch.Generator().manual_seed(0)
     update = apply_rule(rule, probe(), generator=generator)
@@ -182,7 +189,7 @@ class Families:
 
 
 def by_family() -> Callable[[dict], int]:
-    """Return what tells records apart by the families of their rules, of whatever runs they are."""
+    """Return a function record -> number of its rule's family, the same for records of any runs."""
     families = Families()
     return lambda record: families(Rule.parse(record["rule"]))
 
@@ -203,11 +210,11 @@ class DistinctConfig:
         low=1,
         high=1000,
     )
-    # DEVIATION: the paper trains whatever is sampled; 1 trains a string once and repeats its score.
+    # DEVIATION: the paper trains whatever is sampled; 1 trains a key once and repeats its score.
     replicates: int = setting(
         1,
         "trainings of rules that are alike, each with the next child seed, as they are drawn again; the "
-        "reward is their mean so far; 1 trains each string once",
+        "reward is their mean so far; 1 trains each key once",
         "beyond the paper",
         low=1,
         high=1000,
@@ -224,8 +231,7 @@ class Distinct:
 
     def __init__(self, identity: Callable[[Rule], Hashable] = fingerprint, replicates: int = 1):
         self.identity, self.replicates = identity, replicates
-        # Of the candidates that take looked at, up to the last it took, those taken as new.
-        self.new_share = 1.0  # a moving average
+        self.new_share = 1.0  # of new rules among the candidates examined, a moving average
         self.scores: dict[Hashable, float | None] = {}  # the latest reward by name, None if it failed
         self._taken: Counter[Hashable] = Counter()
 

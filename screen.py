@@ -78,9 +78,10 @@ def ignores_direction(rule: Rule) -> bool:
 
 
 def does_not_descend(rule: Rule) -> bool:
-    """On a quadratic whose axes differ by 1000 in curvature, 50 steps do not lower the loss.
+    """On a quadratic, 50 steps do not bring the loss below MAX_LOSS of what it was at the start.
 
-    A row is one of 7 learning rates, 1e-5 to 10, at one of 3 gradient scales; the best row counts.
+    Its axes differ by 1000 in curvature. A row is one of 7 learning rates, 1e-5 to 10, at one of 3
+    gradient scales; the best row counts.
     """
     generator = torch.Generator().manual_seed(2)
     lr = torch.logspace(-5, 1, 7).repeat(3).unsqueeze(1)  # [R, 1]

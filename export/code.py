@@ -30,7 +30,7 @@ MEANING = {  # of the names in a formula
     "anoise":  "anoise has the variance 1 / (1 + t)^0.55, drawn anew for each weight and step t",
     "ld":      "ld is 1 - t / T, T being total_steps",
     "cd":      "cd is (1 + cos(pi t / T)) / 2, T being total_steps",
-    "rd":      "rd is (1 + cos(pi (t / 2 mod T) / T)) / 2, T being total_steps",
+    "rd":      "rd is (1 + cos(pi t / (2 T))) / 2, T being total_steps",
 }
 # fmt: on
 

@@ -17,7 +17,7 @@ from collections import Counter
 
 import torch
 
-from dsl import BINARY, CLIP, DROP, OPERANDS, UNARY, Expression, Rule
+from dsl import BINARY, CLIP, DROP, UNARY, Expression, Rule
 
 # A node is a name of lists of tensors ("g", "w", "keep1", ...), NUMBER and code for a number, or an
 # operation and its arguments. Equal nodes are computed once.
@@ -28,7 +28,7 @@ EPS = (NUMBER, "eps")
 DECAYS = {  # operand -> code of a number for a parameter, x being its progress
     "ld": "1 - x",
     "cd": "0.5 * (1 + _cos(math.pi * x))",
-    "rd": "0.5 * (1 + _cos(math.pi * (x / 2 % 1)))",
+    "rd": "0.5 * (1 + _cos(math.pi * x / 2))",
 }
 NOISES = {"noise": "0.01", "anoise": "step ** (-0.55 / 2)"}  # operand -> code of its spread
 
@@ -43,7 +43,7 @@ LOWERED: dict[str, Node] = {  # every operand that can be exported
     "g2": G2,
     "g3": G3,
     **{token: ("average", token) for token in AVERAGES},
-    **{token: ("mul", "w", (NUMBER, token[:-1])) for token in OPERANDS if token.endswith("w")},
+    **{f"{c}w": ("mul", "w", (NUMBER, c)) for c in ("1e-4", "1e-3", "1e-2", "1e-1")},
     "adam": ("div", ("average", "m"), ROOT),
     "rmsprop": ("div", "g", ROOT),
     **{token: (NUMBER, token) for token in ("1", "2", *DECAYS)},

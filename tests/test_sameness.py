@@ -10,7 +10,7 @@ from plain import PAPER_OPERANDS, pairs, random_rule
 
 import sameness
 from controller import Controller, ControllerConfig, log_prob_of
-from dsl import Rule, SearchSpace, apply_rule
+from dsl import Operand, Rule, SearchSpace, apply_rule
 from rivals import Evolution, EvolutionConfig, RandomSearch
 from sameness import Distinct, DistinctConfig, Families
 
@@ -74,6 +74,20 @@ def test_fingerprint_keeps_apart(a, b):
 def test_fingerprints_stay_what_they_were(rule, published):
     """Published counts of distinct rules rest on them."""
     assert Rule.parse(rule).fingerprint() == published
+
+
+def test_an_operand_that_is_appended_shifts_no_fingerprint_though_it_draws(monkeypatch):
+    rules = [Rule.parse(text) for text in ("g m id id add", "anoise noise id id sub")]
+    before = [rule.fingerprint() for rule in rules]
+    sameness.probe.cache_clear()
+    for token in ("late", "later"):
+        new = Operand(token, token, "", lambda s: s.normal(1.0), extra=True)
+        monkeypatch.setitem(sameness.OPERANDS, token, new)
+    try:
+        assert [rule.fingerprint() for rule in rules] == before
+        assert len({tuple(sameness.probe()[token].tolist()) for token in ("g", "late", "later")}) == 3
+    finally:
+        sameness.probe.cache_clear()
 
 
 def test_equal_keys_have_equal_fingerprints():
