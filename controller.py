@@ -389,7 +389,7 @@ class Controller:
         algorithm: str,
         config: ControllerConfig,
         seed: int,
-        identity: Callable[[Rule], Hashable] = Rule.fingerprint,
+        identity: Callable[[Rule], Hashable],
     ):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -11,7 +11,7 @@ they come, `--elite-parents 0` has evolution's parents alone.
 Nothing to run here. Read next: search.py, which drives it.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +47,9 @@ class GuidedConfig(EvolutionConfig):
 class Guided(Evolution):
     """Evolution with parents that never grow old, and children that a guide picks out of many."""
 
-    def __init__(self, space: SearchSpace, config: GuidedConfig, seed: int, identity=Rule.fingerprint):
+    def __init__(
+        self, space: SearchSpace, config: GuidedConfig, seed: int, identity: Callable[[Rule], Hashable]
+    ):
         super().__init__(space, config, seed, identity)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -1,12 +1,14 @@
 """What the controller must beat: random search and regularized evolution, behind the same ask/tell.
 
-Random search draws uniformly from all legal strings. Regularized evolution (Real et al. 2019,
-algorithm 1) keeps the latest `population` rules, takes the best of a random `tournament` of them and
-changes one token. Read next: search.py, which drives them as it does the controller.
+Random search draws uniformly from all legal strings; an untrained controller does not quite begin so, as
+it draws nearly uniformly token by token (see SearchSpace.sample). Regularized evolution (Real et al.
+2019, algorithm 1) keeps the latest `population` rules, takes the best of a random `tournament` of them
+and changes one token. Read next: search.py, which drives them as it does the controller.
 """
 
 import random
 from collections import deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from config import setting
@@ -27,7 +29,9 @@ class EvolutionConfig(DistinctConfig):
 class RandomSearch:
     """Draw every rule uniformly from the space, whatever was found before."""
 
-    def __init__(self, space: SearchSpace, config: DistinctConfig, seed: int, identity=Rule.fingerprint):
+    def __init__(
+        self, space: SearchSpace, config: DistinctConfig, seed: int, identity: Callable[[Rule], Hashable]
+    ):
         self.space, self.config, self.rng = space, config, random.Random(seed)
         self.distinct = Distinct(identity, config.replicates)
 
@@ -49,7 +53,11 @@ class Evolution:
     """Mutate good rules; the oldest one dies, not the worst, so that a lucky score does not last."""
 
     def __init__(
-        self, space: SearchSpace, config: EvolutionConfig, seed: int, identity=Rule.fingerprint
+        self,
+        space: SearchSpace,
+        config: EvolutionConfig,
+        seed: int,
+        identity: Callable[[Rule], Hashable],
     ):
         self.space, self.config, self.rng = space, config, random.Random(seed)
         self.distinct = Distinct(identity, config.replicates)

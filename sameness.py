@@ -225,11 +225,11 @@ class Distinct:
     """Remembers what was taken and how it scored, and takes what is new, or not measured often enough.
 
     Args:
-        identity: tells by a name whether two rules are the same rule.
+        identity: tells by a name whether two rules are the same rule; a search passes `Families`.
         replicates: how often the same rule is taken before it is passed over.
     """
 
-    def __init__(self, identity: Callable[[Rule], Hashable] = fingerprint, replicates: int = 1):
+    def __init__(self, identity: Callable[[Rule], Hashable], replicates: int = 1):
         self.identity, self.replicates = identity, replicates
         self.new_share = 1.0  # of new rules among the candidates examined, a moving average
         self.scores: dict[Hashable, float | None] = {}  # the latest reward by name, None if it failed

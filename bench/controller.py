@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
 from controller import Controller, ControllerConfig
-from dsl import CONSTRAINTS, SearchSpace
+from dsl import CONSTRAINTS, Rule, SearchSpace
 from pool import WorkerPool
 
 
@@ -23,7 +23,7 @@ def measure(config: Config, rounds: int = 30) -> Iterator[dict]:
         space = SearchSpace(depth, constraints=tuple(CONSTRAINTS.values()))
         steps = {}
         for algorithm in ("trpo", "ppo", "reinforce"):
-            controller = Controller(space, algorithm, ControllerConfig(), seed=0)
+            controller = Controller(space, algorithm, ControllerConfig(), 0, Rule.fingerprint)
 
             def step(controller: Controller = controller) -> None:
                 controller.tell(controller.ask(5), [0.1, 0.2, 0.3, 0.4, 0.5])
@@ -36,7 +36,7 @@ def measure(config: Config, rounds: int = 30) -> Iterator[dict]:
 def feed_sleepers(workers: int = 128, rule_s: float = 20.0, lag: int = 51, batches: int = 76) -> dict:
     """Return how well one controller feeds many workers, whose rules are tasks that only sleep."""
     space = SearchSpace(2, constraints=tuple(CONSTRAINTS.values()))
-    controller = Controller(space, "trpo", ControllerConfig(), seed=0)
+    controller = Controller(space, "trpo", ControllerConfig(), 0, Rule.fingerprint)
     preload = ("child",)  # or each of them would import torch for itself: 230 MB, though it only sleeps
     with WorkerPool(workers, preload=preload, at_once=workers) as pool:
         for future in [pool.submit(time.sleep, 1) for _ in range(workers)]:  # until all have started

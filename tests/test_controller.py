@@ -38,7 +38,7 @@ from controller import (
     surrogate,
     trpo_step,
 )
-from dsl import CONSTRAINTS, SearchSpace
+from dsl import CONSTRAINTS, Rule, SearchSpace
 
 ALGORITHMS = ("trpo", "ppo", "reinforce")
 TOKENS = {"operands": ("g", "m", "1"), "unary": ("id", "neg"), "binary": ("add", "mul")}
@@ -369,7 +369,7 @@ def test_updates_equal_adam_steps_made_by_hand(algorithm, monkeypatch):
     # The weight of the entropy is grown: 0.0125 / sqrt(1 / 16) = 0.05.
     growing = {"entropy_coeff": 0.0125, "entropy_growth": 0.5}
     config, lag = ControllerConfig(controller_lr=1e-3, **growing), 2
-    controller = Controller(make_space(), algorithm, config, 3)
+    controller = Controller(make_space(), algorithm, config, 3, Rule.fingerprint)
     start, policy = copy.deepcopy(controller.policy), copy.deepcopy(controller.policy)
     adam = torch.optim.Adam(policy.parameters(), lr=1e-3)
     baseline, waiting = None, []
@@ -413,7 +413,7 @@ def test_updates_equal_adam_steps_made_by_hand(algorithm, monkeypatch):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_batches_may_be_told_later_but_only_in_the_order_asked(algorithm):
-    controller = Controller(make_space(), algorithm, ControllerConfig(), 0)
+    controller = Controller(make_space(), algorithm, ControllerConfig(), 0, Rule.fingerprint)
     waiting = deque(controller.ask(3) for _ in range(4))
     for _ in range(6):
         report = controller.tell(waiting.popleft(), [0.1, 0.5, 0.3])
@@ -430,7 +430,7 @@ def test_batches_may_be_told_later_but_only_in_the_order_asked(algorithm):
 @pytest.mark.parametrize("share, factor", [(1.0, 1), (0.1, 100), (1 / 64, 4_096), (0.001, 4_096)])
 def test_the_entropys_weight_grows_as_new_rules_get_rare_up_to_a_bound(share, factor):
     config = ControllerConfig(entropy_coeff=0.01, entropy_growth=2.0)
-    controller = Controller(make_space(), "reinforce", config, 0)
+    controller = Controller(make_space(), "reinforce", config, 0, Rule.fingerprint)
     rules = controller.ask(3)
     controller.distinct.new_share = share
     assert controller.tell(rules, [0.0] * 3)["entropy_coeff"] == pytest.approx(0.01 * factor)
@@ -446,7 +446,9 @@ def test_the_seed_alone_decides_the_history_and_global_random_state_is_not_touch
         for set_seed in (torch.manual_seed, np.random.seed, random.seed):
             set_seed(other)
         before = elsewhere()
-        controller = Controller(make_space(), algorithm, ControllerConfig(controller_lr=1e-3), seed)
+        controller = Controller(
+            make_space(), algorithm, ControllerConfig(controller_lr=1e-3), seed, Rule.fingerprint
+        )
         history = []
         for _ in range(3):
             rules = controller.ask(4)
@@ -462,7 +464,7 @@ def test_controller_learns_a_synthetic_reward(algorithm):
     config = ControllerConfig(max_kl=0.1, controller_lr=3e-3)
     kinds = {"operands": "g m v 1", "unary": "id neg exp log", "binary": "add sub mul div"}
     space = make_space(1, (), {kind: tokens.split() for kind, tokens in kinds.items()})
-    controller = Controller(space, algorithm, config, 0)
+    controller = Controller(space, algorithm, config, 0, Rule.fingerprint)
     means = []
     for _ in range(25):
         rules = controller.ask(10)

@@ -43,14 +43,16 @@ def test_a_search_finds_all_of_a_small_space_whatever_its_elite_and_then_goes_on
 @pytest.mark.parametrize("guide", ["lstm", "tokens", "none"])
 def test_rules_are_legal_and_a_seed_gives_one_history(guide):
     config = GuidedConfig(guide=guide, **NEW)
-    one, again, other = (history(Guided(LARGE, config, s), 40, share_right) for s in (3, 3, 4))
+    one, again, other = (
+        history(Guided(LARGE, config, s, Rule.fingerprint), 40, share_right) for s in (3, 3, 4)
+    )
     assert one == again != other
     assert all(LARGE.contains(rule) for rule in one)
 
 
 @pytest.mark.parametrize("candidates", [1, 16])
 def test_what_failed_is_no_elite(candidates):
-    guided = Guided(LARGE, GuidedConfig(candidates=candidates, population=5), 0)
+    guided = Guided(LARGE, GuidedConfig(candidates=candidates, population=5), 0, Rule.fingerprint)
     history(guided, 20, lambda rule: None)
     assert guided.elite == []
     good = guided.ask(5)
@@ -62,7 +64,7 @@ def test_parents_of_the_elite_do_not_grow_old():
     good, *bad = far_apart(8)
     for share, found in ((1.0, 20), (0.0, 0)):
         config = GuidedConfig(guide="none", elite_parents=share, candidates=1, population=6)
-        guided = Guided(LARGE, config, 0)
+        guided = Guided(LARGE, config, 0, Rule.fingerprint)
         guided.start([good], [0.9])
         guided.tell(bad, [0.1] * 7)  # the population has forgotten the good one
         assert sum(distance(child, good) == 1 for child in guided.ask(20)) == found
@@ -84,7 +86,7 @@ def test_the_guide_leaves_alone_what_the_elite_has_in_common(guide):
 
 
 def test_rules_as_a_batch_are_those_that_a_policy_samples():
-    guided = Guided(LARGE, GuidedConfig(), 0)
+    guided = Guided(LARGE, GuidedConfig(), 0, Rule.fingerprint)
     rules, sampled = guided.policy.sample(20, torch.Generator().manual_seed(0))
     batch = Batch.of(rules, LARGE)
     assert torch.equal(batch.tokens, sampled.tokens) and torch.equal(batch.masks, sampled.masks)

@@ -59,7 +59,7 @@ def search(proposer, samples, batch=5):
 @pytest.mark.parametrize("rival", [RandomSearch, Evolution])
 def test_random_search_and_evolutions_beginning_are_uniform_over_the_legal_strings(rival):
     config = DistinctConfig() if rival is RandomSearch else EvolutionConfig(population=3000)
-    strings, proposer, counts = legal_strings(), rival(CONSTRAINED, config, 0), Counter()
+    strings, proposer, counts = legal_strings(), rival(CONSTRAINED, config, 0, str), Counter()
     for _ in range(60):
         rules = proposer.ask(50)
         counts.update(rule.tokens for rule in rules)
@@ -70,7 +70,7 @@ def test_random_search_and_evolutions_beginning_are_uniform_over_the_legal_strin
 
 def test_known_rules_are_the_initial_population_and_breed_at_once():
     members = far_apart(3)
-    evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0)
+    evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0, Rule.fingerprint)
     evolution.start(members, [0.1, 0.9, 0.2])
     assert list(evolution.population) == members
     children = evolution.ask(30)  # (2/3)^40 is 1e-7: the best is all but sure to be drawn
@@ -81,7 +81,7 @@ def test_known_rules_are_the_initial_population_and_breed_at_once():
 
 @pytest.mark.parametrize("space", [CONSTRAINED, LARGE], ids=["constrained", "large"])
 def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
-    evolution = Evolution(space, EvolutionConfig(population=8, tournament=3), 0)
+    evolution = Evolution(space, EvolutionConfig(population=8, tournament=3), 0, Rule.fingerprint)
     members = []
     for update in range(30):
         rules = evolution.ask(4)
@@ -96,7 +96,7 @@ def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
 
 def test_every_legal_neighbour_is_a_possible_mutant():
     start = Rule.parse("g m id neg mul")
-    evolution = Evolution(CONSTRAINED, EvolutionConfig(population=1, tournament=1), 0)
+    evolution = Evolution(CONSTRAINED, EvolutionConfig(population=1, tournament=1), 0, Rule.fingerprint)
     evolution.tell([start], [0.0])
     neighbours = {t for t in legal_strings() if sum(x != y for x, y in zip(t, start.tokens)) == 1}  # noqa: B905
     # g or m to 1, either unary function to the other, mul to left; add may not be last
@@ -106,7 +106,7 @@ def test_every_legal_neighbour_is_a_possible_mutant():
 
 def test_the_oldest_leaves_even_if_it_is_the_best():
     first, *others = far_apart(6)
-    evolution = Evolution(LARGE, EvolutionConfig(population=3, tournament=40), 0)
+    evolution = Evolution(LARGE, EvolutionConfig(population=3, tournament=40), 0, Rule.fingerprint)
     evolution.tell([first, *others[:2]], [1.0, 0.1, 0.2])
     # (2/3)^40 is 1e-7: the best is all but sure to be drawn
     assert {parent(child, [first, *others]) for child in evolution.ask(20)} == {first}
@@ -121,7 +121,9 @@ def test_the_oldest_leaves_even_if_it_is_the_best():
 def test_the_best_of_a_tournament_is_the_parent(tournament):
     """Of k draws with replacement from n, the r-th worst is the best with (r^k - (r-1)^k) / n^k."""
     members, n = far_apart(5), 5
-    evolution = Evolution(LARGE, EvolutionConfig(population=n, tournament=tournament), 0)
+    evolution = Evolution(
+        LARGE, EvolutionConfig(population=n, tournament=tournament), 0, Rule.fingerprint
+    )
     ranks = [3, 1, 5, 2, 4]  # not in the order of age
     evolution.tell(members, [rank / 10 for rank in ranks])
     counts = Counter(parent(child, members) for child in evolution.ask(2_000))
@@ -136,6 +138,6 @@ def test_the_best_of_a_tournament_is_the_parent(tournament):
 def test_same_seed_same_search_and_another_seed_another(rival):
     config = EvolutionConfig(population=10, tournament=3)
     states = random.getstate(), torch.get_rng_state()
-    first, again, other = (search(rival(LARGE, config, seed), 60) for seed in (1, 1, 2))
+    first, again, other = (search(rival(LARGE, config, seed, str), 60) for seed in (1, 1, 2))
     assert first == again != other
     assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[1])

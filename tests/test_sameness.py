@@ -187,10 +187,12 @@ def test_families_are_their_definition():
 
 def make(kind: str, **settings):
     if kind == "random":
-        return RandomSearch(SPACE, DistinctConfig(**settings), 0)
+        return RandomSearch(SPACE, DistinctConfig(**settings), 0, Rule.fingerprint)
     if kind == "evolution":
-        return Evolution(SPACE, EvolutionConfig(population=400, tournament=2, **settings), 0)
-    return Controller(SPACE, kind, ControllerConfig(**settings), 0)
+        return Evolution(
+            SPACE, EvolutionConfig(population=400, tournament=2, **settings), 0, Rule.fingerprint
+        )
+    return Controller(SPACE, kind, ControllerConfig(**settings), 0, Rule.fingerprint)
 
 
 def plainly(candidates: list[str], n: int, taken: set[str]) -> list[int]:
