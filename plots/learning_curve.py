@@ -143,7 +143,7 @@ def picture(groups: list[Group]) -> Figure:
     failures = draw_failures(strip, groups, alpha)
 
     explain(every, groups, window)
-    text = "Score: validation accuracy of one training with one seed; the best of many is partly luck. "
+    text = "Score: validation accuracy, of replicates the mean so far; the best of many is partly luck. "
     text += f"Rejected and failed rules count {setting_of(runs[0], 'failure_reward'):g} in the mean. "
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
     style.frame(figure, title(runs), text + notes(groups))

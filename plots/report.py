@@ -73,10 +73,10 @@ def picture(draw: Callable[[], Figure], what: str) -> str:
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{data}">'
 
 
-def best(groups: list[Group]) -> list[dict]:
-    """Return the best rule of each family of all runs, best family first."""
+def best(groups: list[Group]) -> list[results.Family]:
+    """Return the families of all runs, best mean first."""
     records = [record for group in groups for record in group.records]
-    return [family.best for family in results.best_families(records, name=by_family())]
+    return results.best_families(records, name=by_family())
 
 
 # --- sections -------------------------------------------------------------------------------------
@@ -89,11 +89,11 @@ def head(groups: list[Group]) -> str:
     asked = sum(run.config["samples"] for run in runs)
     state = "finished" if done >= asked else f"in progress, {done:,} of {plural(asked, 'rule')}"
     text = f"{plural(len(runs), 'run')}, {plural(done, 'rule')}, {state}. "
-    text += "".join(f"Best rule: {record['reward']:.4f}. " for record in best(groups)[:1])
+    text += "".join(f"Best family of rules: {family.reward:.4f}. " for family in best(groups)[:1])
     if people := [line for line in humans(groups) if line["status"] == "ok"]:
         top = max(people, key=lambda line: line["reward"])
         text += f"Best human optimizer, trained alike: {HUMAN_NAMES[top['name']]}, {top['reward']:.4f}. "
-    text += "Scores are validation accuracies of one training with one seed. "
+    text += "Scores are validation accuracies, a family's the mean of its trainings. "
     return f"<h1>{escape(title(runs))}</h1>{paragraph(text + 'The best of many is luck too.')}"
 
 
@@ -124,37 +124,49 @@ def funnels(groups: list[Group]) -> str:
 
 
 def fame(groups: list[Group]) -> str:
-    """Return the best rules and the human optimizers, with what their sweeps say of learning rates."""
+    """Return the best families and the human optimizers, with what sweeps say of learning rates."""
     origin = {id(record): run for run in all_runs(groups) for record in run.records}
     people = humans(groups)
     rows = []
-    for rank, record in enumerate(best(groups)[:MOST], 1):
-        run = origin[id(record)]
-        where = f"#{record['id']} of {run.folder.resolve().name}"
-        rows.append((record, rank, record["infix"], run.humans, where))
-    trained = [line for line in people if line["status"] == "ok"]
-    rows += [(line, "", HUMAN_NAMES[line["name"]], people, "made by people") for line in trained]
-    rows.sort(key=lambda row: -row[0]["reward"])
+    for rank, family in enumerate(best(groups)[:MOST], 1):
+        line, seeds = family.best, ", ".join(map(str, family.seeds))
+        run = origin[id(line)]
+        counts = (results.number(family.spread), len(family.trainings), family.num_rules, seeds)
+        where = f"#{line['id']} of {run.folder.resolve().name}"
+        rows.append((family.reward, rank, counts, line["infix"], line, run.humans, where))
+    for line in (line for line in people if line["status"] == "ok"):
+        counts, name = ("-", 1, 1, "-"), HUMAN_NAMES[line["name"]]
+        rows.append((line["reward"], "", counts, name, line, people, "made by people"))
+    rows.sort(key=lambda row: -row[0])
     cells = [
-        (rank, f"{line['reward']:.4f}", what, *results.advise(line, beside).rates(), line["rule"], where)
-        for line, rank, what, beside, where in rows
+        (rank, f"{mean:.4f}", *counts, what, *results.advise(line, beside).rates(), line["rule"], where)
+        for mean, rank, counts, what, line, beside, where in rows
     ]
-    text = "Learning rate: the best one, and the range of rates within 2 points of it. "
+    text = (
+        "A line is a family, rules that no training can tell apart: mean and standard deviation of its "
+    )
+    text += (
+        "trainings, how many they are, of how many rules, with which child seeds, and its best rule. "
+    )
+    text += "Learning rate: the best one, and the range of rates within 2 points of it. "
     text += "<= and >= say that the sweep ends there. To Adam: the best rate over Adam's best."
-    names = ("", "score", "update", "learning rate", "to Adam", "rule", "from")
+    names = ("", "mean", "sd", "trainings", "rules", "seeds", "update")
+    names += ("learning rate", "to Adam", "rule", "from")
     figure = picture(lambda: hall_of_fame.picture(groups), "curves and sweeps of the best rules")
     return section("Hall of fame", figure, paragraph(text), table(cells, names))
 
 
 def front(groups: list[Group]) -> str:
-    """Return the rules that no rule of equal or smaller size beats."""
+    """Return the families that no family of equal or smaller size beats, by their smallest rules."""
     rows: list[tuple] = []
-    for record in sorted(best(groups), key=lambda record: size(record["key"])):  # stable: best first
-        if not rows or record["reward"] > rows[-1][1]:
-            rows.append((size(record["key"]), record["reward"], record["infix"]))
-    text = "Rules that no rule of equal or smaller size beats. Size: operands and functions in the key."
-    cells = [(number, f"{reward:.4f}", infix) for number, reward, infix in rows]
-    return section("Accuracy against size", paragraph(text), table(cells, ("size", "score", "update")))
+    smallest = [(min(f.trainings, key=lambda r: size(r["key"])), f.reward) for f in best(groups)]
+    for record, mean in sorted(smallest, key=lambda row: size(row[0]["key"])):  # stable: best first
+        if not rows or mean > rows[-1][1]:
+            rows.append((size(record["key"]), mean, record["infix"]))
+    text = "Families that none of equal or smaller size beats. Size: operands and functions in the key "
+    text += "of a family's smallest rule, which is shown."
+    cells = [(number, f"{mean:.4f}", infix) for number, mean, infix in rows]
+    return section("Accuracy against size", paragraph(text), table(cells, ("size", "mean", "update")))
 
 
 def size(key: str) -> int:

@@ -42,7 +42,7 @@ def audit(folders: list[Path], unlike: list[Path] = (), good_share: float = 0.1)
     best = round(good_share * len(ranked))
     counts, lost = Counter(verdicts), Counter(verdicts[:best])
     lines = [
-        f"{len(ranked):,} distinct trained rules; the best {best:,} score {ranked[best - 1][0]:.4f}+"
+        f"{len(ranked):,} trained rules, one a key; the best {best:,} score {ranked[best - 1][0]:.4f}+"
     ]
     lines += [f"{'':24}{'rejected':>9}{'of the best':>13}"]
     lines += [f"{name:24}{counts[name]:9,}{lost[name]:13,}" for name in TESTS]

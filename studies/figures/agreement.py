@@ -56,7 +56,7 @@ def picture(dear: Run, cheap: Run) -> tuple[Figure, str]:
     among = spearman_interval(x[learns], y[learns])
     chosen = x[y == y.max()].min()  # of equals the worst may be chosen
     text = (
-        f"{len(x):,} distinct rules, {ratio:.2f} times cheaper. Spearman's rank correlation: "
+        f"{len(x):,} rules, one a key, {ratio:.2f} times cheaper. Spearman's rank correlation: "
         f"{spearmanr(x, y).statistic:.3f}; over the {learns.sum():,} rules above {LEARNS:g}: "
         f"{among:.3f}. "
         f"Regret of the cheap choice: {x.max() - chosen:.4f}."

@@ -88,7 +88,7 @@ def test_page_is_whole_and_loads_nothing(plain):
 
 def test_numbers_of_the_page_are_those_of_the_records(plain):
     page = Page(plain)
-    assert "1 run, 9 rules, finished. Best rule: 0.7000. " in page.text
+    assert "1 run, 9 rules, finished. Best family of rules: 0.7000. " in page.text
     assert "Best human optimizer, trained alike: Adam, 0.5500." in page.text
     funnel, fame, front, settings = page.tables
     assert dict(funnel) == {
@@ -99,13 +99,14 @@ def test_numbers_of_the_page_are_those_of_the_records(plain):
         "rejected: never looks at the gradient": "2 (22%)",
         "rejected: does not move the weights": "1 (11%)",
     }
+    one = ["-", "1", "1", "0"]  # training, rule, and the seed
     rates, lowest = ["0.01 (0.01..0.1)", "10x"], ["<=0.001 (<=0.001..<=0.001)", "<=1x"]
     assert fame[1:] == [
-        ["1", "0.7000", "rule 1", *rates, RULES[1], "#1 of run"],
-        ["2", "0.6000", "rule 5", *rates, RULES[5], "#5 of run"],
-        ["", "0.5500", "Adam", *lowest, "adam 1 id id mul", "made by people"],
-        ["3", "0.5000", "rule 0", *rates, RULES[0], "#0 of run"],
-        ["4", "0.4000", "rule 3", *rates, RULES[3], "#3 of run"],
+        ["1", "0.7000", *one, "rule 1", *rates, RULES[1], "#1 of run"],
+        ["2", "0.6000", *one, "rule 5", *rates, RULES[5], "#5 of run"],
+        ["", "0.5500", "-", "1", "1", "-", "Adam", *lowest, "adam 1 id id mul", "made by people"],
+        ["3", "0.5000", *one, "rule 0", *rates, RULES[0], "#0 of run"],
+        ["4", "0.4000", *one, "rule 3", *rates, RULES[3], "#3 of run"],
     ]
     # Of two nodes there is neg(g) alone, and g is better.
     assert front[1:] == [["1", "0.5000", "rule 0"], ["3", "0.6000", "rule 5"], ["4", "0.7000", "rule 1"]]

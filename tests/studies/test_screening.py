@@ -24,7 +24,7 @@ def test_audit_counts_what_would_be_lost(tmp_path, capsys):
     assert main([str(run)]) == 0
     lines = capsys.readouterr().out.splitlines()
     total = len(bad) + len(GOOD)
-    assert lines[0].startswith(f"{total} distinct trained rules; the best 2 ")
+    assert lines[0].startswith(f"{total} trained rules, one a key; the best 2 ")
     rejected = {line[:24].strip(): line[24:].split() for line in lines[2:7]}
     for reason, rules in BAD.items():
         lost = int(reason == next(iter(BAD)))  # the second best rule is the first bad one
@@ -48,7 +48,9 @@ def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, caps
         run.append("records.jsonl", chosen)
     assert main([str(proof), "--unlike", str(tuning)]) == 0
     left = len(GOOD) - 2 + len(BAD["constant"])
-    assert capsys.readouterr().out.startswith(f"{left} distinct trained rules; the best 1 score 0.3333+")
+    assert capsys.readouterr().out.startswith(
+        f"{left} trained rules, one a key; the best 1 score 0.3333+"
+    )
 
 
 @pytest.mark.parametrize("make", [lambda path: path, lambda path: make_run(path, GOOD, screened=True)])
