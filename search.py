@@ -70,8 +70,9 @@ class ProposerConfig(GuidedConfig, ControllerConfig):
         "compact", "operands and functions to choose from", "controller", choices=SUBSETS
     )
     constraints: tuple[str, ...] = setting(
-        tuple(CONSTRAINTS), "rules of legality", "controller", choices=CONSTRAINTS
-    )
+        ("operands-differ", "no-final-addition", "reuse-computed"), "rules of legality", "controller",
+        choices=CONSTRAINTS,
+    )  # fmt: skip
     seed: int = setting(0, "which rules are sampled", "controller", low=0, high=MAX_SEED)
     # DEVIATION: the paper says nothing of child seeds; 1 gives all rules the same one.
     rotate: int = setting(

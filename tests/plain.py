@@ -83,14 +83,15 @@ def random_operands(dtype=torch.float64, seed=0, n=32):
 
 
 def allowed(tokens, names):
-    """Whether a whole string keeps the named constraints, each said once more."""
+    """Whether a whole string keeps the named constraints, each said once more; an unknown one is an error."""
     groups = [tokens[i : i + 5] for i in range(0, len(tokens), 5)]
     computed = {"r1", "r2", "r3"}
-    return (
-        ("operands-differ" not in names or all(op1 != op2 for op1, op2, *_ in groups))
-        and ("no-final-addition" not in names or tokens[-1] != "add")
-        and ("reuse-computed" not in names or all(computed & set(group[:2]) for group in groups[1:]))
-    )
+    kept = {
+        "operands-differ": all(op1 != op2 for op1, op2, *_ in groups),
+        "no-final-addition": tokens[-1] != "add",
+        "reuse-computed": all(computed & set(group[:2]) for group in groups[1:]),
+    }
+    return all(kept[name] for name in names)
 
 
 def brute_force(depth, operands, unary, binary):

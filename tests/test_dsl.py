@@ -693,7 +693,7 @@ def test_sparse_gradient_is_refused():
 
 
 SMALL = [
-    (1, ("g", "m", "1"), ("id", "drop0.5"), ("add", "left")),
+    (1, ("g", "noise", "1"), ("id", "drop0.5"), ("add", "left")),
     (1, ("rmsprop", "rd"), ("exp", "neg", "sqrt"), ("pow", "add", "sub")),
     (2, ("g", "rmsprop"), ("id", "sign"), ("add", "mul")),
     (2, ("m", "v", "1e-4w"), ("id",), ("div", "add", "left")),
