@@ -49,11 +49,10 @@ def numpy_operand(token, w, history, betas, eps, done):
     """One operand from the weights and all gradients so far; `done` is t / T."""
     g, one = history[-1], np.ones_like(w)
     m, v, gamma = (average(history**power, beta) for power, beta in zip((1, 2, 3), betas, strict=True))
-    if token.endswith("w"):
-        return w * float(token[:-1])
     return {
         **{"g": g, "g2": g**2, "g3": g**3, "m": m, "v": v, "gamma": gamma},
         **{"sign_g": np.sign(g), "sign_m": np.sign(m), "1": one, "2": 2 * one},
+        **{f"1e-{k}w": w / 10**k for k in (4, 3, 2, 1)},
         **{"adam": m / (np.sqrt(v) + eps), "rmsprop": g / (np.sqrt(v) + eps)},
         "ld": one * (1 - done),
         "cd": one * (1 + np.cos(np.pi * done)) / 2,
@@ -83,7 +82,7 @@ def random_operands(dtype=torch.float64, seed=0, n=32):
 
 
 def allowed(tokens, names):
-    """Whether a whole string keeps the named constraints, each said once more; an unknown one is an error."""
+    """Whether a whole string keeps the named constraints, each said once more here."""
     groups = [tokens[i : i + 5] for i in range(0, len(tokens), 5)]
     computed = {"r1", "r2", "r3"}
     kept = {
