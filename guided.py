@@ -23,7 +23,7 @@ from dsl import Rule, SearchSpace
 from rivals import Evolution, EvolutionConfig
 
 # Chosen on NOS-Bench: Adam's learning rate, its steps a batch, best rules a step, the entropy's weight.
-LEARNING_RATE, STEPS, MINIBATCH, ENTROPY_COEFF = 4e-3, 4, 48, 0.05
+LEARNING_RATE, STEPS, MINIBATCH, ENTROPY_COEFF = 4e-3, 2, 48, 0.05
 REACH = (1, 2, 4, 8)  # mutations from parent to child: more where fewer leave too little that is new
 
 
@@ -64,7 +64,9 @@ class Guided(Evolution):
         reaches = (*REACH, 0) if self.config.candidates > 1 else REACH[:1]
         rules: list[Rule] = []
         for reach in reaches:
-            drawn = self._rank([self._descendant(reach) for _ in range(n * self.config.candidates)])
+            drawn = [rule for _ in range(n) for rule in self._brood(reach)]
+            if len(self.population) >= self.least:
+                drawn = self._rank(drawn)
             places = self.distinct.take(drawn, n - len(rules), fill=reach == reaches[-1])
             rules += [drawn[place] for place in places]
             if len(rules) == n:
@@ -79,8 +81,7 @@ class Guided(Evolution):
         self.elite = [self.first[name] for name in self.distinct.best(ELITE_SHARE)]
         rows = Batch.of(self.elite, self.space)
         for _ in range(STEPS if self.elite and self.config.guide == "lstm" else 0):
-            places = torch.randint(len(self.elite), (MINIBATCH,), generator=self.generator)
-            some = rows[places.tolist()]
+            some = rows[torch.randint(len(rows.tokens), (MINIBATCH,), generator=self.generator).tolist()]
             gradient_step(lambda some=some: self._objective(some), self.adam)
         return report
 
@@ -90,32 +91,28 @@ class Guided(Evolution):
         spread = entropy(log_probs, some.masks).sum(-1)
         return (log_prob_of(log_probs, some.tokens) + ENTROPY_COEFF * spread).mean()
 
-    def _descendant(self, reach: int) -> Rule:
-        """Return what so many mutations make of a parent; a random rule if none, or of no parent."""
+    def _brood(self, reach: int) -> list[Rule]:
+        """Return what so many mutations make of a parent, many times; random rules if there is none."""
+        size = self.config.candidates
         if not reach or len(self.population) < self.least:
-            return self.space.sample(self.rng)
+            return [self.space.sample(self.rng) for _ in range(size)]
         of_elite = self.elite and self.rng.random() < self.config.elite_parents
-        child = self._mutate(self.rng.choice(self.elite)) if of_elite else self._child()
-        for _ in range(reach - 1):
-            child = self._mutate(child)
-        return child
+        brood = [self.rng.choice(self.elite) if of_elite else self._parent()] * size
+        for _ in range(reach):
+            brood = [self._mutate(rule) for rule in brood]
+        return brood
 
     @torch.no_grad()
     def _rank(self, rules: list[Rule]) -> list[Rule]:
         """Order rules as drawn without replacement from a softmax of log-probability / temperature."""
-        if self.config.guide == "none" or not self.elite or len(self.population) < self.least:
-            return rules
-        batch = Batch.of(rules, self.space)
-        if self.config.guide == "tokens":  # the elite's, each position by itself; half a time more each
-            counts = (
-                nn.functional.one_hot(
-                    Batch.of(self.elite, self.space).tokens, batch.masks.shape[-1]
-                ).sum(0)
-                + 0.5
-            )  # [T, V]
-            log_probs = (counts / counts.sum(-1, keepdim=True)).log().expand(batch.masks.shape)
-        else:
-            log_probs = self.policy.log_probs(batch.tokens, batch.masks)
+        batch, log_prob = Batch.of(rules, self.space), torch.zeros(len(rules))
+        if self.elite and self.config.guide == "lstm":
+            log_prob = log_prob_of(self.policy.log_probs(batch.tokens, batch.masks), batch.tokens)
+        elif self.elite and self.config.guide == "tokens":  # each position by itself
+            elite = Batch.of(self.elite, self.space).tokens
+            counts = nn.functional.one_hot(elite, batch.masks.shape[-1]).sum(0) + 0.5  # [T, V]
+            shares = counts / counts.sum(-1, keepdim=True)
+            log_prob = log_prob_of(shares.log().expand(batch.masks.shape), batch.tokens)
         gumbel = -(-torch.rand(len(rules), generator=self.generator).log()).log()
-        chosen = log_prob_of(log_probs, batch.tokens) / self.config.guide_temperature + gumbel
-        return [rules[place] for place in chosen.argsort(descending=True).tolist()]
+        order = (log_prob / self.config.guide_temperature + gumbel).argsort(descending=True)
+        return [rules[place] for place in order.tolist()]

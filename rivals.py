@@ -88,8 +88,11 @@ class Evolution:
     def _child(self) -> Rule:
         if len(self.population) < self.least:
             return self.space.sample(self.rng)
+        return self._mutate(self._parent())
+
+    def _parent(self) -> Rule:
         drawn = [self.rng.choice(self.population) for _ in range(self.config.tournament)]
-        return self._mutate(max(drawn, key=self.distinct.reward))
+        return max(drawn, key=self.distinct.reward)
 
     def _mutate(self, parent: Rule) -> Rule:
         """Change one token to another one, such that the rule stays legal."""

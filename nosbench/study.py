@@ -34,11 +34,11 @@ import torch
 
 from config import ConfigError, Parser, add_settings, resolve, setting
 from controller import ControllerConfig
+from guided import GuidedConfig
 from nosbench.oracle import Lookup, Measured, make_oracle
 from nosbench.table import check, family_means
 from pool import WorkerPool, usable_cores
 from results import Progress, RunError, interrupt_once, read_lines
-from rivals import EvolutionConfig
 from search import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 
 # Sampled rules, or families; batches end there.
@@ -66,6 +66,9 @@ SETTINGS = {
     "evolution-200": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 50},
     "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
+    "guided": {"algorithm": "guided", **NEW},
+    "guided-tokens": {"algorithm": "guided", **NEW, "guide": "tokens"},  # counts in the LSTM's place
+    "guided-none": {"algorithm": "guided", **NEW, "guide": "none"},
     "reinforce-paper": {"algorithm": "reinforce"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
     "reinforce-wide": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.1},
@@ -84,7 +87,7 @@ SETTINGS = {
 }
 
 # What a flag cannot change without making it another setting.
-PARAMETERS = {field.name for config in (EvolutionConfig, ControllerConfig) for field in fields(config)}
+PARAMETERS = {field.name for config in (GuidedConfig, ControllerConfig) for field in fields(config)}
 
 
 @dataclass(frozen=True)

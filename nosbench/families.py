@@ -1,0 +1,209 @@
+"""Study: how many different good families searches find, told by child seeds that they never saw.
+
+    python -m nosbench.families guided evolution-new --iterations 2 --samples 1000      # 20 of each
+    python -m nosbench.families guided --guide-temperature 1 --name warm --first-seed 0 --child-seed 0
+
+What study.py counts are rules. A search that fills one family with hundreds of rules counts hundreds of
+times there, and its members share their luck on a seed. Here a search is told by its families, the best
+of each family by its first rule, on eight fresh child seeds. Families near and above the lowest bar
+are many, so the ten best and a random sample of the others are measured, and counts are those of the
+sample times what it stands for. Searches go side by side, since rules with one child seed are
+measured faster together: batch k has the child seed that is k-th in turn, a repeat the one after its
+last. A line tells of one search; lines that are there are not computed again.
+Settings are study.py's. Read next: standings.py.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from config import ConfigError, Parser, add_settings, resolve, setting
+from dsl import Rule
+from nosbench import micro
+from nosbench.study import SETTINGS, SPACE
+from nosbench.table import NONE
+from results import RunError, interrupt_once, markdown, read_lines
+from sameness import Families
+from search import BATCH, ProposerConfig, make_proposer, make_space, mean_reward
+
+BARS = (0.55, 0.60, 0.62, 0.637, 0.65)  # 0.637 is the bar of the table's best hundredth
+MARGIN = 0.05  # below the lowest bar, by a search's own mean, nothing is measured again: 3 deviations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which searches are made of each setting, and how they are told."""
+
+    seeds: int = setting(20, "searches of a setting", low=1)
+    first_seed: int = setting(100, "of the searches; lower ones are for choosing", low=0)
+    child_seed: int = setting(
+        1000, "first child seed of the searches; fresh ones begin 1000 later", low=0
+    )
+    fresh: int = setting(8, "fresh child seeds", low=1)
+    sample: int = setting(60, "families measured afresh beside the ten best", low=1)
+    together: int = setting(10, "searches side by side", low=1)
+
+
+def measure(rules: list[Rule], seed: int) -> list[float | None]:
+    """Return the accuracy of rules by the micro child, None where it diverged."""
+    correct = micro.measure([str(rule) for rule in rules], seed).correct
+    return [None if n == NONE else float(n) / micro.NUM_VALIDATION for n in correct]
+
+
+class Trial:
+    """One search, and all that it measured."""
+
+    def __init__(self, config: ProposerConfig):
+        self.config, self.identity = config, Families()
+        self.proposer = make_proposer(config, make_space(config), self.identity)
+        self.first: dict[int, tuple[Rule, int]] = {}  # of each family its first rule, and its child seed
+        self.scores: dict[int, list[float | None]] = {}
+        self.repeats = 0  # rules of families that had been measured often enough
+
+    def ask(self, n: int, seed: int) -> list[tuple[Rule, int, int]]:
+        """Ask for n rules; return those to be measured, with child seed and place of the score."""
+        self.asked, todo = self.proposer.ask(n), []
+        for rule in self.asked:
+            family = self.identity(rule)
+            _, first = self.first.setdefault(family, (rule, seed))
+            scores = self.scores.setdefault(family, [])
+            if len(scores) < self.config.replicates:
+                todo.append((rule, first + len(scores), (scores, len(scores))))
+                scores.append(None)
+            else:
+                self.repeats += 1
+        return todo
+
+    def rewards(self, rules: list[Rule]) -> list[float | None]:
+        return [mean_reward(self.scores[self.identity(rule)]) for rule in rules]
+
+    def told(self, plan: Plan) -> dict:
+        """Return what the search found, by fresh child seeds."""
+        rewards = {family: mean_reward(scores) or 0.0 for family, scores in self.scores.items()}
+        ranked, again, seen = sorted(rewards, key=lambda family: -rewards[family]), Families(), set()
+        alike = [again(self.first[family][0]) for family in ranked]  # families depend on who founds them
+        ranked = [f for f, n in zip(ranked, alike, strict=True) if not (n in seen or seen.add(n))]
+        best, others = ranked[:10], [f for f in ranked[10:] if rewards[f] >= BARS[0] - MARGIN]
+        some = random.Random(0).sample(others, min(plan.sample, len(others)))
+        rules = [self.first[family][0] for family in best + some]
+        seeds = range(plan.child_seed + 1000, plan.child_seed + 1000 + plan.fresh)
+        fresh = np.mean([[x or 0.0 for x in measure(rules, seed)] for seed in seeds], axis=0)
+        weight = len(others) / max(1, len(some))
+        above = lambda bar: (fresh[:10] >= bar).sum() + weight * (fresh[10:] >= bar).sum()  # noqa: E731
+        return {
+            "families": len(ranked), "repeats": self.repeats, "near": len(others),
+            "found": {str(bar): float(above(bar)) for bar in BARS},
+            "top10": float(np.mean([rewards[family] for family in best])),
+            "top10_fresh": float(fresh[:10].mean()),
+            "rules": [str(rule) for rule in rules[:10]], "fresh": np.round(fresh, 5).tolist(),
+        }  # fmt: skip
+
+
+def search(configs: list[ProposerConfig], plan: Plan) -> list[Trial]:
+    """Search with each config, side by side."""
+    trials, [samples] = [Trial(config) for config in configs], {config.samples for config in configs}
+    for batch, start in enumerate(range(0, samples, BATCH)):
+        seed = plan.child_seed + batch % configs[0].rotate
+        todo = [one for trial in trials for one in trial.ask(min(BATCH, samples - start), seed)]
+        for seed in sorted({seed for _, seed, _ in todo}):
+            rules, _, places = zip(*(one for one in todo if one[1] == seed), strict=True)
+            for (scores, place), accuracy in zip(places, measure(list(rules), seed), strict=True):
+                scores[place] = accuracy
+        for trial in trials:
+            trial.proposer.tell(trial.asked, trial.rewards(trial.asked))
+    return trials
+
+
+def study(name: str, config: ProposerConfig, plan: Plan, file: Path) -> None:
+    """Compute the lines of a setting that are not there yet.
+
+    Raises:
+        RunError: the file holds another setting.
+    """
+    lines = read_lines(file)
+    ours = {name: getattr(plan, name) for name in ("child_seed", "fresh", "sample")} | asdict(config)
+    ours = json.loads(json.dumps(ours))
+    for line in lines:
+        if apart := [name for name in ours if name != "seed" and ours[name] != line["config"].get(name)]:
+            raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # a torn last line
+    todo = [
+        s
+        for s in range(plan.first_seed, plan.first_seed + plan.seeds)
+        if s not in {x["seed"] for x in lines}
+    ]
+    for start in range(0, len(todo), plan.together):
+        configs = [replace(config, seed=seed) for seed in todo[start : start + plan.together]]
+        for trial in search(configs, plan):
+            line = {"name": name, "seed": trial.config.seed, **trial.told(plan)}
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line | {"config": ours | asdict(trial.config)}) + "\n")
+
+
+def table(files: list[Path]) -> str:
+    """Return what settings found, and of the first one how many times as much as each of the others."""
+    from nosbench.intervals import mean_interval, ratio_interval  # scipy, which a search does not need
+
+    read = {file.stem: {line["seed"]: line for line in read_lines(file)} for file in files}
+    ours, rows = next(iter(read.values())), []
+
+    def values(lines: dict, seeds: Iterable[int], bar: str | None = None) -> np.ndarray:
+        picked = [lines[seed] for seed in seeds]
+        return np.array([line["found"][bar] if bar else line["top10_fresh"] for line in picked])
+
+    for name, lines in read.items():
+        both, row = sorted(ours.keys() & lines.keys()), [name, str(len(lines))]
+        for bar in map(str, BARS):
+            times = ratio_interval(values(ours, both, bar), values(lines, both, bar))
+            row.append(f"{values(lines, lines, bar).mean():.0f}")
+            row[-1] += f" ({times:.2f})" if times and lines is not ours else ""
+        lead = mean_interval(values(ours, both) - values(lines, both))
+        row.append(f"{values(lines, lines).mean():.4f}")
+        row[-1] += f" ({lead:+.4f})" if lead and lines is not ours else ""
+        rows.append([*row, str(max(line["repeats"] for line in lines.values()))])
+    head = ["setting", "searches", *(f"at least {bar}" for bar in BARS), "ten best", "most repeats"]
+    return "\n".join(markdown(head, rows))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="python -m nosbench.families", description=__doc__)
+    flag = parser.add_argument
+    flag("settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS))
+    flag("--name", help="of a setting changed by flags (default: the setting's)")
+    flag("--out", type=Path, default=Path("runs/families"), metavar="DIR", help="folder of the lines")
+    add_settings(parser, Plan)
+    add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    try:
+        plan = resolve(Plan, args)
+        if args.name and len(args.settings) > 1:
+            raise ConfigError("--name is for one setting")
+        args.out.mkdir(parents=True, exist_ok=True)
+        files = [args.out / f"{args.name or name}.jsonl" for name in args.settings]
+        for name, file in zip(args.settings, files, strict=True):
+            config = resolve(ProposerConfig, args, SPACE | SETTINGS[name])
+            study(file.stem, config, plan, file)
+        print(table(files))
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{error.filename or args.out}: {error.strerror}")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt_once)
+    sys.exit(main())
