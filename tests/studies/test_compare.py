@@ -151,7 +151,7 @@ def test_poisoned_test_images_change_test_accuracy_alone(searched, tmp_path):
 
 SGD, MOMENTUM, RMSPROP, ADAM = (NAMED_RULES[name].rule for name in HUMAN)
 FIELD = [
-    Contestant("found", "one", "m g id drop0.1 left", 0.9, "a#1"),
+    Contestant("found", "one", "m g id drop0.1 left", 0.9, "a#1", 0.0123, 7),
     Contestant("found", "two", "g m id drop0.3 add", 0.8, "a#2"),
     *(Contestant("human", name, NAMED_RULES[name].rule, 0.5, None) for name in HUMAN),
 ]
@@ -210,7 +210,8 @@ def test_diverged_training_counts_as_nothing_and_is_told():
     rows = compare.summarize(FIELD, final_records(scores))
     [row] = [row for row in rows if row["name"] == "one"]
     assert (row["validation"], row["diverged"], row["n"]) == (pytest.approx(0.6), 1, 3)
-    assert "one (1 of 3 diverged)" in compare.table(rows)
+    assert "one (1 of 3 diverged)" in (text := compare.table(rows))
+    assert "  0.9000 sd 0.0123, 7 rules  " in text and "  0.8000  " in text  # of two no more is known
 
 
 def test_selection_effect_is_reward_minus_fresh_mean():
