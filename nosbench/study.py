@@ -258,6 +258,8 @@ def configure(args) -> tuple[Plan, dict[str, Config]]:
         args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
     }
     for config in configs.values():
+        if max(config.replicates, config.rotate) > 1:
+            raise ConfigError("--replicates and --rotate must be 1: a study scores a rule with one seed")
         if config.samples < CHECKPOINTS[0]:
             raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
         shallow = make_space(replace(config, iterations=1))  # what the bars of deeper spaces come from
