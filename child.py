@@ -5,7 +5,7 @@ Neural Optimizer Search, section 4.1. A worker that receives a rule sweeps the l
 accuracy on 5,000 held-out images is the reward. `evaluate_rule` does that; it is what workers run.
 `evaluate_and_test` also looks at the test images, for the final comparison alone.
 A score depends on (rule, config, seed) alone, never on the worker or the machine's load.
-Read next: controller.py, which learns from the scores.
+Read next: screen.py, whose tests come before training.
 """
 
 import sys

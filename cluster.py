@@ -16,7 +16,7 @@ All run in this folder, with the same versions. Every machine prepares its own d
 on each of them. Records are those of a local run if all processors are of one kind. Dask carries the
 tasks, gives those of a lost worker to another one, and lets workers come and go; this file adds what
 pool.py does for local workers. An optional extra: requirements-cluster.txt.
-Read next: search.py, to which both kinds of workers are the same.
+Read next: plots/, which shows what a search did.
 """
 
 import contextlib

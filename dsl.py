@@ -9,7 +9,7 @@ the weights. PowerSign, g * exp(sign(g) * sign(m)), is the two groups
 
 Three tables say what each token means, `Rule` reads a string, `apply_rule` computes it,
 `RuleOptimizer` trains with it and `SearchSpace` says which strings are legal. Needs torch alone, and
-nothing to run here; try `python rules.py show powersign`. Read next: rules.py, then child.py.
+nothing to run here; try `python rules.py show powersign`. Read next: faces.py.
 """
 
 import math

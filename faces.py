@@ -6,7 +6,7 @@ r"""A rule for people: its formula in infix and in LaTeX, and what its string sa
 
 The first two print the simplified expression, with brackets only where its meaning needs them. How a
 single token reads stands in the tables of dsl.py. Nothing to run here; `python rules.py show powersign`
-shows all three. Read next: export/tree.py, which draws the expression as a tree.
+shows all three, `python -m export.tree powersign` draws a tree. Read next: sameness.py.
 """
 
 from dsl import BINARY, DROP, OPERANDS, UNARY, Expression, Rule

@@ -8,7 +8,7 @@ on the best families, picks those to score: it need not write a good rule, only 
 Where too little is new, mutations reach farther, at last anywhere, so that no search gets stuck.
 `--guide tokens` counts how often the best have each token instead, `--guide none` takes mutations as
 they come, `--elite-parents 0` has evolution's parents alone.
-Nothing to run here. Read next: search.py, which drives it.
+Nothing to run here. Read next: pool.py, where rules are scored.
 """
 
 from collections.abc import Callable, Hashable

@@ -10,7 +10,7 @@ The paper's scheme, section 3.3: workers take rules from a queue and send back w
 Each worker has a pipe of its own, so one that is killed can spoil nobody else's. Its thread waits for
 its turn, takes a task, sends it, and waits for the answer or the death of the process. A task whose
 worker died is tried once more. Workers leave when their pipe closes or their parent dies. Read next:
-child.py, which the workers run, and search.py, which fills the queue.
+results.py, where scores are written.
 """
 
 import atexit

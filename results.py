@@ -17,7 +17,7 @@ so far over the trainings of its family, or the same number if each string is tr
 the id of the family's first rule, see sameness.py. `cached_from` is the id of the rule whose training
 stands for this one's, null if it was trained itself.
 
-Read next: search.py, which fills a folder, and plots/, which reads them.
+Read next: config.py, for what config.json holds.
 """
 
 import contextlib

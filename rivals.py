@@ -3,7 +3,7 @@
 Random search draws uniformly from all legal strings; an untrained controller does not quite begin so, as
 it draws nearly uniformly token by token (see SearchSpace.sample). Regularized evolution (Real et al.
 2019, algorithm 1) keeps the latest `population` rules, takes the best of a random `tournament` of them
-and changes one token. Read next: search.py, which drives them as it does the controller.
+and changes one token. Read next: guided.py, which is both.
 """
 
 import random

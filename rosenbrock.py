@@ -8,7 +8,7 @@ All get the same start, steps and learning rates; the run that ends lowest count
     python rosenbrock.py [--rules addsign "g m id id add"] [--out DIR]           # about 40 s
 
 Writes a folder with the table, the figure and its paths. Who wins here says little about networks.
-Read next: child.py, which trains a network; studies/valley.py, which starts from many places.
+Read next: cluster.py; studies/valley.py starts from many places.
 """
 
 import sys

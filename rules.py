@@ -10,8 +10,7 @@ are named in the later arXiv text (1709.07417).
 
 `make_optimizer("powersign", model.parameters(), lr=1e-2)` is an ordinary torch optimizer; this file and
 dsl.py, copied into any project, are enough for it. Learning rates come from the sweeps of the searches
-below runs/ beside this file, or below --runs. Read next: rosenbrock.py, which races these rules, and
-child.py, which trains a network with one.
+below runs/ beside this file, or below --runs. Read next: data.py, the pictures to try them on.
 """
 
 import difflib

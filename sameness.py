@@ -13,7 +13,7 @@ as one training differs from the next. So families are what a search should coun
 lets a proposer that draws more candidates than it needs take the new ones; not in the paper, and off in
 its preset.
 
-Nothing to run here. Read next: controller.py and rivals.py, which ask `Distinct` what to take.
+Nothing to run here. Read next: rules.py; controller.py and rivals.py ask `Distinct` what to take.
 """
 
 import hashlib

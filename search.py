@@ -12,7 +12,7 @@ Bello et al., ICML 2017, section 3.3 and Figure 4.
 Batches of 5 rules go through the workers' queue. Batch k is sampled after update k - 1 - lag, so
 `lag + 1` batches are in flight; update k waits for all of batch k. The history thus depends on
 (config, seed, lag) alone, not on how many workers there are or which of them is faster.
-Read next: results.py for what a run leaves behind, plots/ for its figures.
+Read next: rosenbrock.py, where rules are seen at work.
 """
 
 import contextlib

@@ -79,6 +79,13 @@ def test_the_readme_names_every_file_in_front_and_every_room():
     assert named == {path.name for path in ROOT.glob("*.py")} | rooms
 
 
+def test_the_files_in_front_say_what_to_read_next_in_the_readmes_order():
+    order = re.findall(r"^\| \[(\w+\.py)\]", README, re.M)
+    for file, following in zip(order, [*order[1:], "plots/"], strict=True):
+        docstring = (ROOT / file).read_text("utf-8").split('"""')[1]
+        assert re.findall(r"Read\s+next:\s+([\w/.]*\w/?)", docstring) == [following], file
+
+
 def test_the_readme_explains_every_number_of_an_update(tmp_path):
     fields = set()
     for algorithm in ("trpo", "evolution", "guided"):  # they write all that the others do
