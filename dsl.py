@@ -579,7 +579,14 @@ class RuleOptimizer(torch.optim.Optimizer):
             if theirs != rules:
                 raise ValueError(f"the state is of rule {theirs}, this optimizer runs {rules}")
             if lost := self.defaults.keys() - set.intersection(*map(set, saved["param_groups"])):
-                raise ValueError(f"the state has no {', '.join(sorted(lost))}; an older one saved it")
+                names = ", ".join(sorted(lost))
+                raise ValueError(f"the state has no {names}; an older or an exported optimizer saved it")
+            for group in saved["param_groups"]:
+                kept = {"step", *Rule.parse(group["rule"]).kept}
+                for state in (saved["state"].get(place, {}) for place in group["params"]):
+                    if state and (lost := kept - state.keys()):
+                        names = ", ".join(sorted(lost))
+                        raise ValueError(f"the state has no {names}; no RuleOptimizer saved it")
             seen.append(saved)
 
         def restore(_) -> None:  # torch has cast averages to the dtype of the weights, or shares memory

@@ -100,6 +100,7 @@ from torch import Tensor
 IMPORTS
 
 RULE
+STATE
 # Options of other optimizers, which would have no effect.
 UNKNOWN
 _PLAIN = (Tensor, torch.nn.Parameter)  # neither sharded nor quantized nor else special
@@ -189,11 +190,18 @@ ROW
 CALL
         return loss
 
+    def __setstate__(self, state: dict) -> None:
+        """Take a state; groups get the defaults of settings that they lack."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
+
     def load_state_dict(self, state_dict: dict) -> None:
         """Load a saved state.
 
         Raises:
-            ValueError: it is of another rule.
+            ValueError: it is of another rule, or it lacks averages.
         """
         seen: list[dict] = []
 
@@ -202,6 +210,12 @@ CALL
                 if group.get("rule") != _RULE:
                     theirs = group.get("rule", "another optimizer")
                     raise ValueError(f"the state is of '{theirs}', this is '{_RULE}'")
+            for state in saved["state"].values():  #? state
+                if state and (lost := _STATE - state.keys()):  #? state
+                    raise ValueError(  #? state
+                        f"the state has no {', '.join(sorted(lost))}: "  #? state
+                        "no optimizer of this class saved it"  #? state
+                    )  #? state
             seen.append(saved)
 
         def restore(_) -> None:  # torch has cast averages to the parameters' dtypes
@@ -503,6 +517,8 @@ def export(
     filled = {
         "DOCUMENTATION": _documentation(rule, name, advice, usage, about),
         "RULE": _strings("_RULE = ", str(rule), ""),
+        "STATE": one_line_or_many("_STATE = {", [f'"{entry}"' for entry in entries], "}", 0)
+        * bool(entries),
         "UNKNOWN": _strings("_UNKNOWN = ", " ".join(unknown), ".split()"),
         "HELP": "\n".join(_help(key, help) for key, help in helps.items()),
         "SIGNATURE": one_line_or_many(

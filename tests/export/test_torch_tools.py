@@ -159,6 +159,35 @@ def test_state_of_another_rule_is_refused_and_hooks_have_the_last_word(name):
     assert all((x == 7).all() for state in again.state.values() for x in state.values())
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_a_state_that_lacks_averages_is_refused_and_lacking_settings_are_defaults(name):
+    """Among them the state that the other of our two optimizers saves for the same rule."""
+    kind, _, rule = name.partition(" ")
+    other = {"exported": "rule", "rule": "exported"}[kind]
+    ours, theirs = maker(name)(parameters()), maker(f"{other} {rule}")(parameters())
+    train(ours, range(2))
+    train(theirs, range(2))
+    if kind == "rule" or theirs.state_dict()["state"][0].keys() - {"step"}:
+        with pytest.raises(ValueError, match="^the state has no .* saved it$"):
+            maker(name)(parameters()).load_state_dict(theirs.state_dict())
+    for entry in ours.state_dict()["state"].get(0, ()):
+        saved = copy.deepcopy(ours.state_dict())
+        saved["state"][1]["other"] = saved["state"][1].pop(entry)
+        fresh = maker(name)(parameters())
+        with pytest.raises(ValueError, match=f"^the state has no {entry}. .* saved it$"):
+            fresh.load_state_dict(saved)
+        assert not fresh.state
+    saved = copy.deepcopy(ours.state_dict())
+    del saved["param_groups"][0]["weight_decay"], saved["param_groups"][0]["maximize"]
+    fresh = maker(name)([p.detach().clone().requires_grad_() for p in ours.param_groups[0]["params"]])
+    if kind == "rule":
+        with pytest.raises(ValueError, match="^the state has no maximize, weight_decay; .* saved it$"):
+            fresh.load_state_dict(saved)
+    else:
+        fresh.load_state_dict(saved)
+        same(train(fresh, range(2, 4)), train(ours, range(2, 4)))
+
+
 # --- settings -------------------------------------------------------------------------------------
 
 SCHEDULES = {
