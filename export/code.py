@@ -245,7 +245,7 @@ BODY
 def _descend(params: Columns, update: Columns, lr: float | Tensor) -> None:
     """Subtract lr * update."""
     if torch.compiler.is_compiling():  # an alpha cannot be a tensor
-        add_(params, mul(update, -lr))
+        add_(params, [torch.where(lr == 0, 0.0, x) for x in mul(update, -lr)])
     elif lr == 0:
         return  # 0 * infinity would be NaN
     elif all(type(p) in _PLAIN for p in params):

@@ -6,6 +6,7 @@ Each test runs the same lines with each optimizer of OURS and with Adam, which p
 import copy
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -292,6 +293,24 @@ def test_a_compiled_step_needs_few_graphs_under_a_schedule(name, schedule):
             each.step()
     same([p.detach() for p in compiled.param_groups[0]["params"]], wanted, rtol=1e-4, atol=1e-4)
     assert counter.frame_count <= 3
+
+
+@pytest.mark.parametrize("name", ["exported adam", "exported sgd"])
+def test_a_compiled_step_at_rate_zero_leaves_weights_alone(name):
+    """Also with an infinite update, as an eager step does: schedules begin or end at a rate of zero."""
+    torch.compiler.reset()
+    optimizer = maker(name)(parameters(), lr=0.0)
+    params = optimizer.param_groups[0]["params"]
+    before = [p.detach().clone() for p in params]
+    for p in params:
+        p.grad = torch.full_like(p, math.inf)
+    torch.compile(optimizer.step, backend="aot_eager")()
+    same([p.detach() for p in params], before)
+    optimizer.param_groups[0]["lr"] = 0.5
+    for p in params:
+        p.grad = torch.ones_like(p)
+    torch.compile(optimizer.step, backend="aot_eager")()
+    assert not torch.equal(params[0], before[0])
 
 
 # --- two processes --------------------------------------------------------------------------------
