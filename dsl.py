@@ -637,7 +637,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 state.update({name: torch.zeros_like(w, dtype=g.dtype) for name in rule.kept})
             if group["weight_decay"]:
                 w.mul_(1 - lr * float(group["weight_decay"]))
-            # No two draws of a training share a number, and those of other seeds are far away.
+            # No two draws of a training share a number until a group is added: then some may, as places
+            # are counted anew. Those of other seeds are far away.
             number = group["seed"] * 0x9E3779B1 + int(state["step"]) * len(pairs) + place
             generator.manual_seed(number % 2**32)
             reals = {name: as_reals(x) for name, x in state.items()}

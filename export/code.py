@@ -128,6 +128,8 @@ DEFAULTS
     def add_param_group(self, param_group: dict) -> None:
         """Add parameters with settings of their own; what only tags them is kept."""
         group = {**self.defaults, **param_group}
+        if group["rule"] != _RULE:
+            raise ValueError(f"rule is {group['rule']}; here is only '{_RULE}'")
 RANGED
             if not _is_number(group[name], math.inf):
                 raise ValueError(
@@ -179,7 +181,7 @@ ZEROS
                 if group["weight_decay"]:
                     p.mul_(1 - lr * weight_decay)
                 g = _reals(g)  #? draws
-                # No two draws of a training share a number.  #? draws
+                # No two draws of a training share a number until a group is added.  #? draws
                 seed = group["seed"] * 0x9E3779B1 + int(step - 1) * number + place  #? draws
                 draws = torch.Generator().manual_seed(seed % 2**32)  #? draws
 DRAWS
