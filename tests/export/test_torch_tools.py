@@ -269,6 +269,9 @@ def test_options_without_effect_are_refused_and_tags_are_carried(name, option):
     for key, wrong in (("lr", -1), ("weight_decay", -1), ("lr", torch.ones(2)), ("betas", (2.0,))):
         with pytest.raises(ValueError, match=f"^{key} is "):
             optimizer.add_param_group({"params": parameters(), key: wrong})
+    if name.startswith("exported"):
+        with pytest.raises(ValueError, match="^rule is m m id id add; here is only '"):
+            optimizer.add_param_group({"params": parameters(), "rule": "m m id id add"})
     assert len(optimizer.param_groups) == 1
 
 
@@ -314,6 +317,8 @@ def test_a_compiled_step_at_rate_zero_leaves_weights_alone(name):
 
 
 # --- two processes --------------------------------------------------------------------------------
+
+MIXED_UP = ("Adam", "exported adam")  # of two averages, one by the older FSDP of torch 2.14 on a CPU
 
 # What each of two ranks does with each optimizer; the first writes which checks failed, and how.
 RANKS = """
@@ -398,8 +403,6 @@ def zero(name, folder):
 
 def fsdp1(name, folder):
     "The older FSDP, whose parameters are flat, resumes from its own state dict."
-    if "dam" in name:  # of two averages torch 2.14 mixes up one on a CPU, its own Adam's too
-        return
     make, nets = tools.maker(name), [fsdp(model()) for _ in "ab"]
     first, second = (make(net.parameters()) for net in nets)
     train(nets[0], first, range(2))
@@ -412,6 +415,8 @@ def fsdp1(name, folder):
 failed = {}
 for check in (sharded, parted_sum, zero, fsdp1):
     for name in tools.ALL:
+        if check is fsdp1 and name in tools.MIXED_UP:
+            continue
         try:
             check(name, f"{folder}/{check.__name__} {name}")
         except Exception as error:
@@ -445,6 +450,8 @@ def ranks(tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("check", ["sharded", "parted_sum", "zero", "fsdp1"])
 @pytest.mark.parametrize("name", ALL)
 def test_two_processes_train_as_one_and_resume(name, check, ranks):
+    if check == "fsdp1" and name in MIXED_UP:
+        pytest.skip("the older FSDP mixes up one of two averages on a CPU, torch's own Adam's too")
     assert ranks.get(f"{check} {name}") is None, ranks[f"{check} {name}"]
 
 
