@@ -187,11 +187,10 @@ class Script(NamedTuple):
     doc: str
     scorer: type[Scorer]
     presets: dict[str, dict]  # settings by name; the first one is taken if none is asked for
-    explain: str  # the command that explains a rule
     executor: Executor | None = None  # if it is no worker processes and no cluster that score
 
 
-SEARCH = Script("python search.py", __doc__, Child, PRESETS, "python rules.py show")
+SEARCH = Script("python search.py", __doc__, Child, PRESETS)
 
 
 class Pending(NamedTuple):
@@ -644,7 +643,7 @@ def search_to_end(search: Search, script: Script, args) -> int:
     print(f"{folder} holds the run: hall_of_fame.csv more families, {picture.name} its learning curve")
     for family in best[:1]:
         what = f"explains #{family.best['id']}, of the best family it found"
-        print(f"Next: {script.explain} '{family.best['rule']}' {what}")
+        print(f"Next: python rules.py show '{family.best['rule']}' {what}")
     return 0
 
 

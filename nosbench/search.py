@@ -2,6 +2,7 @@
 
     python -m nosbench.search                            # 10,000 rules of depth 1
     python -m nosbench.search --algorithm random
+    python -m nosbench.search --table none --iterations 2    # deeper: its child is trained, 40 ms a rule
     python -m nosbench.search --resume runs/...          # go on after Ctrl-C or a crash
 
 A run folder is that of search.py, so the same figures draw it. Read next: study.py, many searches.
@@ -16,22 +17,34 @@ from dataclasses import dataclass
 
 import search
 from child import ChildResult
-from config import setting
+from config import MAX_SEED, setting
 from dsl import Rule, SearchSpace
+from nosbench import micro
 from nosbench.table import NO_RATE, NONE, TIER, Table, check
 from results import interrupt_once
+from sameness import Families
 from screen import screen
+
+NO_TABLE = "none"
 
 
 @dataclass(frozen=True)
 class TableScorer:
-    """A table that scores the rules of a search; search.Scorer says what each method is for."""
+    """What scores a search's rules: a table, or for deeper ones the child that the table tells of.
 
-    table: str = setting(TIER, "tier of NOS-Bench that has the scores", "table", choices=(TIER,))
+    search.Scorer says what each method is for.
+    """
+
+    table: str = setting(
+        TIER, "tier of NOS-Bench that has the scores; none trains the micro tier's child instead",
+        "table", choices=(TIER, NO_TABLE),
+    )  # fmt: skip
     table_seed: int = setting(0, "the first whose scores are the rewards", "table", low=0)
     screen: bool = setting(False, "reject rules that cheap tests show to be hopeless", "table")
 
     def __str__(self) -> str:
+        if self.table == NO_TABLE:
+            return f"NOS-Bench's micro child, seed {self.table_seed}"
         return f"NOS-Bench, {self.table} tier, seed {self.table_seed} of the table"
 
     @property
@@ -40,38 +53,54 @@ class TableScorer:
 
     @property
     def num_seeds(self) -> int:
-        return Table.load(self.table).num_seeds - self.table_seed
+        there = MAX_SEED + 1 if self.table == NO_TABLE else Table.load(self.table).num_seeds
+        return there - self.table_seed
 
     def resolve(self, space: SearchSpace) -> "TableScorer":
-        check(self.table, space, self.table_seed)
+        if self.table != NO_TABLE:
+            check(self.table, space, self.table_seed)
         return self
 
     def prepare(self) -> None:
-        Table.load(self.table)
+        if self.table != NO_TABLE:
+            Table.load(self.table)
 
     def evaluate(self, rule: str, seed: int) -> ChildResult:
-        table, start_s = Table.load(self.table), time.time()
-        number, rates = table.number(rule), table.header["protocol"]["rates"]
+        start_s, start_cpu_s = time.time(), time.process_time()
         failed_test = screen(Rule.parse(rule)) if self.screen else None
-        correct, rate = (int(x[number, seed]) for x in (table.correct, table.rate))
-        share = lambda n: None if n == NONE else n / table.header["protocol"]["validation"]  # noqa: E731
-        sweep = list(zip(rates, map(share, table.sweep[number, seed].tolist()), strict=True))
-        accuracy = None if failed_test else share(correct)
+        said = {"status": "rejected", "accuracy": None, "lr": None, "sweep": [], "curve": []}
+        if failed_test is None:
+            said = self._score(rule, seed)
         return ChildResult(
-            status="rejected" if failed_test else "diverged" if accuracy is None else "ok",
+            **said,
             error=failed_test,
-            accuracy=accuracy,
-            lr=None if accuracy is None else rates[rate],
-            sweep=[] if failed_test else sweep,
-            curve=[] if failed_test or rate == NO_RATE else [sweep[rate][1], accuracy],
             start_s=start_s,
             wall_s=time.time() - start_s,
-            cpu_s=0.0,
+            cpu_s=time.process_time() - start_cpu_s if self.table == NO_TABLE else 0.0,
             worker="table",
         )
 
+    def _score(self, rule: str, seed: int) -> dict:
+        """Return what the table or the child says of a rule, by the names of a ChildResult."""
+        if self.table == NO_TABLE:
+            protocol = micro.PROTOCOL
+            correct, _, rate, sweep = (counts[0] for counts in micro.measure([rule], seed))
+        else:
+            table = Table.load(self.table)
+            protocol, number = table.header["protocol"], table.number(rule)
+            correct, rate, sweep = (x[number, seed] for x in (table.correct, table.rate, table.sweep))
+        share = lambda n: None if n == NONE else int(n) / protocol["validation"]  # noqa: E731
+        sweep, accuracy = list(zip(protocol["rates"], map(share, sweep), strict=True)), share(correct)
+        return {
+            "status": "diverged" if accuracy is None else "ok",
+            "accuracy": accuracy,
+            "lr": None if accuracy is None else protocol["rates"][rate],
+            "sweep": sweep,
+            "curve": [] if rate == NO_RATE else [sweep[rate][1], accuracy],
+        }
+
     def identity(self) -> Callable[[Rule], int]:
-        return Table.load(self.table).family_of
+        return Families() if self.table == NO_TABLE else Table.load(self.table).family_of
 
 
 class Here(Executor):
@@ -94,7 +123,6 @@ SCRIPT = search.Script(
     __doc__,
     TableScorer,
     {"table": search.SHORT | search.PLAIN | {"samples": 10_000}},
-    "python -m nosbench.show",
     Here(),
 )
 

@@ -11,10 +11,11 @@ import results
 import search as search_py
 from child import ChildResult
 from dsl import Rule
-from nosbench import search
+from nosbench import micro, search
 from nosbench.search import Here, TableScorer
 from nosbench.table import NO_RATE, NONE
 from rules import HUMAN, find
+from sameness import Families
 from screen import screen
 
 
@@ -29,10 +30,12 @@ def rules_by_fate(table) -> dict[str, tuple[str, int]]:
     }
 
 
+@pytest.mark.parametrize("scores", ["micro", "none"])  # the table's, or measured on the spot
 @pytest.mark.parametrize("fate", ["ok", "diverged", "late"])
-def test_answers_in_the_childs_place(table, fate):
+def test_answers_in_the_childs_place(table, fate, scores):
     rule, seed = rules_by_fate(table)[fate]
-    result, entry = TableScorer("micro").evaluate(rule, seed), table.lookup(rule)
+    result, entry = TableScorer(scores).evaluate(rule, seed), table.lookup(rule)
+    assert (result.cpu_s > 0) == (scores == "none")
     assert isinstance(result, ChildResult)
     assert result.status == ("ok" if fate == "ok" else "diverged")
     assert (result.accuracy, result.lr) == (entry.scores[seed], entry.lr[seed])
@@ -70,7 +73,7 @@ def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, ta
     whole = tmp_path / "whole"
     assert search.main([*flags, "--out", str(whole)]) == 0
     said = capsys.readouterr()
-    assert "core-seconds" not in said.out and "Next: python -m nosbench.show" in said.out
+    assert "core-seconds" not in said.out and "Next: python rules.py show" in said.out
     assert "preset table, but" in said.err and "samples=60" in said.err and "max-kl" not in said.err
     records = results.read_records(whole)
     assert records[0]["rule"] == str(find("adam"))
@@ -87,3 +90,21 @@ def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, ta
     assert history(broken) == history(whole)
     capsys.readouterr()
     assert "another version or script" in refusal(search_py.main, ["--resume", str(whole)], capsys)
+
+
+def test_without_a_table_deeper_rules_are_trained_with_as_many_seeds_as_are_asked_for(tmp_path, capsys):
+    flags = ["--table", "none", "--iterations", "2", "--algorithm", "evolution", "--population", "5"]
+    flags += ["--samples", "30", "--candidates", "2", "--rotate", "4", "--replicates", "2", "--screen"]
+    assert search.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    assert "NOS-Bench's micro child, seed 0" in capsys.readouterr().err
+    records, identity, means = results.read_records(tmp_path / "run"), Families(), {}
+    assert {record["seed"] for record in records} > {0, 1, 2, 3}  # more than the table has
+    for record in records:
+        rule = Rule.parse(record["rule"])
+        assert (record["status"] == "rejected") == (screen(rule) is not None)
+        if record["status"] == "ok":
+            [correct] = micro.measure([record["rule"]], record["seed"]).correct
+            assert record["accuracy"] == correct / micro.NUM_VALIDATION
+        scores = means.setdefault(identity(rule), [])
+        scores.append(record["accuracy"] or 0.0)
+        assert record["reward"] == pytest.approx(np.mean(scores[:2]))
