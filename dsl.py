@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import compress
-from numbers import Real
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
@@ -54,7 +54,11 @@ class ParameterStep:
 
     def __init__(self, w: Tensor, g: Tensor, state: dict, group: dict, generator: torch.Generator):
         self.w, self.g, self.state = w, g, state
-        self.betas, self.eps, self.total_steps = group["betas"], group["eps"], group["total_steps"]
+        self.betas, self.eps, self.total_steps = (
+            group["betas"],
+            float(group["eps"]),
+            group["total_steps"],
+        )
         self.generator = generator
         self.completed = int(state.setdefault("step", 0))
         state["step"] += 1  # a tensor in place
@@ -489,7 +493,7 @@ def as_reals(x: Tensor) -> Tensor:
 def is_number(x: object, below: float) -> bool:
     """Return whether x is a number, or a tensor with one, of at least 0 and below a limit."""
     if isinstance(x, Tensor):
-        return x.numel() == 1 and 0 <= x.item() < below
+        return x.numel() == 1 and not x.is_complex() and 0 <= x.item() < below
     return isinstance(x, Real) and 0 <= x < below
 
 
@@ -545,6 +549,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict) -> None:
         """Add a group of parameters, checking its rule and settings; what tags it is carried along."""
+        if not isinstance(param_group, dict):
+            kind = type(param_group).__name__
+            raise TypeError(f"a group is a dict with 'params' in it, not a {kind}")
         group = self.defaults | param_group
         rule, betas, total_steps = Rule.parse(str(group["rule"])), group["betas"], group["total_steps"]
         needed = max([1, *(AVERAGES.index(name) + 1 for name in AVERAGES if name in rule.reads)])
@@ -555,7 +562,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if not fine or not needed <= len(betas) <= len(AVERAGES):
             few = f"{needed} to " * (needed < len(AVERAGES))
             raise ValueError(f"betas is {betas}; it must be {few}{len(AVERAGES)} numbers in [0, 1)")
-        if not isinstance(group["seed"], int):
+        if not isinstance(group["seed"], Integral):
             raise ValueError(f"seed is {group['seed']}; it must be a whole number")
         if not (total_steps is None or isinstance(total_steps, Real) and total_steps >= 1):
             raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
@@ -563,7 +570,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(f"the rule '{rule}' uses a decay, so it needs total_steps")
         for name in UNSUPPORTED:
             if group.get(name):
-                raise ValueError(f"{name} is {group[name]}; rules have no such option, leave it out")
+                raise ValueError(f"{name} is {group[name]}; it must be False or None: leave it out")
         super().add_param_group({**param_group, "rule": str(rule)})
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -639,7 +646,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 w.mul_(1 - lr * float(group["weight_decay"]))
             # No two draws of a training share a number until a group is added: then some may, as places
             # are counted anew. Those of other seeds are far away.
-            number = group["seed"] * 0x9E3779B1 + int(state["step"]) * len(pairs) + place
+            number = int(group["seed"]) * 0x9E3779B1 + int(state["step"]) * len(pairs) + place
             generator.manual_seed(number % 2**32)
             reals = {name: as_reals(x) for name, x in state.items()}
             step = ParameterStep(as_reals(widened(w)), as_reals(g), reals, group, generator)

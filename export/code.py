@@ -76,7 +76,7 @@ WHOLE = {  # checks
         if not (isinstance(total_steps, Real) and total_steps >= 1):
             raise ValueError(f"total_steps is {total_steps}; it must be at least 1")""",
     "seed": """\
-        if not isinstance(group["seed"], int):
+        if not isinstance(group["seed"], Integral):
             raise ValueError(f"seed is {group['seed']}; it must be a whole number")""",
 }
 LENGTH = """\
@@ -93,7 +93,8 @@ import math
 from collections.abc import Callable, Iterable
 from itertools import chain  #? no times
 from itertools import chain, repeat  #? times
-from numbers import Real
+from numbers import Integral, Real  #? draws
+from numbers import Real  #? no draws
 
 import torch
 from torch import Tensor
@@ -127,6 +128,9 @@ DEFAULTS
 
     def add_param_group(self, param_group: dict) -> None:
         """Add parameters with settings of their own; what only tags them is kept."""
+        if not isinstance(param_group, dict):
+            kind = type(param_group).__name__
+            raise TypeError(f"a group is a dict with 'params' in it, not a {kind}")
         group = {**self.defaults, **param_group}
         if group["rule"] != _RULE:
             raise ValueError(f"rule is {group['rule']}; here is only '{_RULE}'")
@@ -142,7 +146,7 @@ WHOLE
         for name in _UNKNOWN:
             if group.get(name):
                 raise ValueError(
-                    f"{name} is {group[name]}; here is no such option, leave it out"
+                    f"{name} is {group[name]}; it must be False or None: leave it out"
                 )
         super().add_param_group(param_group)
 
@@ -182,7 +186,7 @@ ZEROS
                     p.mul_(1 - lr * weight_decay)
                 g = _reals(g)  #? draws
                 # No two draws of a training share a number until a group is added.  #? draws
-                seed = group["seed"] * 0x9E3779B1 + int(step - 1) * number + place  #? draws
+                seed = int(group["seed"]) * 0x9E3779B1 + int(step - 1) * number + place  #? draws
                 draws = torch.Generator().manual_seed(seed % 2**32)  #? draws
 DRAWS
 ROW
@@ -260,7 +264,7 @@ def _descend(params: Columns, update: Columns, lr: float | Tensor) -> None:
 def _is_number(x: object, below: float) -> bool:
     """Return whether x is a number, or a tensor with one, of at least 0 and below."""
     if isinstance(x, Tensor):
-        return x.numel() == 1 and 0 <= x.item() < below
+        return x.numel() == 1 and not x.is_complex() and 0 <= x.item() < below
     return isinstance(x, Real) and 0 <= x < below
 
 
@@ -279,8 +283,8 @@ def _wide(x: Tensor) -> Tensor:
 
 def _values(p: Tensor) -> Tensor:  #? w
     """Return the numbers of a parameter, also of a quantized one."""  #? w
-    known = type(p) in _PLAIN or hasattr(p, "to_local")  #? w
-    return _wide(p if known else p.dequantize())  #? w
+    plain = type(p) in _PLAIN or type(p).dequantize is Tensor.dequantize  #? w
+    return _wide(p if plain else p.dequantize())  #? w
 
 
 def _reals(x: Tensor) -> Tensor:
@@ -463,6 +467,7 @@ def export(
     needs = {"state": states or times or draws, "steps": times or draws, "times": times, "draws": draws}
     needs |= {
         "no times": not times,
+        "no draws": not draws,
         "w": "w" in words,
         "_sign": "_sign" in words,
         "_drop": keeps,
@@ -492,7 +497,8 @@ def export(
     row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
     columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps, *["step"] * times]
     given = [key for key in ("betas", "eps", "total_steps") if key in settings]
-    passed = ["*block", "lr", *(f'group["{key}"]' for key in given)]
+    spelled = {key: f'group["{key}"]' for key in given} | {"eps": 'float(group["eps"])'}
+    passed = ["*block", "lr", *(spelled[key] for key in given)]
     kinds = [f"{column}: Columns" for column in columns]
     kinds += [f"{key}: {SETTINGS[key].kind}" for key in ("lr", *given)]
     unpack = ", ".join(beta(token) if token in code.averages else "_" for token in places)

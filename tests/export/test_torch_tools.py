@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -242,6 +243,28 @@ def test_a_rate_may_be_a_tensor_of_one_element(name, shape):
     )
 
 
+@pytest.mark.parametrize("name", ["exported adam", "exported m noise log id add", "rule adam"])
+def test_eps_may_be_a_tensor_and_a_seed_any_whole_number(name):
+    eps = {"eps": torch.full((1,), 0.25)} if "adam" in name else {}
+    seed = {"seed": np.int64(2**40)} if name != "exported adam" else {}
+    other = dict.fromkeys(eps, 0.25) | dict.fromkeys(seed, 2**40)
+    same(train(maker(name)(parameters(), **eps, **seed), range(3)),
+         train(maker(name)(parameters(), **other), range(3)))  # fmt: skip
+
+
+class Tagged(torch.Tensor):
+    """A parameter's subclass that is no quantized type."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_subclass_of_tensor_trains_as_a_plain_one(name):
+    weights = [p.detach().clone() for p in parameters()]
+    tagged = [torch.nn.Parameter(w.as_subclass(Tagged)) for w in weights]
+    assert type(tagged[0]) is not torch.nn.Parameter
+    got = train(maker(name)(tagged), range(3))
+    same([x.as_subclass(torch.Tensor) for x in got], train(maker(name)(parameters()), range(3)))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_maximize_goes_up_and_complex_weights_are_pairs_of_reals(name):
     up, down = (maker(name)(parameters(torch.complex64), maximize=up) for up in (True, False))
@@ -264,14 +287,23 @@ def test_options_without_effect_are_refused_and_tags_are_carried(name, option):
     tags = {"initial_lr": 1.0, "lr_scale": 0.5, "name": "head", option: False}
     optimizer = maker(name)([{"params": parameters(), **tags}])
     assert optimizer.param_groups[0].items() >= tags.items()
-    with pytest.raises(ValueError, match=f"^{option} is 0.9; .* leave it out$"):
+    with pytest.raises(ValueError, match=f"^{option} is 0.9; it must be False or None: leave it out$"):
         optimizer.add_param_group({"params": parameters(), option: 0.9})
-    for key, wrong in (("lr", -1), ("weight_decay", -1), ("lr", torch.ones(2)), ("betas", (2.0,))):
+    for key, wrong in (
+        ("lr", -1),
+        ("weight_decay", -1),
+        ("lr", torch.ones(2)),
+        ("lr", torch.ones((), dtype=torch.complex64)),
+        ("lr", 1j),
+        ("betas", (2.0,)),
+    ):
         with pytest.raises(ValueError, match=f"^{key} is "):
             optimizer.add_param_group({"params": parameters(), key: wrong})
     if name.startswith("exported"):
         with pytest.raises(ValueError, match="^rule is m m id id add; here is only '"):
             optimizer.add_param_group({"params": parameters(), "rule": "m m id id add"})
+    with pytest.raises(TypeError, match="^a group is a dict with .* not a list$"):
+        optimizer.add_param_group(parameters())
     assert len(optimizer.param_groups) == 1
 
 
