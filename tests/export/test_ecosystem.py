@@ -184,10 +184,20 @@ def test_opacus_trains_privately(name):
     assert 0 < engine.get_epsilon(1e-5) < math.inf
 
 
-@pytest.mark.parametrize("name", SOME[1:])
+@pytest.mark.parametrize("name", SOME)
 def test_schedulefree_wraps(name):
     """Not torch's Adam: the wrapper's `z` is in its state first, which it takes for a complete one."""
     schedulefree = pytest.importorskip("schedulefree")
+    if name == "Adam":
+        with pytest.raises(KeyError, match="exp_avg"):
+            wrapped(schedulefree, name)
+        return
+    losses = wrapped(schedulefree, name)
+    assert losses[-1] < losses[0]
+
+
+def wrapped(schedulefree, name: str) -> list[float]:
+    """Train with the wrapper of schedulefree; return the losses."""
     model = net()
     optimizer = schedulefree.ScheduleFreeWrapper(maker(name)(model.parameters()), momentum=0.9)
     optimizer.train()
@@ -200,11 +210,11 @@ def test_schedulefree_wraps(name):
             optimizer.step()
             losses.append(loss.item())
     optimizer.eval()
-    assert losses[-1] < losses[0]
+    return losses
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_torchao_quantized_weights_train_as_the_for_loop_of_adam_does(name):
+def test_torchao_quantized_weights_move(name):
     training = pytest.importorskip("torchao.prototype.quantized_training")
     from torchao.quantization import quantize_
 
