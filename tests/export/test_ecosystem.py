@@ -155,13 +155,18 @@ def test_timm_parts_weight_decay_and_schedules(name):
         optimizer = maker(name)(groups)
         schedule = CosineLRScheduler(optimizer, 10, warmup_t=2, warmup_lr_init=1e-4)
         assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.1}
-        before = [p.detach().clone() for p in model.parameters()]
-        model(torch.randn(2, 3, 32, 32)).square().mean().backward()
-        optimizer.step()
+        scales = [group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         schedule.step(1)
-        after = [p.detach() for p in model.parameters()]
-        assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
-        assert all(p.isfinite().all() for p in after)
+        halfway = [(1e-4 + 0.01) / 2 * scale for scale in scales]
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(halfway)
+        model(torch.randn(2, 3, 32, 32)).square().mean().backward()
+        for p in model.parameters():
+            p.grad.zero_()  # so that the update is zero and the decay is left
+        before = [[p.detach().clone() for p in group["params"]] for group in optimizer.param_groups]
+        optimizer.step()
+        for group, old in zip(optimizer.param_groups, before, strict=True):
+            shrunk = 1 - group["lr"] * group["weight_decay"]
+            same([p.detach() for p in group["params"]], [shrunk * p for p in old], rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("name", SOME)
