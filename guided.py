@@ -24,6 +24,7 @@ from rivals import Evolution, EvolutionConfig
 
 # Chosen on NOS-Bench: Adam's learning rate, its steps a batch, best rules a step, the entropy's weight.
 LEARNING_RATE, STEPS, MINIBATCH, ENTROPY_COEFF = 4e-3, 2, 48, 0.05
+ELITE_LEAST = 10  # families in the elite, if there are so many: fewer bind a search to what it met first
 REACH = (1, 2, 4, 8)  # mutations from parent to child: more where fewer leave too little that is new
 
 
@@ -36,10 +37,10 @@ class GuidedConfig(EvolutionConfig):
         "beyond the paper", choices=("lstm", "tokens", "none"),
     )  # fmt: skip
     guide_temperature: float = setting(
-        0.15, "guided: divides log-probabilities; a small one is greedy", "beyond the paper", low=1e-3
+        0.3, "guided: divides log-probabilities; a small one is greedy", "beyond the paper", low=1e-3
     )
     elite_parents: float = setting(
-        0.5, "guided: share of parents out of the best tenth of families; the others are evolution's",
+        1.0, "guided: share of parents out of the best tenth of families; the others are evolution's",
         "beyond the paper", low=0, high=1,
     )  # fmt: skip
 
@@ -78,9 +79,10 @@ class Guided(Evolution):
         report = super().tell(rules, rewards)
         for rule in rules:
             self.first.setdefault(self.distinct.identity(rule), rule)
-        self.elite = [self.first[name] for name in self.distinct.best(ELITE_SHARE)]
+        self.elite = [self.first[name] for name in self.distinct.best(ELITE_SHARE, ELITE_LEAST)]
         rows = Batch.of(self.elite, self.space)
-        for _ in range(STEPS if self.elite and self.config.guide == "lstm" else 0):
+        learns = self.config.guide == "lstm" and self.elite and len(self.population) >= self.least
+        for _ in range(STEPS if learns else 0):
             some = rows[torch.randint(len(rows.tokens), (MINIBATCH,), generator=self.generator).tolist()]
             gradient_step(lambda some=some: self._objective(some), self.adam)
         return report

@@ -259,16 +259,16 @@ class Distinct:
         """Remember rewards; each is the mean so far of all that is the same rule."""
         self.scores.update(zip(map(self.identity, rules), rewards, strict=True))
 
-    def best(self, share: float) -> list[Hashable]:
+    def best(self, share: float, least: int = 1) -> list[Hashable]:
         """Return the names of the best share of what was scored and did not fail, of equals the older.
 
-        A share, so that it grows with the search.
+        A share, so that it grows with the search; but `least` of them, if there are so many.
         """
         ranked = sorted(
             (name for name, score in self.scores.items() if score is not None),
             key=lambda name: -self.scores[name],
         )
-        return ranked[: math.ceil(share * len(ranked))]
+        return ranked[: max(least, math.ceil(share * len(ranked)))]
 
     def reward(self, rule: Rule) -> float:
         """Return the latest reward of what is the same rule as this one."""

@@ -52,12 +52,12 @@ def test_rules_are_legal_and_a_seed_gives_one_history(guide):
 
 @pytest.mark.parametrize("candidates", [1, 16])
 def test_what_failed_is_no_elite(candidates):
-    guided = Guided(LARGE, GuidedConfig(candidates=candidates, population=5), 0, Rule.fingerprint)
+    guided = Guided(LARGE, GuidedConfig(candidates=candidates, population=5), 0, str)
     history(guided, 20, lambda rule: None)
     assert guided.elite == []
     good = guided.ask(5)
     guided.tell(good, [None, 0.2, None, 0.1, None])
-    assert guided.elite == [good[1]]  # a tenth of two, rounded up
+    assert guided.elite == [good[1], good[3]]  # all, being less than ten
 
 
 def test_parents_of_the_elite_do_not_grow_old():
@@ -66,7 +66,7 @@ def test_parents_of_the_elite_do_not_grow_old():
         config = GuidedConfig(guide="none", elite_parents=share, candidates=1, population=6)
         guided = Guided(LARGE, config, 0, Rule.fingerprint)
         guided.start([good], [0.9])
-        guided.tell(bad, [0.1] * 7)  # the population has forgotten the good one
+        guided.tell(bad, [None] * 7)  # the population has forgotten the good one
         assert sum(distance(child, good) == 1 for child in guided.ask(20)) == found
 
 
