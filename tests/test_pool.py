@@ -364,9 +364,12 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
 def test_a_worker_that_is_done_gives_its_memory_back(one):
+    def resident(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident(one.submit(os.getpid).result(DEADLINE_S))
     pid = one.submit(fragment_memory).result(DEADLINE_S)
-    resident = Path(f"/proc/{pid}/statm")
-    until(lambda: int(resident.read_text().split()[1]) * resource.getpagesize() < 120_000_000)
+    until(lambda: resident(pid) < before + 100_000_000)  # of 240 MB
 
 
 # --- the CPU limit --------------------------------------------------------------------------------
