@@ -9,8 +9,8 @@
 #
 # Three published runs cannot be made again: laptop-cifar10-random-s10-race, laptop-cifar10-random-s10-give-up and
 # strided-cifar10-random-s100-race. They took flags, --race and --give-up, that went after commit 4b455d5, which
-# has them and their commands. screening.md says what they showed. Nor can tier-rescored, which took the best rules
-# by key, not by family. protocol-rescored, the comparisons, the long run, robustness and rosenbrock-found-s0 chose
+# has them and their commands. screening.md says what they showed. Nor can tier-rescored and protocol-rescored, which
+# took the best rules by key, not by family. The comparisons, the long run, robustness and rosenbrock-found-s0 chose
 # theirs by key as well; the same commands now choose families, so some of their rules will be others.
 
 set -eu
@@ -57,7 +57,7 @@ for seed in 0 1 2; do
 done
 run protocol-pooled-cifar10-trpo-s0 search $protocol --downsample pool --samples 2000
 run tier-rescored-families studies.rescore "$out"/tier-cifar10-*-s[012]
-run protocol-rescored studies.rescore "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
+run protocol-rescored-families studies.rescore "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
     "$out"/protocol-strided-cifar10-evolution-s[012] "$out"/protocol-strided-cifar10-random-s[012]
 
 # The same random rules scored twice; what --race and --give-up scored, see above, is compared with them.

@@ -23,7 +23,7 @@ PUBLISHED = ROOT / "runs" / "published"
 # Made with flags that are gone.
 GONE = {f"laptop-cifar10-random-s10-{flag}" for flag in ("race", "give-up")}
 GONE |= {"strided-cifar10-random-s100-race"}
-GONE |= {"tier-rescored"}  # chose by key
+GONE |= {"tier-rescored", "protocol-rescored"}  # chose by key
 SHARES = {*PUBLISHED.glob("study-tuning/reinforce-*-0.05-*.jsonl")}  # an elite of a twentieth
 # In python's place: notes its arguments and makes the folder, so that the next command finds it.
 STAND_IN = f"""#!{sys.executable}
@@ -35,7 +35,7 @@ os.makedirs(sys.argv[sys.argv.index("--out") + 1], exist_ok=True)
 # Chose their rules by key, where families are chosen today: what holds whom they chose.
 BY_KEY = {f"compare-{name}-cifar10": "contestants" for name in ("protocol", "halfdecades", "confirm")}
 BY_KEY |= {"longrun-strided-cifar10": "runners", "robustness-strided-cifar10": "field"}
-BY_KEY |= {"rosenbrock-found-s0": "rules", "protocol-rescored": "best"}
+BY_KEY |= {"rosenbrock-found-s0": "rules"}
 FREE = {"data", "precision"}  # where the pictures are, and what this processor has
 
 
