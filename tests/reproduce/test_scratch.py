@@ -98,7 +98,11 @@ def test_studies_of_the_table_are_those_that_were_published(commands):
                 assert (line["seed"], line["table_seed"]) == (config.seed, config.table_seed)
                 ours = plain(vars(config)) | {"seed": 0, "table_seed": 0}
                 theirs = line["config"] | {"seed": 0, "table_seed": 0}
-                assert theirs | ours == theirs, (folder, name)
+                shared = ours.keys() & theirs.keys()  # neither those that came later nor those that went
+                assert len(shared) > 15 and all(ours[key] == theirs[key] for key in shared), (
+                    folder,
+                    name,
+                )
             lines.add(PUBLISHED / folder / f"{name}.jsonl")
     assert lines == {*PUBLISHED.glob("study*/*.jsonl")} - SHARES and len(SHARES) == 4
 
