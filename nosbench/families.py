@@ -3,9 +3,9 @@
     python -m nosbench.families guided evolution-new --iterations 2 --samples 1000      # 20 of each
     python -m nosbench.families guided --guide-temperature 1 --name warm --first-seed 0 --child-seed 0
 
-What study.py counts are rules. A search that fills one family with hundreds of rules counts hundreds of
-times there, and its members share their luck on a seed. Here a search is told by its families, the best
-of each family by its first rule, on eight fresh child seeds. Families near and above the lowest bar
+study.py has the three seeds of the table, of which two tell what the third has found: few, where members
+of a family share their luck on a seed. Here a search is told by its families, each by its first rule, on
+eight fresh child seeds. Families near and above the lowest bar
 are many, so the ten best and a random sample of the others are measured, and counts are those of the
 sample times what it stands for. Searches go side by side, since rules with one child seed are
 measured faster together: batch k has the child seed that is k-th in turn, a repeat the one after its
