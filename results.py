@@ -254,7 +254,7 @@ def environment(threads: int) -> dict:
     with contextlib.suppress(OSError):  # no git here; outside a checkout it prints nothing
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),  # also what stood behind -m
         "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -11,7 +11,8 @@
 # strided-cifar10-random-s100-race. They took flags, --race and --give-up, that went after commit 4b455d5, which
 # has them and their commands. screening.md says what they showed. Nor can tier-rescored and protocol-rescored, which
 # took the best rules by key, not by family. The comparisons, the long run, robustness and rosenbrock-found-s0 chose
-# theirs by key as well; the same commands now choose families, so some of their rules will be others.
+# theirs by key as well; the same commands now choose families, so some of their rules will be others. The published
+# studies of NOS-Bench count and pass over classes; the same commands now count and pass over families.
 
 set -eu
 out=${1:-runs/scratch}
@@ -66,6 +67,10 @@ run laptop-cifar10-random-s10 search $small $plain $unscreened --seed 10
 run laptop-cifar10-random-s10-child1 search $small $plain $unscreened --seed 10 --child-seed 1
 run strided-cifar10-random-s100 search $protocol $unscreened --seed 100 --samples 400
 run strided-cifar10-random-s101 search $protocol $unscreened --seed 101 --samples 80
+for depth in 2 3; do
+    run micro-depth$depth-random-s200 nosbench.search --table none --iterations $depth --algorithm random --samples 1500 \
+        --seed 200 --constraints operands-differ,no-final-addition,reuse-computed
+done
 
 # --- what became of the best ---
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from helpers import Config
 import results
 import search
 from config import Parser, add_settings, resolve
+from nosbench import search as table_search
 from nosbench import study
 from plots.runs import relevant
 from studies import trials
@@ -25,6 +27,10 @@ GONE = {f"laptop-cifar10-random-s10-{flag}" for flag in ("race", "give-up")}
 GONE |= {"strided-cifar10-random-s100-race"}
 GONE |= {"tier-rescored", "protocol-rescored"}  # chose by key
 SHARES = {*PUBLISHED.glob("study-tuning/reinforce-*-0.05-*.jsonl")}  # an elite of a twentieth
+# What searches, and all settings of one.
+BOTH = table_search.TableScorer, search.SearchConfig
+TableConfig = make_dataclass("TableConfig", (), bases=BOTH, frozen=True)
+SCRIPTS = {"search": (search.SEARCH, Config), "nosbench.search": (table_search.SCRIPT, TableConfig)}
 # In python's place: notes its arguments and makes the folder, so that the next command finds it.
 STAND_IN = f"""#!{sys.executable}
 import json, os, sys
@@ -78,12 +84,14 @@ def test_every_published_folder_has_its_commands_and_no_other(commands):
 
 
 def test_searches_are_those_that_were_published(commands):
-    for name, _, arguments in of(commands, "search"):
-        args = search.make_parser().parse_args(arguments)
-        ours = vars(resolve(Config, args, search.PRESETS[args.preset]))
+    for name, module, arguments in of(commands, ("search", "nosbench.search")):
+        script, settings = SCRIPTS[module]
+        args = search.make_parser(script).parse_args(arguments)
+        ours = vars(resolve(settings, args, script.presets[args.preset or "table"]))
         theirs = results.read_config(PUBLISHED / name)
         # Seeds and lengths, which `relevant` leaves out, and what the algorithm uses.
-        for part in (relevant, lambda c: {k: c[k] for k in ("seed", "child_seed", "samples")}):
+        seeds = {"seed", "child_seed", "table_seed", "samples"} & theirs.keys()
+        for part in (relevant, lambda c, seeds=seeds: {k: c[k] for k in seeds}):
             assert plain(part(ours)) == plain(part(theirs)), name
 
 
