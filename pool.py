@@ -172,7 +172,8 @@ class WorkerPool(Executor):
     def _exchange(self, number: int, call: bytes) -> tuple[bool, object]:
         """Give worker `number` a task; return (True, the value) or (False, the error)."""
         try:
-            if number in self._workers and wait([self._workers[number][0].sentinel], 0):
+            # An idle worker says nothing, so a pipe with something to read is broken.
+            if number in self._workers and self._workers[number][1].poll():
                 self._end(number)  # it died while idle, which counts as no try
             process, pipe = self._workers.get(number) or self._start(number)
         except Exception as error:  # no task's fault

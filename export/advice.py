@@ -67,7 +67,7 @@ class Sweeps:
             return  # a run of another script
         if config.get("race"):
             return  # sweeps without the rates that were left behind tell no range
-        if config.get("table", "none") != "none" or "child_seed" not in config:
+        if config.get("table", "none") != "none" or "table_seed" in config:
             return  # NOS-Bench's networks are none that anybody trains
         if (config.get("beta_horizon", 1.0), config.get("eps", 1e-8)) != (1.0, 1e-8):
             return  # with other averages a rule may want another rate
