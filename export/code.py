@@ -270,9 +270,9 @@ def _is_number(x: object, below: float) -> bool:
 
 def _number(x: float | Tensor) -> float | Tensor:
     """Return a number, to a compiler as a tensor: it would compile in what changes."""
-    if torch.compiler.is_compiling():
-        zero = torch.zeros((), dtype=torch.float64)
-        return x.reshape(()) if isinstance(x, Tensor) else zero + x
+    if torch.compiler.is_compiling():  # float64 would make it compute all tensors so
+        zero = torch.zeros((), dtype=torch.float32)
+        return x.reshape(()).float() if isinstance(x, Tensor) else zero + x
     return x.item() if isinstance(x, Tensor) else x
 
 
@@ -344,6 +344,16 @@ def _cut(row: tuple, limit: int) -> Iterable[tuple]:
 def _cos(x: float | Tensor) -> float | Tensor:  #? _cos
     """Return the cosine of a number; of a tensor where that is compiled."""  #? _cos
     return torch.cos(x) if isinstance(x, Tensor) else math.cos(x)  #? _cos
+
+
+def _exp(xs: Columns, in_place: bool = False) -> Columns:  #? _exp
+    """Return e to the power of xs; compiled one by one, for only so it is fused."""  #? _exp
+    if torch.compiler.is_compiling():  #? _exp
+        return [x.exp() for x in xs]  #? _exp
+    if not in_place:  #? _exp
+        return exp(xs)  #? _exp
+    exp_(xs)  #? _exp
+    return xs  #? _exp
 
 
 def _sign(xs: Columns) -> Columns:  #? _sign
@@ -469,6 +479,7 @@ def export(
         "no times": not times,
         "no draws": not draws,
         "w": "w" in words,
+        "_exp": "_exp" in words,
         "_sign": "_sign" in words,
         "_drop": keeps,
         "_cos": {"cd", "rd"} & words,

@@ -4,7 +4,7 @@
     # lerp_(exp_avg, g, 1 - beta1)
     # m = div(exp_avg, [1 - beta1**t for t in step])  # bias-corrected
     # x1 = mul(g, g)
-    # exp_(x1)
+    # x1 = _exp(x1, in_place=True)
     # add_(x1, eps)
     # div_(m, x1)
     # _descend(params, m, lr)
@@ -123,18 +123,20 @@ FOREACH = {name: name for name in (  # name in the exported file -> what follows
     "lerp_", "log", "log_", "mul", "mul_", "neg", "neg_", "reciprocal", "reciprocal_", "sign", "sqrt",
     "sqrt_", "sub", "sub_",
 )} | {"absolute": "abs", "absolute_": "abs_", "power": "pow", "power_": "pow_"}
-TEMPLATES = {name: name + "({})" for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")} | {
+TEMPLATES = {name: name + "({})" for name in ("absolute", "log", "neg", "reciprocal", "sqrt")} | {
     **{name: name + "({}, {})" for name in ("add", "div", "mul", "sub")},
     "pow":  "power({}, {})",
     "clip": "clamp_max(clamp_min({0}, -{1}), {1})",
+    "exp":  "_exp({})",
     "sign": "_sign({})",
     **dict.fromkeys(("drop", *DROP), "_drop({}, {})"),
     "full": "[torch.full_like(x, {}) for x in g]",
     **{token: f"[torch.zeros_like(x) + y for x, y in zip(g, {token})]" for token in DECAYS},
 }
 IN_PLACE = {  # what changes the tensors of the first argument, where they are new
-    **{name: [name + "_({})"] for name in ("absolute", "exp", "log", "neg", "reciprocal", "sqrt")},
+    **{name: [name + "_({})"] for name in ("absolute", "log", "neg", "reciprocal", "sqrt")},
     **{name: [name + "_({}, {})"] for name in ("add", "div", "mul", "sub")},
+    "exp":  ["{0} = _exp({0}, in_place=True)"],
     "pow":  ["power_({}, {})"],
     "clip": ["clamp_min_({0}, -{1})", "clamp_max_({0}, {1})"],
 }

@@ -334,7 +334,7 @@ def test_two_equal_parts_are_computed_once():
     assert lines == [
         "lerp_(exp_avg, g, 1 - beta1)",
         "x1 = mul(g, g)",
-        "exp_(x1)",
+        "x1 = _exp(x1, in_place=True)",
         "m = div(exp_avg, [1 - beta1**t for t in step])  # bias-corrected",
         "mul_(x1, m)",
         "x2 = absolute(x1)",
