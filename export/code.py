@@ -332,9 +332,10 @@ def _blocks(rows: list[tuple], foreach: bool | None) -> list[list[tuple]]:
 
 def _cut(row: tuple, limit: int) -> Iterable[tuple]:
     """Return a row as rows of the views that its tensors are cut into, if large."""
+    if row[0].numel() <= limit:
+        return [row]
     tensors = [x for x in row if isinstance(x, Tensor)]
-    fits = all(type(x) in _PLAIN and x.is_contiguous() for x in tensors)
-    if row[0].numel() <= limit or not fits:
+    if not all(type(x) in _PLAIN and x.is_contiguous() for x in tensors):
         return [row]
     pieces = [x.view(-1).split(limit) for x in tensors]
     return zip(*pieces)  #? no times
