@@ -2,15 +2,22 @@
 
 A script declares `class Config` with fields made by `setting`, which carry their help, unit and
 allowed values. `add_settings` turns them into flags, `resolve` merges the flags that were given over
-a preset over the defaults, and `check` refuses values out of range. Read next: search.py.
+a preset over the defaults, and `check` refuses values out of range. `as_program` runs a script's main
+such that nothing beside its work ends it. Read next: search.py.
 """
 
 import argparse
 import dataclasses
+import errno
+import io
 import math
+import os
+import select
+import signal
 import sys
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 MAX_SEED = 2**63 - 1  # torch's generators take no larger one
 
@@ -166,3 +173,90 @@ def from_dict(cls: type, values: dict):
     config = cls(**frozen)
     check(config)
     return config
+
+
+# --- scripts --------------------------------------------------------------------------------------
+
+GONE = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO}  # nobody looks at it any more
+
+
+class Shown(io.FileIO):
+    """A standard stream of a script: what cannot be shown is dropped, and the work goes on.
+
+    Args:
+        fd: the open file's number.
+        patience_s: seconds to wait for a reader who is behind, None for ever.
+    """
+
+    def __init__(self, fd: int, patience_s: float | None):
+        super().__init__(fd, "w", closefd=False)
+        self.patience_s, self.behind, self.failed = patience_s, False, None
+
+    def write(self, data) -> int:
+        try:
+            if self._wait():
+                return super().write(data) or 0  # none of it if somebody made the terminal non-blocking
+        except OSError as error:
+            if error.errno not in GONE:  # such as a full disk
+                self.failed = error.strerror
+        return len(memoryview(data).cast("B"))
+
+    def _wait(self) -> bool:
+        """Wait until something can be written, but only once for a reader who has stopped to read."""
+        poll = select.poll()
+        poll.register(self, select.POLLOUT)
+        wait_s = 0 if self.behind else self.patience_s
+        self.behind = not poll.poll(None if wait_s is None else 1000 * wait_s)
+        return not self.behind
+
+
+def as_program(main: Callable[[], int]) -> int:
+    """Run a script's main such that nothing beside its work ends it; return its exit code.
+
+    The terminal may close, the reader of a pipe may leave, and the encoding may be ASCII. SIGTERM
+    is as Ctrl-C, also for process 1 of a container, and a second one does not break into the end.
+    """
+    for number in range(3):  # or the next file that is opened would be in the place of a closed one
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name, raw in (("stdout", out := Shown(1, None)), ("stderr", Shown(2, 10.0))):
+        encoding = getattr(getattr(sys, name), "encoding", "utf-8")
+        buffer = io.BufferedWriter(raw)
+        line_by_line = name == "stderr" or raw.isatty()
+        text = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=line_by_line)
+        setattr(sys, name, text)
+
+    caught = []
+
+    def stop(signum, frame):
+        caught.append(signum)
+        for ends in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ends, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, stop)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = 130
+    sys.stdout.flush()
+    if out.failed:
+        print(f"not all of the output could be written: {out.failed}", file=sys.stderr)
+    return 128 + caught[0] if code == 130 and caught else code or int(out.failed is not None)
+
+
+def draw_or_warn(draw: Callable[[], Path | list[Path]], again: str, say: Callable[[str], None]):
+    """Return what `draw` returns; if it fails, say why and how to draw again, and return None.
+
+    A figure comes last, and must not undo what came before it.
+    """
+    try:
+        return draw()
+    except Exception as error:  # of fonts, of settings, of libraries: there is no list of them
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        say(f"WARNING: no figure, {reason:.300}. Draw it again with: {again}")
+        return None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from config import Parser
+from config import Parser, as_program
 
 HERE = Path(__file__).parent / "data"
 SAMPLE = "fashion-mnist-sample"
@@ -169,7 +169,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(as_program(main))

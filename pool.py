@@ -150,10 +150,11 @@ class WorkerPool(Executor):
 
     def _serve(self, number: int) -> None:
         """Be worker `number`'s thread: hand it one task after another."""
-        # Ctrl-C is the main thread's alone: the server and the workers, which are started from here,
-        # inherit a blocked SIGINT. (The resource tracker unblocks it, so it must be running before.)
+        # What ends a program is the main thread's alone: the server and the workers, which are started
+        # from here, inherit these signals blocked. Else a batch system that signals all processes would
+        # make crashes of the rules in training. (The resource tracker unblocks them, so it comes first.)
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         while True:
             with self._turns:  # first, and then the oldest task, so that none waits behind later ones
                 if (task := self._tasks.get()) is None:

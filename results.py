@@ -32,13 +32,13 @@ import platform
 import re
 import shlex
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -231,14 +231,11 @@ def funnel(records: list[dict]) -> dict[str, int]:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def default_folder(script: str, name: str, seed: int) -> Path:
-    """Return runs/<date>-<script>-<name>-s<seed>, a folder that does not exist yet."""
+def default_folders(script: str, name: str, seed: int) -> Iterator[Path]:
+    """Yield runs/<date>-<script>-<name>-s<seed> and what to try if another job has just made that."""
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{script}-{name}-s{seed}"
-    number, folder = 1, RUNS / stem
-    while folder.exists():
-        number += 1
-        folder = RUNS / f"{stem}-{number}"
-    return folder
+    yield RUNS / stem
+    yield from (RUNS / f"{stem}-{number}" for number in count(2))
 
 
 def check_new(folder: Path) -> None:
@@ -249,13 +246,9 @@ def check_new(folder: Path) -> None:
 
 def environment(threads: int) -> dict:
     """Return what a result may depend on beside the config: versions, processor, threads, command."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = None
-    with contextlib.suppress(OSError):  # no git here; outside a checkout it prints nothing
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),  # also what stood behind -m
-        "commit": commit,
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -265,6 +258,18 @@ def environment(threads: int) -> dict:
         "cores": os.cpu_count(),
         "threads": threads,
     }
+
+
+def _commit() -> str | None:
+    """Return the commit of this folder's own repository, None if it has none."""
+    here = Path(__file__).resolve().parent
+    # Neither that of a repository around it nor one that the environment names, as git does in hooks.
+    outside = {name: x for name, x in os.environ.items() if not name.startswith("GIT_")}
+    outside["GIT_CEILING_DIRECTORIES"] = str(here.parent)
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    with contextlib.suppress(OSError):  # no git here; outside a checkout it prints nothing
+        return subprocess.run(git, capture_output=True, text=True, env=outside).stdout.strip() or None
+    return None
 
 
 def _processor() -> str:
@@ -304,19 +309,29 @@ class Run:
             raise RunError(f"{folder} {reason}") from None
 
     @staticmethod
-    def create(folder: Path, config: dict, meta: dict) -> "Run":
+    def create(place: Path | Iterator[Path], config: dict, meta: dict) -> "Run":
         """Make a run folder: beside its place, with its config, then renamed into it.
 
+        Args:
+            place: of the folder, or several of which the first that is free will do.
         Raises:
             RunError: the folder exists or cannot be made.
         """
+        if not isinstance(place, Path):
+            for folder in place:  # another job may take it at any moment
+                try:
+                    return Run.create(folder, config, meta)
+                except RunError:
+                    if not folder.exists():
+                        raise
+        folder = place
         check_new(folder)
         start = {"format": FORMAT, "start": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "end": None}
         texts = {
             "config.json": json.dumps(config, indent=1) + "\n",
             "meta.json": json.dumps({**start, **meta}, indent=1) + "\n",
         }
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+        partial = folder.with_name(f".{folder.name}.{platform.node()}.{os.getpid()}")
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, partial, ignore_errors=True)
             try:
@@ -400,17 +415,11 @@ def reopen(folder: Path) -> Run:
     """
     run, before = Run.reopen(folder), read_meta(folder)
     now = environment(torch.get_num_threads())
-    same = ("processor", "capability", "torch", "python")
+    same = ("processor", "capability", "torch", "numpy", "python", "commit")
     if changed := [name for name in same if before.get(name) != now[name]]:
         what = ", ".join(changed)
         print(f"WARNING: another {what} than at the start: scores may differ", file=sys.stderr)
     return run
-
-
-def interrupt_once(signum, frame):
-    """End cleanly on Ctrl-C; a second one must not break into that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 # --- which learning rate to use -------------------------------------------------------------------
@@ -523,7 +532,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 class Progress:
-    """Show what is going on, on standard error and in a log file.
+    """Show what is going on, first in a log file, which outlives the terminal, then on standard error.
 
     Args:
         log: file that gets every line, or None.
@@ -545,18 +554,25 @@ class Progress:
             self.width = len(shown)
         if time.monotonic() - self.last_s > LOG_EVERY_S:
             self.last_s = time.monotonic()
-            self._write(line, show=not self.terminal)
+            self._write(line, None if self.terminal else self.stream)
 
     def say(self, text: str = "") -> None:
         """Print lines that stay."""
+        self._write(text, self._cleared())
+
+    def result(self, text: str) -> None:
+        """Print what came out, on standard output and in the log."""
+        self._cleared()
+        self._write(text, sys.stdout)
+
+    def _cleared(self) -> TextIO:
+        """Return the stream, on a new line."""
         if self.terminal and self.width:
             self.stream.write("\r" + " " * self.width + "\r")
             self.width = 0
-        self._write(text, show=True)
+        return self.stream
 
-    def _write(self, text: str, show: bool) -> None:
-        if show:
-            print(text.encode(errors="backslashreplace").decode(), file=self.stream, flush=True)
+    def _write(self, text: str, stream: TextIO | None) -> None:
         if self.log is not None:
             # A full disk is for those to report whose lines cannot be done without.
             with (
@@ -564,3 +580,5 @@ class Progress:
                 self.log.open("a", encoding="utf-8", errors="backslashreplace") as file,
             ):
                 file.write(text + "\n")
+        if stream is not None:
+            print(text.encode(errors="backslashreplace").decode(), file=stream, flush=True)

@@ -11,6 +11,7 @@ Writes a folder with the table, the figure and its paths. Who wins here says lit
 Read next: cluster.py; studies/valley.py starts from many places.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from config import Parser
+from config import Parser, as_program, draw_or_warn
 from dsl import Rule
 from rules import make_optimizer, named
 
@@ -124,10 +125,17 @@ def table(paths: dict[str, dict[float, np.ndarray]]) -> str:
     return "\n".join(lines)
 
 
-def draw(winners: dict[str, np.ndarray], output: Path) -> None:
-    """Draw the ways from the start to the minimum, and how f falls; torch's optimizers are dashed."""
-    from matplotlib.figure import Figure  # here, so that --help need not wait for it
+def draw(winners: dict[str, np.ndarray], output: Path) -> Path:
+    """Draw the ways from the start to the minimum, and how f falls; torch's optimizers are dashed.
 
+    Returns:
+        The output.
+    """
+    os.environ["MPLBACKEND"] = "Agg"  # not what a notebook has set, which may not even be there
+    import matplotlib  # here, so that --help need not wait for it
+    from matplotlib.figure import Figure
+
+    matplotlib.rcdefaults()  # and nobody's matplotlibrc
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     valley, fall = figure.subplots(1, 2)
     x, y = np.meshgrid(np.linspace(-1.6, 1.6, 300), np.linspace(-0.6, 1.8, 300))
@@ -141,6 +149,21 @@ def draw(winners: dict[str, np.ndarray], output: Path) -> None:
     fall.set(xscale="log", yscale="log", xlabel="step", title="f(x, y) on the way")
     figure.legend(loc="outside right upper", title="optimizer, rate")
     figure.savefig(output, dpi=150)
+    return output
+
+
+def make_folder(asked: Path | None) -> Path:
+    """Make the folder that was asked for, or one of today that no other job has; raise OSError."""
+    stem, number = time.strftime("%Y%m%d-%H%M%S-rosenbrock"), 1
+    while True:
+        folder = asked or Path("runs") / (stem + f"-{number}" * (number > 1))
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if asked:
+                raise
+            number += 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -149,12 +172,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rules", nargs="+", default=RULES, metavar="RULE", help=defaults)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: runs/...)")
     args = parser.parse_args(argv)
-    folder = args.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-rosenbrock")
     try:
         rules = distinct_rules(args.rules)
-        folder.mkdir(parents=True)
+        folder = make_folder(args.out)
     except OSError as error:
-        parser.error(f"cannot make {folder}: {error.strerror}; nothing was changed")
+        parser.error(f"cannot make {error.filename}: {error.strerror}; nothing was changed")
     except ValueError as error:
         parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
     try:
@@ -170,11 +192,13 @@ def main(argv: list[str] | None = None) -> int:
     ended = {f"{name}, {lr:g}": path for name, lr, path in winners if end(path) < np.inf}
     (folder / "table.txt").write_text(text + "\n", "utf-8")
     np.savez_compressed(folder / "paths.npz", **ended)  # x, y and f after each step
-    draw(ended, folder / "rosenbrock.png")
-    print(f"\n{text}\n\nWrote {folder}: this in table.txt, rosenbrock.png, and its paths in paths.npz")
+    print(f"\n{text}\n\nWrote {folder}: this in table.txt, and its paths in paths.npz", flush=True)
+    picture, warn = folder / "rosenbrock.png", partial(print, file=sys.stderr)
+    if draw_or_warn(lambda: draw(ended, picture), "python rosenbrock.py", warn):
+        print(f"The figure is {picture}")
     print(f"Next: python rules.py show '{args.rules[0]}' explains the first rule")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -19,7 +19,6 @@ import contextlib
 import io
 import math
 import shlex
-import signal
 import sys
 import time
 from collections import Counter, deque
@@ -37,12 +36,22 @@ import torch
 import results
 from child import CHILDREN, Child, ChildResult
 from cluster import Cluster
-from config import MAX_SEED, ConfigError, Parser, add_settings, from_dict, resolve, setting
+from config import (
+    MAX_SEED,
+    ConfigError,
+    Parser,
+    add_settings,
+    as_program,
+    draw_or_warn,
+    from_dict,
+    resolve,
+    setting,
+)
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
 from guided import Guided, GuidedConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import FAILURE_REWARD, Progress, Run, interrupt_once, reopen
+from results import FAILURE_REWARD, Progress, Run, reopen
 from rivals import Evolution, RandomSearch
 from rules import HUMAN, NAMED_RULES, find
 
@@ -585,7 +594,7 @@ def open_run(args, script: Script, config: SearchConfig, scorer: Scorer) -> Run:
     if args.resume is not None:
         return reopen(args.resume)
     name = f"{args.preset}-{config.algorithm}"
-    folder = args.out or results.default_folder("search", name, config.seed)
+    folder = args.out or results.default_folders("search", name, config.seed)
     environment = results.environment(threads=torch.get_num_threads())
     return Run.create(folder, asdict(config) | asdict(scorer), environment)
 
@@ -626,9 +635,6 @@ def search_to_end(search: Search, script: Script, args) -> int:
             weights = io.BytesIO()
             torch.save(search.proposer.policy.state_dict(), weights)
             search.run.replace("controller.pt", weights.getvalue())
-        from plots import learning_curve  # late: a worker imports this file too, and needs no matplotlib
-
-        picture, _ = learning_curve.draw([folder], folder / "learning_curve.png")
         search.run.finish()
     except KeyboardInterrupt:
         say(f"interrupted; what was finished is kept. Go on with: {resume}")
@@ -637,14 +643,28 @@ def search_to_end(search: Search, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    best = results.best_families(search.records, 10)
-    print(f"\n{costs(search.records)}\n\n{summary(best, results.read_humans(folder))}\n")
-    print("A line is a family, rules that no training can tell apart: mean and spread of its trainings.")
-    print(f"{folder} holds the run: hall_of_fame.csv more families, {picture.name} its learning curve")
+    best, tell = results.best_families(search.records, 10), search.progress.result
+    tell(f"\n{costs(search.records)}\n\n{summary(best, results.read_humans(folder))}\n")
+    tell("A line is a family, rules that no training can tell apart: mean and spread of its trainings.")
+    tell(f"{folder} holds the run, hall_of_fame.csv in it more families")
+    if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
+        tell(f"{pictures[0].name} in it is its learning curve")
     for family in best[:1]:
         what = f"explains #{family.best['id']}, of the best family it found"
-        print(f"Next: python rules.py show '{family.best['rule']}' {what}")
+        tell(f"Next: python rules.py show '{family.best['rule']}' {what}")
     return 0
+
+
+def draw(folder: Path) -> list[Path]:
+    """Draw the learning curve of a run into its folder; return the files."""
+    from plots import learning_curve  # late: a worker imports this file too, and needs no matplotlib
+
+    return learning_curve.draw([folder], folder / "learning_curve.png")
+
+
+def drawing(folder: Path) -> str:
+    """Return the command that draws the learning curve of a run again."""
+    return f"python -m plots.learning_curve {shlex.quote(str(folder))}"
 
 
 def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
@@ -656,6 +676,7 @@ def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
             config, scorer = configure(args, script)
             if args.resume is not None and is_complete(args.resume, config):
                 print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
+                print(f"Next: {drawing(args.resume)} draws its learning curve again")
                 return 0
             scorer.prepare()
             executor = script.executor or start_workers(args, scorer)
@@ -671,5 +692,4 @@ def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
-    sys.exit(main())
+    sys.exit(as_program(main))

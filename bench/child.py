@@ -25,7 +25,7 @@ from bench.launch import launch
 from bench.textbook import textbook
 from bench.timing import spread, table, take_turns, timed
 from child import ChildConfig, Descent, Training, evaluate_rule, open_pictures, resolve_precision
-from config import setting
+from config import as_program, setting
 from dsl import CONSTRAINTS, SUBSETS, SearchSpace
 from rules import NAMED_RULES
 
@@ -180,4 +180,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
+from config import as_program
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, Rule, SearchSpace
 from pool import WorkerPool
@@ -82,4 +83,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -8,7 +8,6 @@ with: what is compared shall share its conditions. Read next: child.py beside th
 
 import contextlib
 import ctypes
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,14 +92,13 @@ def launch(
     args = parser.parse_args(argv)
     try:
         config = prepare(resolve(settings, args))
-        folder = args.out or results.default_folder("bench", name, 0)
-        run = results.Run.create(folder, asdict(config), results.environment(threads=1))
+        place = args.out or results.default_folders("bench", name, 0)
+        run = results.Run.create(place, asdict(config), results.environment(threads=1))
     except ValueError as error:  # of settings, data or folders
         parser.error(str(error))
-    signal.signal(signal.SIGINT, results.interrupt_once)
     start_worker()  # one thread, as in search.py's workers
     set_memory(getattr(config, "memory", "kept"))
-    progress = results.Progress()
+    progress, folder = results.Progress(run.folder / "log.txt"), run.folder
     with run:
         try:
             progress.update(f"{name}: 0 measurements")
@@ -113,7 +111,5 @@ def launch(
         run.finish()
         text = report(folder, {name: show})
         run.replace("summary.txt", text)
-    progress.say()
-    print(text)
-    print(f"Wrote {folder}. Next: python -m bench.show {folder}")
+    progress.result(f"\n{text}\nWrote {folder}. Next: python -m bench.show {folder}")
     return 0

@@ -20,6 +20,7 @@ import data
 from bench.launch import launch
 from bench.timing import spread, table, timed, turns
 from child import CHILDREN, ChildConfig, evaluate_rule, resolve_precision, start_worker
+from config import as_program
 from pool import WorkerPool, usable_cores
 
 
@@ -99,4 +100,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -16,6 +16,7 @@ import torch
 
 from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
+from config import as_program
 from export.code import export
 from rules import find
 
@@ -77,4 +78,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import child, controller, pool, rule
 from bench.launch import report
-from config import Parser
+from config import Parser, as_program
 from results import RunError
 
 SHOWS = {"child": child.show, "controller": controller.show, "pool": pool.show, "rule": rule.show}
@@ -28,4 +28,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

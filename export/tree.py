@@ -10,7 +10,7 @@ blue, functions grey. What to look for: how little of a long string is left.
 import sys
 from pathlib import Path
 
-from config import Parser
+from config import Parser, as_program
 from dsl import CLIP, DROP, OPERANDS, Expression, Rule, RuleError
 from rules import find
 
@@ -109,4 +109,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

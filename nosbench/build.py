@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from child import start_worker
-from config import ConfigError, Parser
+from config import ConfigError, Parser, as_program
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.card import card
@@ -272,4 +272,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -13,7 +13,6 @@ Read next: build.py, the tier that is complete.
 """
 
 import random
-import signal
 import sys
 from collections import Counter, deque
 from concurrent.futures import Future
@@ -26,7 +25,7 @@ import numpy as np
 import data
 import results
 from child import CHILDREN, ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
-from config import ConfigError, Parser, from_dict
+from config import ConfigError, Parser, as_program, from_dict
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
 from nosbench.table import CIFAR, Table
@@ -172,5 +171,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main())
+    sys.exit(as_program(main))

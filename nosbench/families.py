@@ -16,7 +16,6 @@ Settings are study.py's. Read next: standings.py.
 import json
 import os
 import random
-import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -25,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from config import ConfigError, Parser, add_settings, resolve, setting
+from config import ConfigError, Parser, add_settings, as_program, resolve, setting
 from dsl import Rule
 from nosbench import micro
 from nosbench.study import SETTINGS, SPACE
 from nosbench.table import NONE
-from results import RunError, interrupt_once, markdown, read_lines
+from results import RunError, markdown, read_lines
 from sameness import Families
 from search import BATCH, ProposerConfig, make_proposer, make_space, mean_reward
 
@@ -205,5 +204,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -8,7 +8,6 @@
 A run folder is that of search.py, so the same figures draw it. Read next: study.py, many searches.
 """
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,11 +16,10 @@ from dataclasses import dataclass
 
 import search
 from child import ChildResult
-from config import MAX_SEED, setting
+from config import MAX_SEED, as_program, setting
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.table import NO_RATE, NONE, TIER, Table, check
-from results import interrupt_once
 from sameness import Families
 from screen import screen
 
@@ -132,5 +130,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -6,10 +6,9 @@
 Read next: data/README.md beside this file, on what was measured.
 """
 
-import signal
 import sys
 
-from config import Parser
+from config import Parser, as_program
 from dsl import Rule
 from nosbench.table import CIFAR, TIER, Entry, Table
 from results import number, read_lines
@@ -85,5 +84,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
-    sys.exit(main())
+    sys.exit(as_program(main))

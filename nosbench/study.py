@@ -22,7 +22,6 @@ Read next: oracle.py for the scores, standings.py for the table.
 
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from copy import deepcopy
@@ -32,13 +31,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from config import ConfigError, Parser, add_settings, resolve, setting
+from config import ConfigError, Parser, add_settings, as_program, resolve, setting
 from controller import ControllerConfig
 from guided import GuidedConfig
 from nosbench.oracle import Lookup, Measured, make_oracle
 from nosbench.table import check, family_means
 from pool import WorkerPool, usable_cores
-from results import Progress, RunError, interrupt_once, read_lines
+from results import Progress, RunError, read_lines
 from search import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 
 # Sampled rules, or families; batches end there.
@@ -296,5 +295,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupt_once)
-    sys.exit(main())
+    sys.exit(as_program(main))

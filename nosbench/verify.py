@@ -7,13 +7,12 @@ Exit code 1 says that it does not. Read next: build.py, which measures all rules
 """
 
 import random
-import signal
 import sys
 
 import numpy as np
 
 from child import start_worker
-from config import ConfigError, Parser
+from config import ConfigError, Parser, as_program
 from nosbench import micro
 from nosbench.table import NONE, TIER, Table
 from results import Progress
@@ -73,8 +72,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(as_program(main))

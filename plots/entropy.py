@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from config import as_program
 from plots import style
 from plots.runs import CONTROLLERS, Group, Run, all_runs, notes, read_groups, title
 from plots.style import command, plt
@@ -146,4 +147,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

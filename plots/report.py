@@ -17,6 +17,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import results
+from config import as_program
 from plots import entropy, hall_of_fame, learning_curve, timeline
 from plots.names import HUMAN_NAMES
 from plots.runs import Group, all_runs, humans, notes, plural, read_groups, title
@@ -222,4 +223,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
-matplotlib.use("Agg")  # figures go to files; no screen is needed
+os.environ["MPLBACKEND"] = "Agg"  # figures go to files; no screen is needed, and no notebook's settings
+import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -35,6 +35,7 @@ from plots.names import (  # noqa: F401
 DASHED = (0, (4, 1.5))  # what people made, and limits
 DOTTED = (0, (1, 1.2))  # rules with a name, where found ones are solid
 
+matplotlib.rcdefaults()  # and nobody's matplotlibrc
 plt.rcParams.update(
     {
         "figure.figsize": (7.2, 4.2),

@@ -10,13 +10,12 @@ records is "not run". Nothing is chosen by a test set. Read next: reading.py.
 """
 
 import inspect
-import signal
 import sys
 import textwrap
 from collections.abc import Callable
 from functools import partial
 
-from config import Parser
+from config import Parser, as_program
 from reproduce import convnet, elsewhere, searching
 from reproduce.reading import Claim
 
@@ -95,5 +94,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -19,7 +19,7 @@ import sys
 from glob import glob
 from pathlib import Path
 
-from config import Parser
+from config import Parser, as_program
 from results import Progress
 
 ROOT = Path(__file__).parent.parent
@@ -120,4 +120,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

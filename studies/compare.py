@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from child import ChildConfig, evaluate_and_test, evaluate_rule
-from config import ConfigError, resolve, setting
+from config import ConfigError, as_program, resolve, setting
 from dsl import Rule
 from nosbench.intervals import Interval, mean_interval
 from results import aligned
@@ -322,4 +322,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

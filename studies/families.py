@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import results
-from config import Parser
+from config import Parser, as_program
 from sameness import by_family
 from studies.searches import read_searches
 from studies.trials import read_trials, study_of
@@ -80,4 +80,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

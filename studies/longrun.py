@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import results
 from child import ChildConfig, train_curve
-from config import resolve, setting
+from config import as_program, resolve, setting
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES
 from studies.searches import RUNS, best_found, fresh_seeds, read_searches
@@ -160,4 +160,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

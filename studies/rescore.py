@@ -20,7 +20,7 @@ import numpy as np
 
 import results
 from child import ChildConfig, evaluate_rule
-from config import resolve, setting
+from config import as_program, resolve, setting
 from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES
@@ -129,4 +129,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

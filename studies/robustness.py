@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from child import ChildConfig, evaluate_rule
-from config import ConfigError, resolve, setting
+from config import ConfigError, as_program, resolve, setting
 from dsl import Rule
 from rules import HUMAN, named
 from studies.searches import RUNS, best_found, fresh_seeds, read_searches, with_people
@@ -152,4 +152,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

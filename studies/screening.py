@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import results
-from config import Parser
+from config import Parser, as_program
 from dsl import Rule
 from screen import TESTS, screen
 
@@ -74,4 +74,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

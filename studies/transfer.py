@@ -23,7 +23,7 @@ import numpy as np
 import data
 import results
 from child import resolve_precision
-from config import resolve, setting
+from config import as_program, resolve, setting
 from results import aligned, number
 from rules import HUMAN, named
 from studies import tasks
@@ -206,4 +206,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

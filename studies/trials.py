@@ -12,7 +12,6 @@ here. Read next: searches.py, then compare.py.
 import contextlib
 import importlib
 import shlex
-import signal
 import sys
 import time
 import typing
@@ -28,9 +27,9 @@ import torch
 
 import results
 from child import FORMER, ChildConfig, start_worker
-from config import ConfigError, Parser, add_settings, from_dict
+from config import ConfigError, Parser, add_settings, draw_or_warn, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import Progress, interrupt_once, reopen
+from results import Progress, reopen
 
 
 class Trials:
@@ -211,7 +210,7 @@ def plan_of(study: Study, args: Namespace) -> Any:
 def open_run(study: Study, args: Namespace, plan: Any) -> results.Run:
     if args.resume is not None:
         return reopen(args.resume)
-    folder = args.out or results.default_folder(stem(study), *study.label(plan))
+    folder = args.out or results.default_folders(stem(study), *study.label(plan))
     environment = results.environment(torch.get_num_threads())
     return results.Run.create(folder, to_dict(study, plan), environment)
 
@@ -232,8 +231,6 @@ def launch(study: Study, argv: list[str] | None) -> int:
     """Run a study and return its exit code; a finished run is reported again, from its records."""
     parser = make_parser(study)
     args = parser.parse_args(argv)
-    if study is sys.modules["__main__"]:  # and no test
-        signal.signal(signal.SIGINT, interrupt_once)
     torch.set_num_threads(1)
     with contextlib.ExitStack() as stack:
         try:
@@ -266,12 +263,6 @@ def _to_end(plan: Any, trials: Trials, study: Study) -> int:
         rows, text = study.report(plan, trials.records)
         run.write_table("summary.csv", rows)
         run.replace("summary.txt", text)
-        print(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt.")
-        if study.FIGURE is not None:  # imported late: workers import the study too
-            figure = importlib.import_module(study.FIGURE)
-            name = study.FIGURE.split(".")[-1]
-            [picture, *_] = figure.draw([run.folder], run.folder / f"{name}.png")
-            print(f"The figure is {picture}.")
         run.finish()
     except KeyboardInterrupt:
         trials.progress.say(f"interrupted; what was finished is kept. Go on with: {resume}")
@@ -281,5 +272,17 @@ def _to_end(plan: Any, trials: Trials, study: Study) -> int:
         kept = f"What was finished is kept{f'; go on with: {resume}' * of_use}"
         trials.progress.say(f"{command(study)}: error: {error}. {kept}")
         return 1
-    print(f"Next: {study.then(plan, rows, run.folder)}")
+    tell = trials.progress.result
+    tell(f"\n{text}\n{run.folder} holds the trainings, and this text in summary.txt.")
+    if study.FIGURE is not None:
+        again = f"python -m {study.FIGURE} {shlex.quote(str(run.folder))}"
+        if pictures := draw_or_warn(lambda: draw(study, run.folder), again, trials.progress.say):
+            tell(f"The figure is {pictures[0]}.")
+    tell(f"Next: {study.then(plan, rows, run.folder)}")
     return 0
+
+
+def draw(study: Study, folder: Path) -> list[Path]:
+    """Draw a study's figure into its run folder; return the files."""
+    figure = importlib.import_module(study.FIGURE)  # late: workers import the study too
+    return figure.draw([folder], folder / f"{study.FIGURE.split('.')[-1]}.png")

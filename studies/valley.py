@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 import results
-from config import resolve, setting
+from config import as_program, resolve, setting
 from dsl import Rule
 from results import aligned
 from rosenbrock import ADAM_EPS, PICKED, RATES, RULES, START, STEPS, TORCH, descend, distinct_rules
@@ -295,4 +295,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -127,14 +127,21 @@ def test_of_processes_that_make_the_same_folder_one_succeeds(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(folders)
 
 
-def test_default_folder_never_exists_and_names_script_preset_and_seed(tmp_path, monkeypatch):
+def create_default(number, barrier):
+    barrier.wait(DEADLINE_S)
+    for _ in range(number):
+        Run.create(results.default_folders("search", "laptop-trpo", 7), CONFIG, META).close()
+
+
+def test_jobs_of_one_second_get_default_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for _ in range(5):  # within a second
-        folder = results.default_folder("search", "laptop-trpo", 7)
-        assert not folder.exists()
-        folder.mkdir(parents=True)
-        assert re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", folder.name)
-    assert len(list(results.RUNS.iterdir())) == 5 and folder.parent == results.RUNS
+    with children(create_default, 20, FORK.Barrier(2), number=2) as processes:
+        for process in processes:
+            process.join(DEADLINE_S)
+            assert process.exitcode == 0
+    names = [folder.name for folder in results.RUNS.iterdir()]
+    assert len(names) == 40
+    assert all(re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", name) for name in names)
 
 
 # --- lines ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from config import as_program
 from nosbench.intervals import Interval, mean_interval, ratio_interval
 from nosbench.standings import Setting, common_seeds, counted, paired
 from plots import style
@@ -166,4 +167,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from config import as_program
 from nosbench.intervals import spearman_interval
 from plots import style
 from plots.runs import Run, read_all, relevant
@@ -97,4 +98,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

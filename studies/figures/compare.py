@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.lines import Line2D
 
+from config import as_program
 from dsl import Rule
 from nosbench.intervals import mean_interval
 from plots import style
@@ -177,4 +178,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))

@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import results
+from config import as_program
 from plots import style
 from plots.runs import Group, all_runs, humans, notes, read_groups, setting_of, title
 from plots.style import command, plt
@@ -122,4 +123,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_program(main))
