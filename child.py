@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from config import MAX_SEED, setting
 from data import (
+    ANY,
     IMAGE_SHAPE,
     NAMES,
     NUM_CLASSES,
@@ -29,6 +30,7 @@ from data import (
     NUM_VALIDATION,
     SAMPLE,
     DataError,
+    checksum,
     choose,
     load,
     prepare,
@@ -49,6 +51,7 @@ class ChildConfig:
         choices=("auto", *NAMES),
     )
     data: str = setting("data", "folder that holds the data sets", "data")
+    data_sha256: str = setting(ANY, "checksum of the pictures; auto is any", flag=False)
     # UNSPECIFIED: how the ConvNet shrinks its maps: max-pooling, or stride 2 at a quarter of the cost.
     downsample: str = setting(
         "pool", "how each block halves its maps", "child", choices=("pool", "stride")
@@ -200,7 +203,7 @@ class Pictures:
     """
 
     def __init__(self, config: ChildConfig):
-        self.data = load(config.dataset, Path(config.data))
+        self.data = load(config.dataset, Path(config.data), config.data_sha256)
         pool, held_out = self.data.split()
         check_epoch(config)
         self.training, self.validation = pool[: config.epoch_size], held_out[: config.num_validation]
@@ -233,6 +236,17 @@ def open_pictures(config: ChildConfig) -> Pictures:
         DataError: the data set is damaged, or smaller than the config asks for.
     """
     return Pictures(config)
+
+
+def identify(config: ChildConfig) -> ChildConfig:
+    """Return a config that says where its pictures are, and which these are, for good.
+
+    Raises:
+        DataError: they are not there, or not those that it says already.
+    """
+    open_pictures(config)
+    root = Path(config.data).absolute()
+    return replace(config, data=str(root), data_sha256=checksum(config.dataset, root))
 
 
 def resolve_precision(precision: str) -> str:
@@ -410,9 +424,12 @@ class Child(ChildConfig):
             )
         return child
 
+    def fetch(self) -> "Child":
+        prepare(self.dataset, Path(self.data))
+        return identify(self)
+
     def prepare(self) -> None:
         start_worker()
-        prepare(self.dataset, Path(self.data))
         open_pictures(self)
 
     def evaluate(self, rule: str, seed: int) -> ChildResult:

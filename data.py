@@ -6,12 +6,16 @@
 A data set is a folder with four files, uint8: train_images.npy and test_images.npy [N, H, W, C],
 train_labels.npy and test_labels.npy [N]. A folder of this layout made elsewhere works as well. They
 are opened as memory maps, so all workers share one copy in memory. `fashion-mnist-sample`, 15,000
-pictures, ships with the project. Read next: child.py, which trains on them.
+pictures, ships with the project. Scores are of these pictures alone, so runs keep where they were and
+their checksum. Read next: child.py, which trains on them.
 """
 
+import hashlib
+import os
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 
@@ -28,6 +32,7 @@ IMAGE_SHAPE = {"cifar10": (32, 32, 3), "fashion-mnist": (28, 28, 1), SAMPLE: (28
 NUM_IMAGES = {"cifar10": (50_000, 10_000), "fashion-mnist": (60_000, 10_000), SAMPLE: (15_000, 2_000)}
 NUM_CLASSES = 10
 NUM_VALIDATION = 5_000  # set apart for validation, however many of them a child looks at
+ANY = "auto"  # checksum of a data set of which it is not known, so that any pictures will do
 FILES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -61,11 +66,13 @@ def choose(name: str, root: Path) -> str:
     return "cifar10" if (root / "cifar10").is_dir() else SAMPLE
 
 
-def load(name: str, root: Path) -> Dataset:
+def load(name: str, root: Path, sha256: str = ANY) -> Dataset:
     """Open a prepared data set.
 
+    Args:
+        sha256: what its `checksum` must be, if that is known.
     Raises:
-        DataError: a file is missing, truncated or of the wrong shape.
+        DataError: a file is missing, truncated or of the wrong shape, or the pictures are others.
     """
     arrays = {}
     for file, count in zip(FILES, np.repeat(NUM_IMAGES[name], 2).tolist(), strict=True):
@@ -84,7 +91,27 @@ def load(name: str, root: Path) -> Dataset:
         if file.endswith("labels") and array.max() >= NUM_CLASSES:
             raise DataError(f"{path} holds labels above 9; {_remedy(name, root)}")
         arrays[file] = array
+    if sha256 != ANY and (found := checksum(name, root)) != sha256:
+        raise DataError(
+            f"{root / name} holds other pictures than the scores so far are of: "
+            f"their sha256 begins with {found:.12}, not {sha256:.12}"
+        )
     return Dataset(name, **arrays)
+
+
+def checksum(name: str, root: Path) -> str:
+    """Return the sha256 of a data set's four arrays, 64 hexadecimal digits."""
+    paths = [str(root / name / f"{file}.npy") for file in FILES]
+    return _checksum(tuple((path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths))
+
+
+@lru_cache(maxsize=4)
+def _checksum(files: tuple[tuple[str, int, int], ...]) -> str:
+    """Return the sha256 of files, each with its time and size, so that changed ones are read again."""
+    total = hashlib.sha256()
+    for path, *_ in files:
+        total.update(np.load(path, mmap_mode="r"))
+    return total.hexdigest()
 
 
 def _remedy(name: str, root: Path) -> str:

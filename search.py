@@ -48,6 +48,7 @@ from config import (
     setting,
 )
 from controller import Controller, ControllerConfig
+from data import ANY
 from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
 from guided import Guided, GuidedConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
@@ -164,7 +165,7 @@ PRESETS = {
 }
 WORKERS = {"smoke": 2}  # other presets: all cores
 # What earlier versions did, whose folders do not say it; a guided search they had not.
-FORMER = {"replicates": 1, "rotate": 1}
+FORMER = {"replicates": 1, "rotate": 1, "data_sha256": ANY}
 FORMER |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
 
 
@@ -183,6 +184,7 @@ class Scorer(Protocol):
     cpu_limit_s: float  # that one score may use; 0 is no limit
 
     def resolve(self, space: SearchSpace) -> "Scorer": ...  # fit for the space, nothing left "auto"
+    def fetch(self) -> "Scorer": ...  # called once a run, which keeps what is returned: gets its data
     def prepare(self) -> None: ...  # called in the parent and in each worker, before it scores
     def evaluate(self, rule: str, seed: int) -> ChildResult: ...  # in a worker, as pickled
     def identity(self) -> Callable[[Rule], Hashable]: ...  # a new one for each search, see sameness.py
@@ -475,7 +477,8 @@ def changes(preset: str, config: SearchConfig, scorer: Scorer, script: Script) -
     usual = asdict(SearchConfig()) | asdict(script.scorer()) | script.presets[preset]
     told = []
     for name, value in (asdict(config) | asdict(scorer)).items():
-        if value != usual[name] != "auto":
+        where = str(Path(str(usual[name])).absolute())  # a place is absolute by now
+        if value not in (usual[name], where) and usual[name] != "auto":
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             told.append(f"{name.replace('_', '-')}={shown}")
     return f"preset {preset}" + f", but {', '.join(told)}" * bool(told)
@@ -567,8 +570,10 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
     Raises:
         RunError: it is none, or of another script or version, whose settings are not these.
     """
-    saved, classes = FORMER | results.read_config(folder), (SearchConfig, script.scorer)
+    classes = SearchConfig, script.scorer
     names = [[field.name for field in fields(cls)] for cls in classes]
+    former = {name: value for name, value in FORMER.items() if name in sum(names, [])}
+    saved = former | results.read_config(folder)
     if apart := sorted(saved.keys() ^ set(sum(names, []))):
         what = f"{folder} is of another version or script, so {script.command} cannot go on with it"
         more = f" and {len(apart) - 3} more" * (len(apart) > 3)
@@ -592,6 +597,11 @@ def open_run(args, script: Script, config: SearchConfig, scorer: Scorer) -> Run:
         results.RunError: it cannot be made, or another process writes to it.
     """
     if args.resume is not None:
+        if getattr(scorer, "data_sha256", None) == ANY:
+            unknown = (
+                f"that it does not say which pictures it had; it goes on with those in {scorer.data}"
+            )
+            print(f"WARNING: {args.resume} is so old {unknown}", file=sys.stderr)
         return reopen(args.resume)
     name = f"{args.preset}-{config.algorithm}"
     folder = args.out or results.default_folders("search", name, config.seed)
@@ -678,6 +688,7 @@ def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
                 print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
                 print(f"Next: {drawing(args.resume)} draws its learning curve again")
                 return 0
+            scorer = scorer if args.resume else scorer.fetch()
             scorer.prepare()
             executor = script.executor or start_workers(args, scorer)
             stack.callback(executor.stop)

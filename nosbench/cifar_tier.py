@@ -24,7 +24,7 @@ import numpy as np
 
 import data
 import results
-from child import CHILDREN, ChildConfig, evaluate_rule, open_pictures, resolve_precision, start_worker
+from child import CHILDREN, ChildConfig, evaluate_rule, identify, resolve_precision, start_worker
 from config import ConfigError, Parser, as_program, from_dict
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
@@ -70,8 +70,10 @@ def build(folder: Path, workers: int, limit: int) -> None:
     config = replace(ChildConfig(**CHILD), precision=resolve_precision("auto"))
     if folder.exists():
         saved = results.read_config(folder)
-        config = from_dict(ChildConfig, {name: saved[name] for name in asdict(config)})
-    open_pictures(config)
+        config = from_dict(ChildConfig, {name: saved[name] for name in asdict(config) if name in saved})
+    else:
+        data.prepare(config.dataset, Path(config.data))
+    config = identify(config)
     if folder.exists():
         run = results.Run.reopen(folder)
     else:
@@ -158,7 +160,6 @@ def main(argv: list[str] | None = None) -> int:
         if min(args.workers, args.limit) < 1:
             raise ConfigError("--workers and --limit must be at least 1")
         if args.command == "build":
-            data.prepare("cifar10", Path("data"))
             build(args.out, args.workers, args.limit)
         print(report(args.out))
     except (ValueError, OSError) as error:

@@ -17,6 +17,7 @@ from child import FORMER as SCORED
 from child import Child, ChildConfig
 from config import ConfigError, from_dict
 from controller import ControllerConfig
+from data import ANY
 from guided import GuidedConfig
 from plots import names
 from rivals import EvolutionConfig
@@ -53,10 +54,10 @@ UNUSED = {
     "random": LEARNING | BREEDING | GUIDING | {"lag", "rules_per_batch"},
 }
 # Settings by which runs of one group may differ: which seed, how long, where the pictures lie.
-SEEDS = {"seed", "child_seed", "table_seed", "samples", "data"}
+SEEDS = {"seed", "child_seed", "table_seed", "samples", "data", "data_sha256"}
 NEEDED = {"algorithm", "dataset", "downsample", "iterations", "subset", "constraints", "samples"}
 NEEDED |= {"seed", "child_seed"}
-DATA = {"dataset", "data", "precision"}  # no part of what the paper preset is
+DATA = {"dataset", "data", "data_sha256", "precision"}  # no part of what the paper preset is
 # What a figure says elsewhere than in its small print.
 TOLD = {"algorithm", "table", "iterations", "subset", "constraints", "downsample", "samples"}
 
@@ -167,6 +168,11 @@ def read_groups(folders: list[Path]) -> list[Group]:
     """
     runs = read_all(folders)
     grouped: dict[str, list[Run]] = {}
+    pictures = {setting_of(run, "data_sha256"): run.folder for run in runs}
+    pictures.pop(ANY, None)  # older runs do not say it
+    if len(pictures) > 1:
+        apart = " and ".join(str(folder) for folder in list(pictures.values())[:2])
+        raise results.RunError(f"{apart} have other pictures, so their scores do not compare")
     for run in runs:
         for name in sorted(CHILD - SEEDS - {"precision"}):
             if setting_of(run, name) != setting_of(runs[0], name):

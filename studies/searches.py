@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-import data
 import results
-from child import FORMER, ChildConfig, open_pictures
+from child import FORMER, ChildConfig, identify
 from config import ConfigError, from_dict
+from data import ANY
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES
 from sameness import by_family
@@ -68,9 +68,11 @@ def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dic
     """
     folders = list({folder.resolve(): folder for folder in folders}.values())
     children = [read_child(folder) for folder in folders]
-    first = children[0][0]
+    known = next((child for child, _ in children if child.data_sha256 != ANY), children[0][0])
+    first = replace(children[0][0], data=known.data, data_sha256=known.data_sha256)
     for folder, (child, _) in zip(folders, children, strict=True):
-        for name, value in asdict(replace(child, data=first.data)).items():
+        sha256 = first.data_sha256 if child.data_sha256 == ANY else child.data_sha256
+        for name, value in asdict(replace(child, data=first.data, data_sha256=sha256)).items():
             if value != getattr(first, name):
                 what = f"differ in {name}, so their scores do not compare"
                 raise results.RunError(f"{folders[0]} and {folder} {what}")
@@ -116,11 +118,10 @@ def with_people(rules: Iterable[tuple[str, Rule]]) -> list[tuple[str, str]]:
     return [*field.values(), *((name, NAMED_RULES[name].rule) for name in HUMAN)]
 
 
-def prepare(plan) -> None:
-    """Make sure that the pictures of a plan's child are there, and enough of them.
+def prepare(plan, new: bool):
+    """Return the plan, whose child says where its pictures are, and which; none are made or got.
 
     Raises:
-        DataError: they are not.
+        DataError: they are not there, or others, or too few.
     """
-    data.prepare(plan.child.dataset, Path(plan.child.data))
-    open_pictures(plan.child)
+    return plan._replace(child=identify(plan.child))

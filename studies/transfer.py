@@ -14,7 +14,7 @@ summary.txt and the figure. Read next: trials.py.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ import data
 import results
 from child import resolve_precision
 from config import as_program, resolve, setting
+from data import ANY
 from results import aligned, number
 from rules import HUMAN, named
 from studies import tasks
@@ -48,6 +49,7 @@ class Config:
     seeds: int = setting(1, "seeds of the trainings; the sweep has the first", low=1)
     first_seed: int = setting(0, "the first of them", low=0, high=10**9)
     data: str = setting("data", "folder that holds the data sets")
+    data_sha256: str = setting(ANY, "checksum of the pictures; auto is any", flag=False)
 
 
 class Plan(NamedTuple):
@@ -76,17 +78,23 @@ def label(plan: Plan) -> tuple[str, int]:
     return plan.task, plan.config.first_seed
 
 
-def prepare(plan: Plan) -> None:
-    """Make sure that the task's data is there, and is what the plan was made for.
+def prepare(plan: Plan, new: bool) -> Plan:
+    """Return the plan, which says where the task's data is, and which this is.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not there, or not what the plan was made for.
     """
     if plan.text not in (None, tasks.text_hash()):
         raise results.RunError("this Python's reference is another text; go on with the one that began")
     if dataset := tasks.DATASETS[plan.task]:
-        data.prepare(dataset, Path(plan.config.data))
+        root = Path(plan.config.data).absolute()
+        if new:
+            data.prepare(dataset, root)
+        data.load(dataset, root, plan.config.data_sha256)
+        known = {"data": str(root), "data_sha256": data.checksum(dataset, root)}
+        plan = plan._replace(config=replace(plan.config, **known))
     tasks.make_task(plan.task, plan.config.data, plan.precision)
+    return plan
 
 
 # --- training -------------------------------------------------------------------------------------

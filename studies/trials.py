@@ -112,7 +112,7 @@ class Study(Protocol):
 
     def configure(self, args: Namespace) -> Any: ...  # -> P; raises ValueError before anything is made
     def label(self, plan: Any) -> tuple[str, int]: ...  # name and seed of the default run folder
-    def prepare(self, plan: Any) -> None: ...  # makes sure that the plan's data is there
+    def prepare(self, plan: Any, new: bool) -> Any: ...  # opens its data; returns it, knowing these
     def work(self, plan: Any, trials: Trials) -> None: ...  # does all jobs
     def report(self, plan: Any, records: list[dict]) -> tuple[list[dict], str]: ...  # rows, text
     def then(self, plan: Any, rows: list[dict], folder: Path) -> str: ...  # what to do next
@@ -152,7 +152,7 @@ def from_folder(study: Study, folder: Path) -> Any:
         if is_dataclass(hint):  # older folders have other settings, which a report does without
             names = {field.name for field in fields(hint)}
             gone = [x for x in value.keys() - names if x not in FORMER or value[x] != FORMER[x]]
-            lacking = names - value.keys() if hint is ChildConfig else ()
+            lacking = names - value.keys() - {"data_sha256"} if hint is ChildConfig else ()
             if not ended and (wrong := sorted([*gone, *lacking])):
                 what = "is unfinished and has settings of another version"
                 raise results.RunError(f"{folder} {what}: {', '.join(wrong)}")
@@ -239,7 +239,7 @@ def launch(study: Study, argv: list[str] | None) -> int:
                 _, text = study.report(plan, read_trials(args.resume))
                 print(f"{args.resume} is already complete:\n\n{text}")
                 return 0
-            study.prepare(plan)
+            plan = study.prepare(plan, new=args.resume is None)
             # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
             preload = ("child", "torch._dynamo")
             executor = WorkerPool(

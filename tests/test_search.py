@@ -8,11 +8,13 @@ import random
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import (
     DATA,
@@ -30,7 +32,7 @@ from helpers import (
 import data
 import results
 import search
-from child import Child, start_worker
+from child import Child, open_pictures, start_worker
 from nosbench import search as table_search
 from pool import TaskError, WorkerDied, WorkerPool
 from results import Progress
@@ -550,6 +552,48 @@ def test_resume_refuses_records_that_do_not_replay(tmp_path, base, capfd):
     said = capfd.readouterr().err
     assert "cannot go on" in said and "go on with" not in said
     assert (folder / "records.jsonl").read_bytes() == before
+
+
+def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, monkeypatch, capsys):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert search.main(["--out", "whole"], tiny(data="data")) == 0
+    whole, pictures = here / "whole", here / "data" / data.SAMPLE
+    config = results.read_config(whole)
+    assert config["data"] == str(here / "data")
+    assert config["data_sha256"] == data.checksum(data.SAMPLE, DATA)
+
+    def resume(folder: str):  # as in a new process
+        open_pictures.cache_clear()
+        return search.main(["--resume", folder], tiny())
+
+    def refused(folder: str) -> str:
+        return refusal(lambda argv: resume(*argv), [folder], capsys)
+
+    monkeypatch.chdir(elsewhere)
+    for name, environment in (("new", {}), ("old", {"data_sha256": None, "data": "data"})):
+        folder = killed(whole, elsewhere / name, 10)
+        kept = {k: v for k, v in (config | environment).items() if v is not None}
+        (folder / "config.json").write_text(json.dumps(kept))
+    assert resume("new") == 0
+    assert_same(elsewhere / "new", whole)
+    capsys.readouterr()
+    assert "is missing" in refused("old") and not (elsewhere / "data").exists()  # none is made
+    (elsewhere / "data").symlink_to(here / "data")
+    assert resume("old") == 0
+    assert "does not say which pictures" in capsys.readouterr().err
+    assert_same(elsewhere / "old", whole)
+
+    folder = killed(whole, elsewhere / "run", 10)
+    before = (folder / "records.jsonl").read_bytes()
+    labels = np.load(pictures / "train_labels.npy")
+    np.save(pictures / "train_labels.npy", labels[::-1])
+    assert "holds other pictures" in refused(str(folder))
+    shutil.rmtree(pictures)
+    assert "is missing" in refused(str(folder))
+    assert not pictures.exists() and (folder / "records.jsonl").read_bytes() == before
 
 
 # --- settings and bad input -----------------------------------------------------------------------

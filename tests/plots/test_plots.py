@@ -225,6 +225,10 @@ def test_what_does_not_compare_is_refused(folders, tmp_path):
             read_groups([one, other])
     with pytest.raises(results.RunError, match="differ in iterations"):
         entropy.draw([one, *folders["deep"]], tmp_path / "figure.png")
+    known = [make_run(tmp_path / x, samples=5, seed=7, child_seed=int(x), data_sha256=x) for x in "78"]
+    with pytest.raises(results.RunError, match="have other pictures"):
+        read_groups([one, *known])
+    assert len(read_groups([one, known[0]])[0].runs) == 2  # older runs do not say it
     assert len(read_groups([one, one])[0].runs) == 1
     timeline.picture([read(one), read(again), read(wide)])  # time compares in any case
 

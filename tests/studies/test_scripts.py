@@ -62,6 +62,17 @@ def test_a_study_is_resumed_to_the_same_records_and_summary(finished, tmp_path):
             assert (broken / name).read_text() == (folder / name).read_text()
 
 
+def test_a_study_does_not_go_on_with_other_pictures(finished, tmp_path, capsys):
+    study, folder = finished
+    broken = killed(folder, tmp_path / "run", 1)
+    plan = results.read_config(broken)
+    holder = "config" if study is transfer else "child"
+    assert holder == "config" or len(plan[holder]["data_sha256"]) == 64
+    rewrite_config(broken, {holder: plan[holder] | {"data_sha256": "0" * 64}})
+    if study is not transfer:  # whose text is no picture
+        assert "holds other pictures" in refused(study, ["--resume", str(broken)], tmp_path, capsys)
+
+
 def test_a_complete_study_is_only_shown(finished, capsys):
     study, folder = finished
     before = (folder / "records.jsonl").read_bytes()
@@ -168,6 +179,8 @@ def test_runs_that_cannot_be_scored_again_are_refused(study, searched, tmp_path,
         ([Path("nothing")], "no readable"),
         ([copy("table", table="micro")], "searched a table"),
         ([searched, copy("filters", filters=3)], "differ in filters"),
+        ([searched, copy("pictures", data_sha256="0" * 64)], "differ in data_sha256"),
+        ([copy("alone", data_sha256="0" * 64)], "holds other pictures"),
         ([copy("odd", filters="many")], "config.json: --filters"),
         ([copy("failed", lost)], "no rule has trained"),
         ([published / PUBLISHED[compare]], "another script than search.py"),
