@@ -16,19 +16,25 @@ results.py, where scores are written.
 import atexit
 import contextlib
 import ctypes
+import errno
+import math
 import os
 import pickle
 import queue
 import resource
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from threading import Lock, Semaphore, Thread
 from weakref import WeakSet
+
+READY = b"ready"  # a worker's first word, if all is well
 
 
 class TaskError(RuntimeError):
@@ -50,8 +56,39 @@ class TimeLimit(WorkerDied):
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: those it may run on, or what a container grants."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, cpu_quota())))
+
+
+def cpu_quota(proc: Path = Path("/proc/self")) -> float:
+    """Return how many cores' time the process's control groups grant, infinity if they set no limit.
+
+    The least of its own group's limit and those above, as far as they are seen: cgroup version 1 or 2.
+    """
+    quotas = [math.inf]
+    with contextlib.suppress(OSError):  # no Linux
+        groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
+        for mount in (proc / "mountinfo").read_text().splitlines():
+            place, _, system = mount.partition(" - ")
+            (root, point), (kind, _, options) = place.split()[3:5], system.split()[:3]
+            name = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
+            if name is None or name not in ["", *options.split(",")]:
+                continue
+            for own in (Path(path) for _, names, path in groups if name in names.split(",")):
+                # A container may see its own group as the root of what is mounted.
+                below = own.relative_to(root) if own.is_relative_to(root) else Path()
+                quotas += [_quota(Path(point) / part) for part in (below, *below.parents)]
+    return min(quotas)
+
+
+def _quota(group: Path) -> float:
+    """Return the limit that the files of one control group set."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):  # it has no such file, or no limit: max
+            quota, period = map(int, " ".join((group / name).read_text() for name in names).split())
+            return quota / period if quota > 0 else math.inf
+    return math.inf
 
 
 def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) -> None:
@@ -62,9 +99,12 @@ def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) ->
         os._exit(1)  # also in the middle of a task: nobody waits for its answer
 
     Thread(target=leave_with_parent, daemon=True).start()
-    if initializer is not None:
-        initializer()
-    pipe.send_bytes(b"ready")
+    try:
+        if initializer is not None:
+            initializer()
+        pipe.send_bytes(READY)
+    except Exception as error:
+        return pipe.send_bytes(f"{type(error).__name__} {error}".encode())
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             call = pipe.recv_bytes()
@@ -80,6 +120,29 @@ def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) ->
             pipe.send_bytes(answer)
             with contextlib.suppress(AttributeError):  # glibc alone keeps freed memory until told
                 ctypes.CDLL(None).malloc_trim(0)
+
+
+def _way(code: int) -> str:
+    """Return how a process ended."""
+    return f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+
+
+def _in_words(error: Exception) -> str:
+    """Return why a process or thread cannot start, and where to look."""
+    number, text = getattr(error, "errno", None), str(error) or type(error).__name__
+    if "AF_UNIX" in text:
+        return (
+            f"the path of a socket in {tempfile.gettempdir()} is too long; set TMPDIR to a shorter one"
+        )
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"{text}; `ulimit -n` says how many may be open"
+    if number == errno.EAGAIN or "new thread" in text:
+        return f"{text}; `ulimit -u`, or the container, limits processes and threads"
+    if number == errno.ENOMEM or isinstance(error, MemoryError):
+        return f"{text}; memory is short"
+    if isinstance(error, EOFError | ConnectionError):
+        return "the process that starts workers has ended; is memory short?"
+    return text
 
 
 class WorkerPool(Executor):
@@ -115,8 +178,14 @@ class WorkerPool(Executor):
         self._workers: dict[int, tuple] = {}  # number -> process, our end of its pipe
         self._closed = self._killed = False
         self._threads = [Thread(target=self._serve, args=(i,), daemon=True) for i in range(num_workers)]
-        for thread in self._threads:
-            thread.start()
+        try:
+            resource_tracker.ensure_running()  # it unblocks signals, which the threads block
+            for thread in self._threads:
+                thread.start()
+        except (OSError, RuntimeError) as error:
+            self._threads = [thread for thread in self._threads if thread.ident]  # those that run
+            self.stop()
+            raise ValueError(f"{num_workers} workers cannot start: {_in_words(error)}") from None
         atexit.register(self.stop)  # a pool that was forgotten must not keep the program alive
 
     def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
@@ -152,8 +221,7 @@ class WorkerPool(Executor):
         """Be worker `number`'s thread: hand it one task after another."""
         # What ends a program is the main thread's alone: the server and the workers, which are started
         # from here, inherit these signals blocked. Else a batch system that signals all processes would
-        # make crashes of the rules in training. (The resource tracker unblocks them, so it comes first.)
-        resource_tracker.ensure_running()
+        # make crashes of the rules in training.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         while True:
             with self._turns:  # first, and then the oldest task, so that none waits behind later ones
@@ -180,7 +248,7 @@ class WorkerPool(Executor):
         except Exception as error:  # no task's fault
             if number in self._workers:
                 self._end(number)
-            return False, OSError(f"no worker can start: {error!r}")
+            return False, OSError(f"no worker can start: {_in_words(error)}")
         with contextlib.suppress(OSError, EOFError):  # the pipe breaks when the worker dies
             pipe.send_bytes(call)
             wait([pipe, process.sentinel])
@@ -193,8 +261,7 @@ class WorkerPool(Executor):
         code = self._end(number)
         if code == -signal.SIGPROF:
             return False, TimeLimit("the task used up its CPU seconds")
-        how = f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
-        return False, WorkerDied(f"the worker ended with {how}")
+        return False, WorkerDied(f"the worker ended with {_way(code)}")
 
     def _start(self, number: int) -> tuple:
         """Start worker `number`; return its process and our end of its pipe, once it is ready."""
@@ -210,7 +277,13 @@ class WorkerPool(Executor):
             self._workers[number] = process, ours
             if self._killed:
                 process.kill()
-        ours.recv_bytes()  # its first word
+        try:
+            word = ours.recv_bytes()
+        except (OSError, EOFError):
+            way = _way(self._end(number))
+            raise OSError(f"it ended with {way} before it was ready; is memory short?") from None
+        if word != READY:
+            raise OSError(word.decode())
         return process, ours
 
     def _end(self, number: int) -> int:

@@ -235,7 +235,7 @@ def describe(outcome: Future | dict, wait_s: float | None = None) -> dict:
     if isinstance(error, TaskError | WorkerDied):
         return {"status": error.status, **UNSCORED, "error": str(error).strip().splitlines()[-1]}
     if error is not None:  # no rule's fault
-        raise results.RunError(f"the workers cannot go on: {type(error).__name__} {error}".strip())
+        raise results.RunError(f"the workers cannot go on: {str(error) or type(error).__name__}")
     result = outcome.result()
     if not isinstance(result, ChildResult):
         return {"status": "error", **UNSCORED, "error": f"the worker returned {result!r:.100}, no score"}

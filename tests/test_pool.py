@@ -2,8 +2,10 @@
 
 import contextlib
 import itertools
+import math
 import os
 import platform
+import re
 import resource
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from pathlib import Path
 import pytest
 from processes import DEADLINE_S, hear_interrupts, processes, until
 
-from pool import TaskError, TimeLimit, WorkerDied, WorkerPool
+from pool import TaskError, TimeLimit, WorkerDied, WorkerPool, cpu_quota
 
 FOREVER_S = 600.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -333,10 +335,61 @@ def test_tasks_begin_in_the_order_in_which_they_came(tmp_path):
     assert list(map(int, log.read_text().split())) == list(range(200))
 
 
-def test_a_worker_that_cannot_start_is_not_the_tasks_fault():
-    with pool_of(1, initializer=partial(os._exit, 7)) as pool:
+@pytest.mark.parametrize(
+    ("begin", "why"),
+    [
+        (partial(os._exit, 7), "exit code 7 before it was ready"),
+        (partial(os.listdir, "/nowhere"), "FileNotFoundError .*No such file or directory: '/nowhere'"),
+    ],
+)
+def test_a_worker_that_cannot_start_is_not_the_tasks_fault_and_names_why(begin, why, capfd):
+    with pool_of(1, initializer=begin) as pool:
         error = pool.submit(add, 1).exception(DEADLINE_S)
-    assert type(error) is OSError and "no worker can start" in str(error)
+    assert type(error) is OSError and re.search(f"no worker can start: .*{why}", str(error))
+    assert capfd.readouterr().err == ""
+
+
+QUOTAS = {  # (own group, root of the mount, its groups' files) -> cores
+    "no limit": (2, "/job/in", "/", {"": {}, "job/in": {"cpu.max": "max 100000"}}, math.inf),
+    "above its own": (2, "/job/in", "/", {"job": {"cpu.max": "50000 100000"}, "job/in": {}}, 0.5),
+    "the least": (2, "/a/b", "/", {"a": {"cpu.max": "3 1"}, "a/b": {"cpu.max": "2 1"}}, 2.0),
+    "another's": (2, "/a", "/", {"b": {"cpu.max": "1 2"}}, math.inf),
+    "container": (2, "/docker/7", "/docker/7", {"": {"cpu.max": "150 100"}}, 1.5),
+    "version 1": (1, "/a", "/", {"a": {"cpu.cfs_quota_us": "25", "cpu.cfs_period_us": "100"}}, 0.25),
+    "none in 1": (1, "/a", "/", {"a": {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "1"}}, math.inf),
+}
+
+
+@pytest.mark.parametrize("case", QUOTAS)
+def test_quota_is_the_least_of_the_own_control_group_and_those_above(tmp_path, case):
+    version, own, root, groups, cores = QUOTAS[case]
+    for group, files in groups.items():
+        (tmp_path / "cpu" / group).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (tmp_path / "cpu" / group / name).write_text(text + "\n")
+    kind, names = ("cgroup2", "rw") if version == 2 else ("cgroup", "rw,cpu,cpuacct")
+    mounts = (
+        f"25 1 0:1 / / rw - ext4 /dev/a rw\n26 25 0:2 {root} {tmp_path}/cpu rw - {kind} {kind} {names}"
+    )
+    (tmp_path / "mountinfo").write_text(mounts)
+    lines = f"0::{own}\n" if version == 2 else f"4:memory:/no\n3:cpu,cpuacct:{own}\n0::/no\n"
+    (tmp_path / "cgroup").write_text(lines)
+    assert cpu_quota(tmp_path) == cores
+
+
+def test_a_real_quota_counts(tmp_path):
+    group = Path(f"/sys/fs/cgroup/cpu/test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "cpu.cfs_quota_us").write_text("60000")
+    except OSError:
+        pytest.skip("needs control groups of version 1, and to be root")
+    code = f"open('{group}/cgroup.procs', 'w').write('0'); import pool; print(pool.usable_cores())"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    finally:
+        group.rmdir()
+    assert done.stdout == "1\n"
 
 
 def test_a_worker_that_died_while_idle_leaves_the_next_task_both_tries(one, tmp_path):
