@@ -20,23 +20,26 @@ Read next: plots/, which shows what a search did.
 """
 
 import contextlib
-import importlib
 import logging
+import pickle
 import re
 import signal
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, InvalidStateError
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import current_process
 from threading import Event, Lock, Thread
 from weakref import WeakSet
 
+import results
 from pool import TaskError, WorkerDied
 
 CONNECT_S = 10  # seconds to wait for the scheduler
 WATCH_S = 1  # seconds until a lost one is noticed
 LOST = "the Dask scheduler is lost"
+TLS = "DASK_DISTRIBUTED__COMM__TLS__"
+CERTIFICATES = f"tls:// needs {TLS}CA_FILE, {TLS}CLIENT__CERT and {TLS}CLIENT__KEY in the environment"
 _one_at_a_time = Lock()  # tasks of a process share its random state and its CPU clock
 
 
@@ -44,49 +47,109 @@ class ClusterError(ValueError):
     """There is no cluster to work with; the message says what to do."""
 
 
-def _run(initializer: Callable, cpu_limit_s: float, fn: Callable, args: tuple) -> object:
-    """Run a task on a Dask worker as pool.py would: prepared, limited, failing with TaskError."""
+# --- on a worker ----------------------------------------------------------------------------------
+
+
+def make_carrier() -> Callable:
+    """Return the function that Dask carries to a worker, with the work as bytes.
+
+    Being made in here it travels as its code. So the scheduler needs no project to pass it on, and a
+    worker that has none says so itself.
+    """
+
+    def carried(function: str, call: bytes) -> tuple:
+        import importlib
+        import os
+
+        from distributed import get_worker
+
+        try:
+            return getattr(importlib.import_module("cluster"), function)(call)
+        except Exception as error:  # whatever it is, it is no task's fault
+            try:
+                address = get_worker().address
+            except ValueError:  # it was asked outside of a task
+                address = None
+            where = f"{os.uname().nodename}, process {os.getpid()} in {os.getcwd()}"
+            return "unfit", address, f"{where}: {type(error).__name__} {error}"
+
+    return carried
+
+
+def make_leave() -> Callable:
+    """Return what sends a worker away, as its code too."""
+
+    async def leave(dask_worker):
+        await dask_worker.close(nanny=True)
+
+    return leave
+
+
+@lru_cache
+def _conditions() -> dict:
+    """Return what scores depend on here beside the rules."""
+    return {name: value for name, value in results.environment(1).items() if name in results.SAME}
+
+
+def try_out(call: bytes) -> tuple:
+    """Return as `run` would that this worker can do such tasks, without doing one."""
+    initializer, *_ = pickle.loads(call)
+    initializer()
+    return "done", None, _conditions()
+
+
+def run(call: bytes) -> tuple:
+    """Do a task on a Dask worker as pool.py would, prepared and limited.
+
+    Returns:
+        "done" or "failed", the pickled value or the traceback, and the conditions.
+    """
     from distributed import get_worker
 
     with _one_at_a_time:
         current_process().name = str(get_worker().name)  # what a score says of where it was made
+        initializer, cpu_limit_s, fn, args = pickle.loads(call)
         initializer()  # each time: Dask may run a task in a new thread, which has its own settings
         # At the limit the process dies and Dask starts another one, up to 3 times (allowed-failures).
         signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
         try:
-            return fn(*args)
+            return "done", pickle.dumps(fn(*args)), _conditions()
         except Exception:
-            raise TaskError(traceback.format_exc()) from None
+            return "failed", traceback.format_exc(), _conditions()
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _settle(future: Future, outcome: Future | None = None) -> None:
-    """Give a future the outcome of Dask's own; without one, or with a cancelled one, all is lost."""
-    lost = outcome is None or outcome.cancelled()
-    error = ConnectionError(LOST) if lost else outcome.exception()
+# --- here -----------------------------------------------------------------------------------------
+
+
+def _settle(future: Future, value: object = None, error: BaseException | None = None) -> None:
     with contextlib.suppress(InvalidStateError):  # it was given up before
         if error is None:
-            future.set_result(outcome.result())
+            future.set_result(value)
         else:
-            from distributed import KilledWorker
-
-            future.set_exception(WorkerDied(error) if isinstance(error, KilledWorker) else error)
+            future.set_exception(error)
 
 
 class Cluster(Executor):
-    """Run tasks on the workers of a Dask cluster.
+    """Run tasks on the workers of a Dask cluster, which may come and go.
+
+    A worker that cannot do them, for example because it runs outside the project's folder or has other
+    pictures, is sent away, and its task goes to another one.
 
     Args:
         address: of the scheduler, such as tcp://host:8786.
-        initializer: called on a worker before each task; its errors end the search, not the task.
+        initializer: called on a worker before each task; its errors are the worker's.
         cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
+        say: is told in a line who was sent away and that there are no workers.
     Raises:
         ClusterError: Dask is not installed, nobody answers at the address, or a worker that has joined
-            runs outside the project's folder.
+            cannot do such tasks.
     """
 
-    def __init__(self, address: str, initializer: Callable, cpu_limit_s: float = 0.0):
+    def __init__(
+        self, address: str, initializer: Callable, cpu_limit_s: float = 0.0, say: Callable = print
+    ):
         if not re.fullmatch(r"((tcp|tls|ucx|wss?)://)?[^/:]+:\d+", address):
             raise ClusterError(
                 f"--cluster is '{address}'; it must be an address such as tcp://HOST:8786"
@@ -100,19 +163,23 @@ class Cluster(Executor):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             reason = " ".join(str(error).split())
+            reason = CERTIFICATES if isinstance(error, TypeError) else reason
             raise ClusterError(f"no Dask scheduler at {address} ({reason})") from None
-        try:  # or it would die of every task, and the search would wait for ever
-            self._client.run(importlib.import_module, __name__)
-        except ImportError as error:
-            self._client.close()
-            raise ClusterError(f"a Dask worker is not in the project's folder ({error})") from None
-        self._executor = self._client.get_executor(pure=False)
-        self._setup = (initializer, cpu_limit_s)
+        self._address, self._setup, self._say = address, (initializer, cpu_limit_s), say
+        self._carrier, self._executor = make_carrier(), self._client.get_executor(pure=False)
         self._open: WeakSet[Future] = WeakSet()
+        self._told: set[str] = set()
         self._left = Event()
-        Thread(target=self._watch, daemon=True).start()
+        answers = self._client.run(self._carrier, try_out.__name__, pickle.dumps(self._setup))
+        for what, _, about in answers.values():
+            if what == "unfit":
+                self._client.close()
+                raise ClusterError(f"a Dask worker cannot do this work: {about}")
+            self._compare(about)
+        for watch in (self._watch_scheduler, self._watch_workers):
+            Thread(target=watch, daemon=True).start()
 
     def submit(self, fn: Callable, /, *args) -> Future:
         """Queue fn(*args) for a free worker.
@@ -123,10 +190,52 @@ class Cluster(Executor):
             raise ConnectionError(LOST)
         future = Future()
         self._open.add(future)
-        self._executor.submit(_run, *self._setup, fn, args).add_done_callback(partial(_settle, future))
+        self._send(future, pickle.dumps((*self._setup, fn, args)))
         return future
 
-    def _watch(self) -> None:
+    def _send(self, future: Future, call: bytes) -> None:
+        sent = self._executor.submit(self._carrier, run.__name__, call)
+        sent.add_done_callback(partial(self._receive, future, call))
+
+    def _receive(self, future: Future, call: bytes, sent: Future) -> None:
+        """Give a future what came of its task, or send the task again."""
+        from distributed import KilledWorker
+
+        if sent.cancelled():
+            return _settle(future, error=ConnectionError(LOST))
+        if error := sent.exception():
+            died = isinstance(error, KilledWorker)
+            return _settle(future, error=WorkerDied(error) if died else error)
+        what, value, about = sent.result()
+        try:
+            if what == "unfit":
+                self._send_away(value, about)
+                return self._send(future, call)
+            self._compare(about)
+            if what == "failed":
+                return _settle(future, error=TaskError(value))
+            return _settle(future, pickle.loads(value))
+        except Exception as error:
+            return _settle(future, error=error)
+
+    def _send_away(self, address: str, why: str) -> None:
+        """Have a worker leave for good; until it has, it may be given tasks again."""
+        self._tell(f"WARNING: a Dask worker cannot do this work and was sent away: {why}")
+        with contextlib.suppress(Exception):  # it has left already
+            self._client.run(make_leave(), workers=[address], wait=False)
+
+    def _compare(self, there: dict) -> None:
+        """Warn if scores of a worker may differ from those that are made here."""
+        if changed := [name for name, value in _conditions().items() if there[name] != value]:
+            what = ", ".join(f"{name} {there[name]}" for name in changed)
+            self._tell(f"WARNING: Dask workers have another {what}: scores may differ")
+
+    def _tell(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._say(line)
+
+    def _watch_scheduler(self) -> None:
         """Fail what is not done when the scheduler is lost.
 
         Dask cancels what it knows of, but forgets a result that it was just fetching and a task that
@@ -134,7 +243,17 @@ class Cluster(Executor):
         """
         while not self._left.wait(WATCH_S):
             for future in list(self._open) if self._client.status != "running" else ():
-                _settle(future)
+                _settle(future, error=ConnectionError(LOST))
+
+    def _watch_workers(self) -> None:
+        """Say it when tasks wait and there is no worker."""
+        alone = False
+        with contextlib.suppress(Exception):  # the scheduler is lost
+            while not self._left.wait(WATCH_S):
+                waiting = any(not future.done() for future in list(self._open))
+                was_alone, alone = alone, waiting and not self._client.nthreads()
+                if alone and not was_alone:
+                    self._say(f"no Dask worker at {self._address}; the search waits for some to join")
 
     def stop(self) -> None:
         """Leave the cluster, whose workers stay; what is queued is dropped with the connection."""

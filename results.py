@@ -54,6 +54,7 @@ NEAR = 0.02  # accuracy below the best within which a learning rate counts as go
 NO_RATE = "the sweep tells no rate: the rule learned at none, or at all alike"
 FORMAT = 1  # of the folder; a reader refuses others instead of guessing
 RUNS = Path("runs")
+SAME = ("processor", "capability", "torch", "numpy", "python", "commit")  # what scores may depend on
 FIELDS = set("id batch rule infix key seed status cached_from reward lr sweep curve error".split())
 FIELDS |= set("start_s wall_s cpu_s worker".split())  # of a record; these differ from run to run
 
@@ -415,8 +416,7 @@ def reopen(folder: Path) -> Run:
     """
     run, before = Run.reopen(folder), read_meta(folder)
     now = environment(torch.get_num_threads())
-    same = ("processor", "capability", "torch", "numpy", "python", "commit")
-    if changed := [name for name in same if before.get(name) != now[name]]:
+    if changed := [name for name in SAME if before.get(name) != now[name]]:
         what = ", ".join(changed)
         print(f"WARNING: another {what} than at the start: scores may differ", file=sys.stderr)
     return run

@@ -614,14 +614,17 @@ def count_workers(args) -> int:
     return args.workers or WORKERS.get(args.preset) or usable_cores()
 
 
-def start_workers(args, scorer: Scorer) -> WorkerPool | Cluster:
+def start_workers(args, scorer: Scorer, say: Callable[[str], None]) -> WorkerPool | Cluster:
     """Return what scores the rules: processes of this machine, or those of a Dask cluster.
+
+    Args:
+        say: shows a line about the latter.
 
     Raises:
         ValueError: there are too many, or the cluster cannot be reached.
     """
     if args.cluster is not None:
-        return Cluster(args.cluster, scorer.prepare, scorer.cpu_limit_s)
+        return Cluster(args.cluster, scorer.prepare, scorer.cpu_limit_s, say)
     # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
     preload = ("child", "torch._dynamo")
     return WorkerPool(
@@ -690,7 +693,8 @@ def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
                 return 0
             scorer = scorer if args.resume else scorer.fetch()
             scorer.prepare()
-            executor = script.executor or start_workers(args, scorer)
+            progress = Progress()
+            executor = script.executor or start_workers(args, scorer, progress.say)
             stack.callback(executor.stop)
             run = stack.enter_context(open_run(args, script, config, scorer))
         except (ValueError, OSError) as error:
@@ -698,7 +702,8 @@ def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
         except KeyboardInterrupt:
             print("interrupted before the search began", file=sys.stderr)
             return 130
-        search = Search(config, scorer, executor, run, Progress(run.folder / "log.txt"))
+        progress.log = run.folder / "log.txt"
+        search = Search(config, scorer, executor, run, progress)
         return search_to_end(search, script, args)
 
 
