@@ -155,17 +155,18 @@ class Cluster(Executor):
                 f"--cluster is '{address}'; it must be an address such as tcp://HOST:8786"
             )
         try:
-            from distributed import Client
+            from distributed import Client, Security
         except ImportError:
             raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
         # A lost connection: the search says it.
         for name in ("distributed", "distributed.client", "tornado.application"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
+            if address.startswith("tls") and not Security().get_connection_args("client")["ssl_context"]:
+                raise ValueError(CERTIFICATES)
             self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
         except Exception as error:
             reason = " ".join(str(error).split())
-            reason = CERTIFICATES if isinstance(error, TypeError) else reason
             raise ClusterError(f"no Dask scheduler at {address} ({reason})") from None
         self._address, self._setup, self._say = address, (initializer, cpu_limit_s), say
         self._carrier, self._executor = make_carrier(), self._client.get_executor(pure=False)

@@ -9,12 +9,13 @@ the lowest and highest. Read next: launch.py beside this file.
 import sys
 from pathlib import Path
 
-from bench import child, controller, pool, rule
+from bench import child, controller, kills, pool, rule
 from bench.launch import report
 from config import Parser, as_program
 from results import RunError
 
-SHOWS = {"child": child.show, "controller": controller.show, "pool": pool.show, "rule": rule.show}
+SHOWS = {"child": child.show, "controller": controller.show, "kills": kills.show}
+SHOWS |= {"pool": pool.show, "rule": rule.show}
 
 
 def main(argv: list[str] | None = None) -> int:
