@@ -29,6 +29,7 @@ GROUP = 5  # tokens in a group: op1 op2 u1 u2 b
 BETAS = (0.9, 0.999, 0.999)  # decays of the moving averages of g, g^2 and g^3
 AVERAGES = ("m", "v", "gamma")  # their names in an optimizer's state
 EPS = 1e-8  # delta, added to what is divided by
+NUM_PERIODS = 0.5  # n of the decays cd and rd, as the later text has it by other people's code
 MAX_GROUPS = 4  # the ICML text goes to depth 3, the later arXiv text to 4
 
 
@@ -48,7 +49,7 @@ class ParameterStep:
     Args:
         w, g: weights and gradient, any shape, same dtype.
         state: dict that keeps `step` (a number or a tensor, 0 if missing) and tensors between steps.
-        group: `betas`, `eps` and `total_steps`, as in a parameter group of RuleOptimizer.
+        group: `betas`, `eps`, `total_steps`, `num_periods`, as in a parameter group of RuleOptimizer.
         generator: a CPU generator for random operands.
     """
 
@@ -59,6 +60,7 @@ class ParameterStep:
             float(group["eps"]),
             group["total_steps"],
         )
+        self.num_periods = group.get("num_periods", NUM_PERIODS)
         self.generator = generator
         self.completed = int(state.setdefault("step", 0))
         state["step"] += 1  # a tensor in place
@@ -91,6 +93,11 @@ class ParameterStep:
         """t / T for the decays, t = steps completed before this one."""
         # UNSPECIFIED: what a decay does beyond T; ours stays at its end, so that no sign flips.
         return min(self.completed / self.total_steps, 1.0)
+
+    @property
+    def periods(self) -> float:
+        """n t / T, how many periods of cd and rd are behind this step."""
+        return self.num_periods * self.progress
 
     def constant(self, value: float) -> Tensor:
         return torch.full_like(self.g, value)
@@ -165,12 +172,12 @@ OPERANDS: dict[str, Operand] = {
     "2":       Operand("2",        "2",                "",  lambda s: s.constant(2.0), extra=True),
     "ld":      Operand("ld",       r"\mathrm{ld}",     "T",
                        lambda s: s.constant(1 - s.progress), extra=True),
-    # Half a period in T steps, the figure of the later text by other people's code: cd falls to 0, rd to
-    # 0.5, so that neither cycle comes round nor a restart.
+    # With half a period in T steps cd falls to 0 and rd to 0.5. TensorFlow's reference gives rd a whole
+    # one by default: it falls to 0 and is 1 again at T.
     "cd":      Operand("cd",       r"\mathrm{cd}",     "T",
-                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress))), extra=True),
+                       lambda s: s.constant(0.5 * (1 + math.cos(2 * math.pi * s.periods))), extra=True),
     "rd":      Operand("rd",       r"\mathrm{rd}",     "T",
-                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * s.progress / 2))),
+                       lambda s: s.constant(0.5 * (1 + math.cos(math.pi * (s.periods % 1)))),
                        extra=True),
     # UNSPECIFIED: whether the annealed 1/(1+t)^0.55 is a standard deviation too; here a variance.
     "anoise":  Operand("anoise",   r"\epsilon_t",      "",
@@ -518,6 +525,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         maximize: go up instead of down.
         seed: of the random operands and drops.
         total_steps: T of the decays ld, cd, rd; required by rules that use them.
+        num_periods: n of cd and rd, >= 0: periods in T steps; rd begins anew after each.
         foreach, fused, capturable, differentiable: not supported, so only False and None are taken.
     Raises:
         RuleError: the rule cannot be read.
@@ -536,6 +544,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         maximize: bool = False,
         seed: int = 0,
         total_steps: int | None = None,
+        num_periods: float = NUM_PERIODS,
         foreach: bool | None = None,
         fused: bool | None = None,
         capturable: bool = False,
@@ -543,7 +552,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     ):
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         settings |= {"maximize": maximize, "seed": seed, "total_steps": total_steps, "rule": str(rule)}
-        settings |= {"foreach": foreach, "fused": fused}
+        settings |= {"num_periods": num_periods, "foreach": foreach, "fused": fused}
         settings |= {"capturable": capturable, "differentiable": differentiable}
         super().__init__(params, settings)
 
@@ -555,7 +564,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         group = self.defaults | param_group
         rule, betas, total_steps = Rule.parse(str(group["rule"])), group["betas"], group["total_steps"]
         needed = max([1, *(AVERAGES.index(name) + 1 for name in AVERAGES if name in rule.reads)])
-        for name in ("lr", "eps", "weight_decay"):
+        for name in ("lr", "eps", "weight_decay", "num_periods"):
             if not is_number(group[name], math.inf):
                 raise ValueError(f"{name} is {group[name]}; it must be a number, finite, at least 0")
         fine = isinstance(betas, tuple | list) and all(is_number(beta, 1) for beta in betas)

@@ -122,7 +122,8 @@ def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> RuleOpt
     """Return an optimizer that trains `params` by a named rule or a rule string.
 
     Args:
-        kw: settings of RuleOptimizer; rules with a decay (ld, cd, rd) require `total_steps`.
+        kw: settings of RuleOptimizer; rules with a decay (ld, cd, rd) require `total_steps`, and
+            `num_periods=1` makes a restart decay (rd) TensorFlow's.
     Raises:
         RuleError: as `find`.
     """

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import dsl
 import faces
 import rules
 from config import Parser
@@ -46,7 +47,12 @@ def show_rule(text: str, sweeps: Sweeps) -> str:
     rule, name = find(text), text.strip().lower()
     named = NAMED_RULES.get(name)
     spelled = name if named else str(rule)
-    decays = "T" in rule.reads
+    decays, setting = "T" in rule.reads, "total_steps, where the decay ends"
+    if {"cd", "rd"} & {*rule.operands}:
+        setting += f"; num_periods, {dsl.NUM_PERIODS} unless given, the decay's periods until then"
+    restarts = (
+        "its restart decay has num_periods=1 by default: it falls to 0 and begins anew at total_steps"
+    )
     same = {other for other in NAMED_RULES if find(other).fingerprint() == rule.fingerprint()} - {name}
     found = sweeps.of(rule)
     facts = {
@@ -59,7 +65,8 @@ def show_rule(text: str, sweeps: Sweeps) -> str:
         "operands": " ".join(rule.operands),
         "dead": ", ".join(faces.dead(rule)) or "none",
         "averages": ", ".join(rule.kept) + " (kept for every weight)" if rule.kept else "none",
-        "setting": "total_steps, where the decay ends" if decays else "",
+        "setting": setting if decays else "",
+        "TensorFlow": restarts if "rd" in rule.operands else "",
         "acts like": ", ".join(sorted(same)) or "no other named rule",
         "rates": "" if found else NO_SWEEP,
     }

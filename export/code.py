@@ -15,7 +15,7 @@ import re
 import textwrap
 from typing import NamedTuple
 
-from dsl import DROP, Rule
+from dsl import DROP, NUM_PERIODS, Rule
 from export.advice import NO_SWEEP
 from export.foreach import AVERAGES, DECAYS, FOREACH, NOISES, Code, beta
 
@@ -29,8 +29,8 @@ MEANING = {  # of the names in a formula
     "noise":   "noise has the standard deviation 0.01, drawn anew for each weight and step",
     "anoise":  "anoise has the variance 1 / (1 + t)^0.55, drawn anew for each weight and step t",
     "ld":      "ld is 1 - t / T, T being total_steps",
-    "cd":      "cd is (1 + cos(pi t / T)) / 2, T being total_steps",
-    "rd":      "rd is (1 + cos(pi t / (2 T))) / 2, T being total_steps",
+    "cd":      "cd is (1 + cos(2 pi n t / T)) / 2, T being total_steps and n num_periods",
+    "rd":      "rd is (1 + cos(pi (n t / T mod 1))) / 2, T being total_steps and n num_periods",
 }
 # fmt: on
 
@@ -51,6 +51,7 @@ SETTINGS = {
         "float", "0.0", "decoupled as in AdamW: w <- w - lr * weight_decay * w, >= 0"
     ),
     "total_steps": Setting("int", "", "T, steps of the whole training, >= 1"),
+    "num_periods": Setting("float", f"{NUM_PERIODS}", "n, periods in T steps, >= 0"),
     "seed": Setting("int", "0", "of the random draws"),
     "maximize": Setting("bool", "False", "go up instead of down"),
     "foreach": Setting(
@@ -495,7 +496,7 @@ def export(
     defaults = {key: setting.default for key, setting in SETTINGS.items()} | {"betas": betas}
     defaults["lr"] = "" if remark else f"{lr:g}"
     absent = {"betas": not code.averages, "eps": "eps" not in words}
-    absent |= {"total_steps": not decays, "seed": not draws}
+    absent |= {"total_steps": not decays, "num_periods": not {"cd", "rd"} & words, "seed": not draws}
     settings = [key for key in SETTINGS if not absent.get(key)]
     typed = [
         f"{key}: {SETTINGS[key].kind}" + f" = {defaults[key]}" * bool(defaults[key]) for key in settings
@@ -508,7 +509,7 @@ def export(
     w = ["_values(p)"] * ("w" in words)
     row = ["p", "g", *w, *(f'state["{name}"]' for name in states), *noises, *keeps]
     columns = ["params", "g", *["w"] * len(w), *states, *noises, *keeps, *["step"] * times]
-    given = [key for key in ("betas", "eps", "total_steps") if key in settings]
+    given = [key for key in ("betas", "eps", "total_steps", "num_periods") if key in settings]
     spelled = {key: f'group["{key}"]' for key in given} | {"eps": 'float(group["eps"])'}
     passed = ["*block", "lr", *(spelled[key] for key in given)]
     kinds = [f"{column}: Columns" for column in columns]
@@ -525,7 +526,7 @@ def export(
     helps[", ".join(ALONE)] = "not supported, so only False and None are taken"
     if not remark:
         helps["lr"] += f"; {lr:g} was the best where it was tried, see the top of this file"
-    ranged = [key for key in ("lr", "eps", "weight_decay") if key in settings]
+    ranged = [key for key in ("lr", "eps", "weight_decay", "num_periods") if key in settings]
     unknown = [key for key in (*ALONE, *OTHERS, "eps", "total_steps", "seed") if absent.get(key, True)]
     numbers = f"{len(places)} number{'s' * (len(places) > 1)}"
 

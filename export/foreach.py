@@ -27,8 +27,8 @@ AVERAGES = {"m": "exp_avg", "v": "exp_avg_sq", "gamma": "exp_avg_cube"}  # opera
 EPS = (NUMBER, "eps")
 DECAYS = {  # operand -> code of a number for a parameter, x being its progress
     "ld": "1 - x",
-    "cd": "0.5 * (1 + _cos(math.pi * x))",
-    "rd": "0.5 * (1 + _cos(math.pi * x / 2))",
+    "cd": "0.5 * (1 + _cos(2 * math.pi * num_periods * x))",
+    "rd": "0.5 * (1 + _cos(math.pi * (num_periods * x % 1)))",
 }
 NOISES = {"noise": "0.01", "anoise": "step ** (-0.55 / 2)"}  # operand -> code of its spread
 

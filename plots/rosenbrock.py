@@ -2,8 +2,9 @@
 
     python -m plots.rosenbrock RUN [-o FILE]
 
-RUN is a finished folder of studies.valley. Of torch's optimizers and the best rules, the run with the
-lowest final value from the first start is drawn, from some of its points. Bello et al., ICML 2017,
+RUN is a finished folder of studies.valley. Of what people made and the best rules, the run with the
+lowest final value from the first start is drawn, from some of its points. Steps are linear: on a
+logarithmic axis the last decade, in which they part, would be a quarter. Bello et al., ICML 2017,
 section 4.2.
 """
 
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.lines import Line2D
 
 from config import as_program
 from plots import style
@@ -20,21 +20,26 @@ from plots.style import command, plt
 from results import RunError, read_config, read_lines
 from rosenbrock import rosenbrock
 
-NAMED = 6  # optimizers that are listed as diverged
 FLOOR = 1e-32  # of f; nearer to the minimum float64 has no digits left
 GROUND = LinearSegmentedColormap.from_list("ground", ["#FFFFFF", "#DCE4EC", "#A9B8C9"])
 
 
 def looks(winners: list[dict]) -> list[dict]:
-    """Return the line style of each: rules solid, torch's optimizers dashed, the tuned Adam dotted."""
-    chosen, colors = [], style.FOUND * len(winners)
-    for winner in winners:
-        human, _, tuned = winner["name"].lower().partition(",")
-        if winner["rule"]:
-            chosen.append({"color": colors.pop(0), "lw": 2.0, "zorder": 2})
+    """Return a colour and dash of its own for each; what people made is thinner and in front."""
+    rules, people = (
+        [winner["name"] for winner in winners if bool(winner["rule"]) == found]
+        for found in (True, False)
+    )
+    human = {name: style.HUMAN.get(name.lower(), style.DARK) for name in people}  # DARK: the tuned Adam
+    chosen = []
+    for name in (winner["name"] for winner in winners):
+        if name in human:
+            dash = (0, (4, 1.5, *(1, 1.5) * people.index(name)))  # as many dots as stand before it
+            chosen.append({"color": human[name], "lw": 1.5, "zorder": 3, "ls": dash})
         else:
-            ls = style.DOTTED if tuned else style.DASHED
-            chosen.append({"color": style.HUMAN[human], "lw": 1.5, "zorder": 3, "ls": ls})
+            number = rules.index(name)
+            dash = (0, (8, 2, *(1, 2) * number)) if number else "-"
+            chosen.append({"color": style.FOUND[number], "lw": 2.0, "zorder": 2, "ls": dash})
     return chosen
 
 
@@ -59,7 +64,7 @@ def draw_fall(axes: plt.Axes, winners: list[dict], steps: int):
         axes.plot(winner["path"]["iteration"], values, **look)
         eps = f" {winner['eps']:g}" if "tuned" in winner["name"] else ""
         labels.append((values[-1], f"{winner['name']}{eps}, {winner['lr']:g}", look["color"]))
-    axes.set(xscale="log", yscale="log", xlim=(1, max(2, steps)))
+    axes.set(yscale="log", xlim=(0, steps))
     style.label_right(axes, labels, size=10)
     for label in axes.texts:  # coloured, because they name the paths on the left too
         label.set(color=label.arrow_patch.get_edgecolor())
@@ -100,22 +105,16 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     draw_fall(right, winners, config["iterations"])
     right.set(xlabel="step", title="f(x, y) on the way")
     right.text(1.045, 1, "optimizer, rate", transform=right.transAxes, va="center", color="#666666")
-    keys = [
-        Line2D([], [], color="#666666", lw=2),
-        Line2D([], [], color="#666666", lw=1.5, ls=style.DASHED),
-    ]
-    right.legend(keys, ["rule", "torch's optimizer"], loc="lower left")
     drawn = {winner["name"] for winner in winners}
     raced = [record for record in records if "path" not in record]
     ended = {record["name"] for record in raced if record["starts"][0]["status"] == "ok"}
-    lost = sorted({record["name"] for record in raced} - ended)
+    lost = {record["name"] for record in raced} - ended
     starts = config["starts"]
     text = f"From the first of {starts} starts, the rules best over all of them. " if starts > 1 else ""
     text += f"And {len(ended - drawn)} rules that did worse. " if ended - drawn else ""
-    text += f"Diverged at every rate: {'; '.join(lost[:NAMED])}" if lost else ""
-    text += f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+    text += f"Diverged at every rate: {len(lost)}." if lost else ""
     if text:
-        figure.supxlabel(text, color=style.DIVERGED if lost else style.FAINT, fontsize=10, wrap=True)
+        figure.supxlabel(text, color=style.FAINT, fontsize=10, wrap=True)
     return style.save(figure, output)
 
 

@@ -90,8 +90,8 @@ for task in text fashion wrn; do
     run transfer-$task studies.transfer $task --seeds $seeds --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
         "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
 done
-run rosenbrock-valley-s0 studies.valley
-run rosenbrock-found-s0 studies.valley $best --starts 10
+run rosenbrock-valley-s0 studies.valley --library torch
+run rosenbrock-found-s0 studies.valley $best --starts 10 --library torch
 
 # --- the study of the controller on NOS-Bench ---
 

@@ -146,6 +146,8 @@ def from_folder(study: Study, folder: Path) -> Any:
         RunError: it is none, or of another study, or of an older version and cannot go on as it began.
     """
     saved = read_config(folder, stem(study))
+    if "config" in saved:
+        saved["config"] = BEFORE.get(stem(study), {}) | saved["config"]
     ended = results.read_meta(folder).get("end") is not None
 
     def back(hint: Any, value: Any) -> Any:
@@ -167,6 +169,7 @@ def from_folder(study: Study, folder: Path) -> Any:
 
 
 FORMERLY = {"valley": "rosenbrock"}  # names of studies in older run folders
+BEFORE = {"valley": {"library": "torch"}}  # what they did before it was a setting
 
 
 def study_of(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ from elsewhere too. From each start the best of all rates counts, and the mean r
 
     python -m studies.valley RUN [RUN ...] --starts 10     # halls of fame of searches, ten starts
     python -m studies.valley --rules addsign powersign     # rules by name or string, one start
+    python -m studies.valley --starts 21 --around 1e-9     # how far do its neighbours end from it?
     python -m studies.valley --resume runs/...             # go on after Ctrl-C or a crash
     python -m plots.rosenbrock runs/...                    # draw the figure again
 
@@ -14,6 +15,7 @@ summary.csv and summary.txt (the order), log.txt and the figure. Read next: tria
 
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +27,8 @@ import results
 from config import as_program, resolve, setting
 from dsl import Rule
 from results import aligned
-from rosenbrock import ADAM_EPS, PICKED, RATES, RULES, START, STEPS, TORCH, descend, distinct_rules
-from rules import make_optimizer
+from rosenbrock import ADAM_EPS, ADAPTIVE, FOUR, PICKED, PLAIN, RULES, START, STEPS, descend
+from rules import make_optimizer, named
 from studies.searches import RUNS, best_found, read_search
 from studies.trials import Trials, launch
 
@@ -35,7 +37,7 @@ HALL_OF_FAME = 100  # most rules of a search
 DRAWN = 6  # best rules whose paths are kept, or the figure is full
 SHOWN = 12  # best rules in the printed tables; summary.csv has all
 TUNED = "Adam, tuned eps"
-TORCHS = (*TORCH, TUNED)
+HUMAN = ("SGD", "Momentum", "RMSProp", "Adam", TUNED)
 ARGUMENT = RUNS._replace(required=False)
 FIGURE = "plots.rosenbrock"
 
@@ -43,12 +45,14 @@ FIGURE = "plots.rosenbrock"
 @dataclass(frozen=True)
 class Config:
     iterations: int = setting(STEPS, "steps of a run (paper, recalled)", low=1, high=10**5)
-    rates: tuple[float, ...] = setting(RATES, "learning rates", low=1e-12, high=1e6, least=1)
+    rates: tuple[float, ...] = setting(FOUR, "learning rates", low=1e-12, high=1e6, least=1)
     start_x: float = setting(START[0], "x of the start", low=-100, high=100)
     start_y: float = setting(START[1], "y of the start", low=-100, high=100)
-    starts: int = setting(
-        1, "starts; all but the first are drawn from the plane around", low=1, high=100
+    starts: int = setting(1, "starts; all but the first are drawn", low=1, high=100)
+    around: float = setting(
+        0.0, "how far around the first the others are drawn; 0: from the plane", low=0, high=1
     )
+    library: str = setting("tensorflow", "whose RMSProp and Adam", choices=tuple(ADAPTIVE))
     adam_eps: tuple[float, ...] = setting(
         ADAM_EPS, "values of eps that Adam is tuned over", low=0, high=1, least=1
     )
@@ -88,6 +92,15 @@ def found_rules(folder: Path) -> list[str]:
     return [record["rule"] for record in best_found(results.read_records(folder), HALL_OF_FAME)]
 
 
+def distinct_rules(texts: Iterable[str]) -> dict[str, Rule]:
+    """Return rules by what to call them; of those with one `key()`, the first; raise as `named` does."""
+    rules: dict[str, tuple[str, Rule]] = {}
+    for name, rule in map(named, texts):
+        name += " (rule)" * (name in map(str.lower, HUMAN))
+        rules.setdefault(rule.key(), (name, rule))
+    return dict(rules.values())
+
+
 def prepare(plan: Plan, new: bool) -> Plan:
     return plan  # there is no data to prepare
 
@@ -107,7 +120,8 @@ def run_from(starts: list[tuple[float, float]], job: dict, config: Config) -> np
     else:
         more = {"momentum": config.momentum} if job["name"] == "Momentum" else {}
         more |= {} if job["eps"] is None else {"eps": job["eps"]}
-        make = partial(TORCH["Adam" if job["name"] == TUNED else job["name"]], lr=job["lr"], **more)
+        human = PLAIN | ADAPTIVE[config.library]
+        make = partial(human["Adam" if job["name"] == TUNED else job["name"]], lr=job["lr"], **more)
     return descend(make, starts, config.iterations)
 
 
@@ -161,7 +175,7 @@ def thin(path: np.ndarray) -> dict[str, list]:
 def work(plan: Plan, trials: Trials) -> None:
     """Run everybody at every rate from all starts; then follow the best over all from the first."""
     config, starts = plan.config, starting_points(plan.config)
-    field = [(name, None, None) for name in TORCH]
+    field = [(name, None, None) for name in HUMAN if name != TUNED]
     field += [(TUNED, None, eps) for eps in config.adam_eps]
     field += [(name, rule, None) for name, rule in plan.rules]
     jobs = [
@@ -190,9 +204,12 @@ def runs_of(records: list[dict]) -> list[dict]:
 
 
 def starting_points(config: Config) -> list[tuple[float, float]]:
-    """Return the starts: the configured one, then uniform draws from [-2, 2] x [-1, 3]."""
-    drawn = np.random.default_rng(config.seed).uniform((-2, -1), (2, 3), size=(config.starts - 1, 2))
-    return [(config.start_x, config.start_y), *map(tuple, drawn.tolist())]
+    """Return the starts: the configured one, then uniform draws from [-2, 2] x [-1, 3], or around it."""
+    first, rng = (config.start_x, config.start_y), np.random.default_rng(config.seed)
+    low, high = (-2, -1), (2, 3)
+    if config.around:
+        low, high = (np.add(first, side * config.around) for side in (-1, 1))
+    return [first, *map(tuple, rng.uniform(low, high, size=(config.starts - 1, 2)).tolist())]
 
 
 def order(records: list[dict]) -> list[dict]:
@@ -224,12 +241,12 @@ def order(records: list[dict]) -> list[dict]:
 
 
 def order_table(rows: list[dict], starts: int) -> str:
-    """Return the order as text: torch's optimizers and the best rules."""
+    """Return the order as text: what people made and the best rules."""
     head = f"{'place':>5}{'mean rank':>11}{'wins':>6}{'solved':>8}{'median f':>10}"
     lines = [f"{head}  optimizer, of {len(rows)}"]
-    shown = [row["name"] for row in rows if row["name"] not in TORCHS][:SHOWN]
+    shown = [row["name"] for row in rows if row["name"] not in HUMAN][:SHOWN]
     for place, row in enumerate(rows, 1):
-        if row["name"] in (*TORCHS, *shown):
+        if row["name"] in (*HUMAN, *shown):
             numbers = f"{place:>5}{row['mean_rank']:>11.1f}{row['wins']:>6}{row['solved']:>8}"
             lines.append(f"{numbers}{row['median_value']:>10.1e}  {row['name']}")
     return "\n".join([f"Order over {starts} starts; solved: f below 1e-4 at the end.", "", *lines])
@@ -259,7 +276,7 @@ def table(config: Config, records: list[dict]) -> str:
 
     groups = by_name(records)
     rows = [cells for _, cells in sorted(row(*item) for item in groups.items())]
-    found = [cells for cells in rows if cells[0] not in TORCHS]
+    found = [cells for cells in rows if cells[0] not in HUMAN]
     rows = [cells for cells in rows if cells not in found[SHOWN:]]
     for eps in config.adam_eps:
         rows.append(row(f"Adam, eps {eps:g}", [r for r in groups[TUNED] if r["eps"] == eps])[1])

@@ -1,10 +1,12 @@
 """Tests of rules.py: every named rule against its formula in plain torch, beside anybody's files."""
 
+import json
 import math
 import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,12 @@ from torch import exp, sign
 
 import rules
 from dsl import SUBSETS, Rule, RuleError
+from export.code import export
+from rosenbrock import descend
 from rules import NAMED_RULES, RECALLED, find, make_optimizer
 
 ROOT = Path(rules.__file__).parent
+TENSORFLOW = json.loads((ROOT / "tests" / "data" / "tensorflow_steps.json").read_text())
 STEPS, SIZE = 60, 500
 TOTAL = 50  # steps of a schedule, which then stays where it ended
 LD, CD, RD = (
@@ -230,3 +235,24 @@ def test_text_needs_neither_the_compiler_nor_figures():
     """Both take seconds to import."""
     done = run(TEXT, ROOT)
     assert done.stderr.splitlines()[-1] == "[]" and "Did you mean adam" in done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in TENSORFLOW if "sign" in name])
+@pytest.mark.parametrize("exported", [False, True])
+def test_sixty_steps_are_those_of_tensorflows_kernels(name, exported):
+    """Recorded by tests/data/tensorflow_steps.py; its restart decay has a period, beyond T it stays."""
+    recorded = TENSORFLOW[name]
+    settings = {"lr": recorded["settings"]["learning_rate"]}
+    settings |= {"total_steps": recorded["settings"]["T"]} if name[-3:-2] == "-" else {}
+    settings |= {"num_periods": 1} if name.endswith("-rd") else {}
+    make = partial(make_optimizer, name)
+    if exported:
+        space = {}
+        exec(export(find(name), "Exported", []), space)
+        make = space["Exported"]
+    path = descend(partial(make, **settings), [(-1.2, 1.0)], 60)[1:, 0, :2]
+    np.testing.assert_allclose(path, recorded["points"], rtol=0, atol=4e-15)
+    if name.endswith("-rd"):  # without a whole period it is another
+        del settings["num_periods"]
+        other = descend(partial(make, **settings), [(-1.2, 1.0)], 60)[1:, 0, :2]
+        assert abs(other - recorded["points"]).max() > 1e-3

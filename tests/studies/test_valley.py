@@ -11,12 +11,13 @@ from helpers import killed, refusal
 
 import plots.rosenbrock as figure
 import results
+from dsl import Rule
 from nosbench import search
-from rosenbrock import START, TORCH, descend, distinct_rules
+from rosenbrock import ADAPTIVE, PLAIN, START, descend
 from rules import NAMED_RULES
 from studies import valley
 from studies.trials import read_trials
-from studies.valley import TUNED, Config, best, measure, run_from, runs_of, table, thin
+from studies.valley import TUNED, Config, best, distinct_rules, measure, run_from, runs_of, table, thin
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8", "--workers", "1"]
@@ -38,6 +39,12 @@ def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
     path[2:4, 2] = math.nan  # lost, while other starts went on
     lost = measure(path)
     assert (lost["status"], lost["steps"], lost["lowest_value"]) == ("diverged", 2, 1e-3)
+
+
+def test_repeats_count_once_and_a_rule_is_not_taken_for_what_people_made():
+    rules = distinct_rules(["signum", "Signum", "adam", "m g id id add", "g m id id add"])
+    assert list(rules) == ["signum", "adam (rule)", "m + g"]
+    assert rules["m + g"] == Rule.parse("m g id id add")
 
 
 @pytest.mark.parametrize("steps", [1, 199, 201, 100_000])
@@ -131,9 +138,10 @@ def test_records_are_what_each_optimizer_does_at_each_rate_and_paths_the_best_on
     assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
     for r in records:
         assert (r["final_value"] is None) == (r["status"] == "diverged") == (r["steps"] < 60)
-        if r["name"].split(",")[0] in TORCH and r["status"] == "ok":
+        human = PLAIN | ADAPTIVE["tensorflow"]
+        if r["name"].split(",")[0] in human and r["status"] == "ok":
             more = {} if r["eps"] is None else {"eps": r["eps"]}
-            optimizer = TORCH[r["name"].split(",")[0]]
+            optimizer = human[r["name"].split(",")[0]]
             path = descend(lambda w: optimizer(w, lr=r["lr"], **more), [START], 60)[:, 0]  # noqa: B023
             assert r["final_value"] == path[-1, 2] and r["lowest_value"] == path[:, 2].min()
     assert all(r["status"] == "diverged" for r in records if r["name"] == "m-exp-v")
@@ -176,6 +184,9 @@ def test_a_hall_of_fame_is_raced_from_several_starts(tmp_path, capsys):
     starts = valley.starting_points(Config(starts=3))
     assert len(set(starts)) == 3 and starts[0] == START
     assert all(-2 <= x <= 2 and -1 <= y <= 3 for x, y in starts)
+    close = valley.starting_points(Config(starts=9, around=1e-9))
+    assert len({START, *close}) == 9 and close[0] == START
+    assert 1e-10 < np.abs(np.array(close) - START).max() < 1.001e-9
     assert "Order over 3 starts" in capsys.readouterr().out
     # The way of a random rule, followed again for the figure, is that of its race.
     [path] = [r["path"] for r in records if "path" in r and r["rule"] == random]
@@ -189,7 +200,7 @@ def test_figure_is_drawn_from_the_folder_alone(raced, tmp_path, capsys):
     assert figure.main([str(tmp_path), "-o", str(tmp_path / "again" / "figure.png")]) == 0
     again = (tmp_path / "again" / "figure.svg").read_text()
     assert again == (raced / "rosenbrock.svg").read_text()
-    for words in ("SGD, 0.001", "powersign, 0.001", TUNED, "Diverged at every rate: m-exp-v"):
+    for words in ("SGD, 0.001", "powersign, 0.001", TUNED, "Diverged at every rate: 1."):
         assert words in again
     (tmp_path / "summary.csv").unlink()
     assert "is not finished" in refusal(figure.main, [str(tmp_path)], capsys)
