@@ -524,7 +524,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         weight_decay: decoupled as in AdamW: first w <- w - lr * weight_decay * w, >= 0.
         maximize: go up instead of down.
         seed: of the random operands and drops.
-        total_steps: T of the decays ld, cd, rd; required by rules that use them.
+        total_steps: T of the decays ld, cd, rd, required by rules with one; later they stay as then.
         num_periods: n of cd and rd, >= 0: periods in T steps; rd begins anew after each.
         foreach, fused, capturable, differentiable: not supported, so only False and None are taken.
     Raises:
@@ -566,20 +566,20 @@ class RuleOptimizer(torch.optim.Optimizer):
         needed = max([1, *(AVERAGES.index(name) + 1 for name in AVERAGES if name in rule.reads)])
         for name in ("lr", "eps", "weight_decay", "num_periods"):
             if not is_number(group[name], math.inf):
-                raise ValueError(f"{name} is {group[name]}; it must be a number, finite, at least 0")
+                raise ValueError(f"{name} is {group[name]!r}; it must be finite and at least 0")
         fine = isinstance(betas, tuple | list) and all(is_number(beta, 1) for beta in betas)
         if not fine or not needed <= len(betas) <= len(AVERAGES):
             few = f"{needed} to " * (needed < len(AVERAGES))
             raise ValueError(f"betas is {betas}; it must be {few}{len(AVERAGES)} numbers in [0, 1)")
         if not isinstance(group["seed"], Integral):
             raise ValueError(f"seed is {group['seed']}; it must be a whole number")
-        if not (total_steps is None or isinstance(total_steps, Real) and total_steps >= 1):
-            raise ValueError(f"total_steps is {total_steps}; it must be at least 1")
+        if not (total_steps is None or isinstance(total_steps, Real) and 1 <= total_steps < math.inf):
+            raise ValueError(f"total_steps is {total_steps!r}; it must be finite and at least 1")
         if total_steps is None and "T" in rule.reads:
             raise ValueError(f"the rule '{rule}' uses a decay, so it needs total_steps")
         for name in UNSUPPORTED:
             if group.get(name):
-                raise ValueError(f"{name} is {group[name]}; it must be False or None: leave it out")
+                raise ValueError(f"{name} is {group[name]!r}; it has no effect: leave it out")
         super().add_param_group({**param_group, "rule": str(rule)})
 
     def load_state_dict(self, state_dict: dict) -> None:

@@ -7,6 +7,7 @@ and the lines that train with it. Read next: code.py, which makes a file of a ru
 reads the rates.
 """
 
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -145,7 +146,8 @@ def main(argv: list[str] | None = None) -> int:
             text = export_rule(*wanted, args.name, sweeps)
             if args.file is not None:
                 write_new(args.file, text)
-                text = f"Wrote {args.file}"
+                [name] = re.findall(r"^class (\w+)\(", text, re.MULTILINE)
+                text = f"Wrote {args.file} with the class {name}"
     except ValueError as error:
         command.error(str(error))
     for reason in sweeps.skipped:

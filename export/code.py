@@ -50,7 +50,7 @@ SETTINGS = {
     "weight_decay": Setting(
         "float", "0.0", "decoupled as in AdamW: w <- w - lr * weight_decay * w, >= 0"
     ),
-    "total_steps": Setting("int", "", "T, steps of the whole training, >= 1"),
+    "total_steps": Setting("int", "", "T, steps of the training, >= 1; later decays stay as then"),
     "num_periods": Setting("float", f"{NUM_PERIODS}", "n, periods in T steps, >= 0"),
     "seed": Setting("int", "0", "of the random draws"),
     "maximize": Setting("bool", "False", "go up instead of down"),
@@ -74,8 +74,9 @@ ALONE = ("fused", "capturable", "differentiable")  # known, but nothing else tha
 WHOLE = {  # checks
     "total_steps": """\
         total_steps = group["total_steps"]
-        if not (isinstance(total_steps, Real) and total_steps >= 1):
-            raise ValueError(f"total_steps is {total_steps}; it must be at least 1")""",
+        if not (isinstance(total_steps, Real) and 1 <= total_steps < math.inf):
+            text = f"total_steps is {total_steps!r}; it must be finite and at least 1"
+            raise ValueError(text)""",
     "seed": """\
         if not isinstance(group["seed"], Integral):
             raise ValueError(f"seed is {group['seed']}; it must be a whole number")""",
@@ -137,18 +138,16 @@ DEFAULTS
             raise ValueError(f"rule is {group['rule']}; here is only '{_RULE}'")
 RANGED
             if not _is_number(group[name], math.inf):
-                raise ValueError(
-                    f"{name} is {group[name]}; it must be a number, finite, at least 0"
-                )
+                text = f"{name} is {group[name]!r}; it must be finite and at least 0"
+                raise ValueError(text)
         betas = group["betas"]
         fine = isinstance(betas, tuple | list) and all(_is_number(x, 1) for x in betas)
 LENGTH
 WHOLE
         for name in _UNKNOWN:
             if group.get(name):
-                raise ValueError(
-                    f"{name} is {group[name]}; it must be False or None: leave it out"
-                )
+                text = f"{name} is {group[name]!r}; it has no effect: leave it out"
+                raise ValueError(text)
         super().add_param_group(param_group)
 
     @torch.no_grad()

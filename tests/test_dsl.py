@@ -626,6 +626,7 @@ def test_state_of_another_rule_or_optimizer_is_refused():
         *({"rule": f"{decay} g id id mul"} for decay in ("ld", "cd", "rd")),
         {"rule": "1 2 id id add | r1 cd id id mul"},
         {"total_steps": 0},
+        {"total_steps": float("inf")},
         {"rule": "g foo id id mul"},
         {"rule": ""},
     ],

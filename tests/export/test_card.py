@@ -95,7 +95,7 @@ def test_show_takes_separate_words_tells_what_is_dead_and_which_rules_act_alike(
 def test_export_writes_a_file_that_trains_and_never_over_another(elsewhere, capsys):
     make_run(elsewhere / "runs" / "one")
     assert rules.main(["export", "powersign", "-o", "mine.py"]) == 0
-    assert capsys.readouterr().out == "Wrote mine.py\n"
+    assert capsys.readouterr().out == "Wrote mine.py with the class PowerSign\n"
     text = (elsewhere / "mine.py").read_text()
     assert "lr 0.1, good from 0.01 to 1" in text and "PowerSign(model.parameters(), lr=0.1)" in text
     rules.main(["export", "powersign"])

@@ -246,7 +246,8 @@ def test_scheduler_and_closure_act_as_on_torch():
     [
         *({"lr": lr} for lr in (-1.0, float("inf"), None, "0.1", torch.ones(2))),
         *({"betas": betas} for betas in ((1.0, 0.9), (0.9,), (0.9, 0.9, 0.9), 0.9)),
-        *({"eps": -1.0}, {"total_steps": 0}, {"weight_decay": -0.1}, {"weight_decay": float("nan")}),
+        *({"eps": -1.0}, {"total_steps": 0}, {"total_steps": float("inf")}),
+        *({"weight_decay": -0.1}, {"weight_decay": float("nan")}),
         *({name: True} for name in ("fused", "capturable", "differentiable")),
     ],
     ids=str,
