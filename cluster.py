@@ -1,22 +1,11 @@
 """A Dask cluster in the place of the local workers, as a standard `concurrent.futures.Executor`.
 
-    python -m dask scheduler                                          # on one machine, HOST
-    python -m dask worker tcp://HOST:8786 --nworkers -1 --nthreads 1  # on every one: a worker a core
-    python search.py --cluster tcp://HOST:8786                        # where the run folder shall be
+    python search.py --cluster tcp://HOST:8786        # where the run folder shall be
 
-On a Slurm cluster, after `pip install dask-jobqueue`, in a Python session on the login
-node, in this folder:
-
-    from dask_jobqueue import SLURMCluster
-    slurm = SLURMCluster(cores=16, processes=16, memory="32GB", walltime="24:00:00", queue="PARTITION")
-    slurm.scale(jobs=6)                 # 96 workers of one thread
-    print(slurm.scheduler_address)      # for search.py --cluster, while the session lives
-
-All run in this folder, with the same versions. Every machine prepares its own data: `--data` is a path
-on each of them. Records are those of a local run if all processors are of one kind. Dask carries the
-tasks, gives those of a lost worker to another one, and lets workers come and go; this file adds what
-pool.py does for local workers. An optional extra: requirements-cluster.txt.
-Read next: plots/, which shows what a search did.
+CLUSTER.md says how to start the scheduler at HOST and the workers, also on Slurm, and what can happen.
+Dask carries the tasks, gives those of a lost worker to another one, and lets workers come and go; this
+file adds what pool.py does for local workers. Records are those of a local run if all processors are of
+one kind. An optional extra: requirements-cluster.txt. Read next: plots/, which shows what a search did.
 """
 
 import contextlib

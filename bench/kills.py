@@ -36,7 +36,7 @@ FILES = ("records.jsonl", "humans.jsonl", "updates.jsonl")
 TIMES = {"start_s", "wall_s", "cpu_s", "worker"}
 HERE = ("search killed", "search stopped", "all killed", "server", *["worker"] * 6)
 THERE = ("search killed", "scheduler", *["worker"] * 4)  # on a cluster
-DEADLINE_S = 600.0  # for anything to go on
+DEADLINE_S = 3600.0  # for anything to go on, also at the lowest priority of a busy machine
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,16 @@ class Dask:
         self.start()
 
     def _run(self, *flags: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "dask", *flags, "--no-dashboard", "--host", "127.0.0.1"]
+        command = [
+            sys.executable,
+            "-m",
+            "dask",
+            *flags,
+            "--host",
+            "127.0.0.1",
+            "--dashboard-address",
+            "127.0.0.1:0",
+        ]
         command += ["--scheduler-file", str(self.file)]
         return subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=self.log)
 

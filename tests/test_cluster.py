@@ -48,9 +48,10 @@ def dask_program(tmp_path):
 
     def begin(*flags: str, folder: Path = ROOT) -> subprocess.Popen:
         log = (tmp_path / f"dask{len(started)}.log").open("w")
-        command = [sys.executable, "-m", "dask", *flags, "--no-dashboard"]
+        command = [sys.executable, "-m", "dask", *flags, "--dashboard-address", "127.0.0.1:0"]
         command += ["--scheduler-file", str(tmp_path / "address")]
         command += ["--local-directory", str(tmp_path / "dask")] if flags[0] == "worker" else []
+        command += ["--host", "127.0.0.1"] if flags[0] == "worker" else []
         path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         how = {"cwd": folder, "env": path, "stdout": log, "stderr": log, "start_new_session": True}
         with log:

@@ -12,7 +12,7 @@ from dsl import Rule
 from nosbench import search as table_search
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "RESULTS.md", "data/README.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "RESULTS.md", "CLUSTER.md", "data/README.md")]
 DOCUMENTS += [*sorted(ROOT.glob("nosbench/data/*.md")), *sorted(ROOT.glob("reproduce/*.md"))]
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = [
