@@ -112,7 +112,7 @@ def test_the_lines_for_slurm_give_the_records_of_a_local_run(tmp_path, slurm):
     try:
         session.stdin.write(f"{lines}\n")
         session.stdin.flush()
-        address = session.stdout.readline().strip()
+        address = next(line.strip() for line in session.stdout if line.startswith("tcp://"))
         flags = [*SMALL, "--samples", "100"]
         process = start(*flags, "--cluster", address, "--out", str(tmp_path / "slurm"))
         wait_for_records(process, tmp_path / "slurm" / "records.jsonl", more_than=20)
