@@ -68,8 +68,8 @@ def make_carrier() -> Callable:
 def make_leave() -> Callable:
     """Return what sends a worker away, as its code too."""
 
-    async def leave(dask_worker):
-        await dask_worker.close(nanny=True)
+    def leave(dask_worker):
+        dask_worker.loop.add_callback(dask_worker.close)  # awaited here it would wait for this to end
 
     return leave
 
@@ -212,7 +212,7 @@ class Cluster(Executor):
         """Have a worker leave for good; until it has, it may be given tasks again."""
         self._tell(f"WARNING: a Dask worker cannot do this work and was sent away: {why}")
         with contextlib.suppress(Exception):  # it has left already
-            self._client.run(make_leave(), workers=[address], wait=False)
+            self._client.run(make_leave(), workers=[address])
 
     def _compare(self, there: dict) -> None:
         """Warn if scores of a worker may differ from those that are made here."""

@@ -224,7 +224,7 @@ def test_strangers_spoil_nothing(tmp_path, dask_program):
     strangers = [dask_program("worker", "--nthreads", "1", folder=tmp_path) for _ in range(2)]
     until(said(f"was sent away: {os.uname().nodename}"), "a stranger to leave", 120)
     for one in strangers:
-        one.wait(60)  # with its nanny
+        one.wait(120)  # with its nanny
     dask_program("worker", "--nthreads", "1", "--no-nanny")
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0 and "Traceback" not in output, output
