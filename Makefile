@@ -14,7 +14,7 @@ FIGURES := $(if $(FIGURES),$(FIGURES),runs/figures-$(shell date +%Y%m%d-%H%M%S))
 .PHONY: search test lint figures reproduce scratch clean
 
 search: .venv/ready
-	.venv/bin/python search.py --preset laptop $(ARGS)
+	.venv/bin/python search.py $(if $(findstring --preset,$(ARGS)),,--preset laptop) $(ARGS)
 
 test: .venv/ready
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -45,6 +45,8 @@ scratch: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),.venv/bin/pip install --quiet --index-url $(TORCH_INDEX) $$(grep ^torch requirements.txt))
 	.venv/bin/pip install --quiet -r requirements-dev.txt
+	@.venv/bin/python -c 'import torchvision' 2>/dev/null \
+	  || { echo 'torch and torchvision do not fit each other: rm -r .venv, then make with one TORCH_INDEX for both'; exit 2; }
 	@touch $@
 
 clean:

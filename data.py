@@ -153,9 +153,10 @@ def _fetch(name: str, temporary: Path) -> dict[str, np.ndarray]:
             return {file: arrays[file] for file in FILES}
     try:
         from torchvision import datasets  # seconds to import, so not in every worker
-    except (ImportError, RuntimeError) as error:  # the latter if it was built for another torch
-        reason = str(error).split("\n")[0]
-        raise DataError(f"torchvision, which downloads {name}, does not work here ({reason})") from None
+    except Exception as error:  # of many kinds if it was built for another torch
+        reason = " ".join(str(error).split())
+        what = f"torchvision, which downloads {name}, does not fit torch here ({reason:.200})"
+        raise DataError(f"{what}; get both from one place: pip install -U torch torchvision") from None
 
     print(f"downloading {name}, {MEGABYTES[name]} MB, ...", file=sys.stderr, flush=True)
     arrays = {}

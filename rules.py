@@ -14,6 +14,7 @@ below runs/ beside this file, or below --runs. Read next: data.py, the pictures 
 """
 
 import difflib
+import re
 import signal
 import sys
 from typing import NamedTuple
@@ -102,6 +103,9 @@ def find(name_or_rule: str | Rule) -> Rule:
     if text.lower() in NAMED_RULES:
         return Rule.parse(NAMED_RULES[text.lower()].rule)
     words = text.lower().split()
+    if re.search(r"[()*+/^]", text):
+        what = f"'{text}' is a formula, for people; a rule is told by its name or its tokens"
+        raise RuleError(f"{what}, which hall_of_fame.csv has in column `rule`")
     if len(words) > 1 and {*words} <= NAMED_RULES.keys() and {*words} - OPERANDS.keys():
         raise RuleError(f"{len(words)} names, '{text}'; one rule at a time")
     if len(words) > 1:

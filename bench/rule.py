@@ -9,6 +9,7 @@ Read next: export/code.py, which writes what is timed here.
 """
 
 import sys
+import types
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -43,10 +44,11 @@ def measure(config: Config) -> Iterator[dict]:
                     steps[name]()
 
         for name in ("adam", "rmsprop", "powersign"):
-            scope: dict = {"__name__": name}
-            exec(export(find(name), "Exported", []), scope)  # as importing the written file would
+            # As importing the written file would; torch.compile looks the module up by its name.
+            module = sys.modules[f"exported_{name}"] = types.ModuleType(f"exported_{name}")
+            exec(export(find(name), "Exported", []), vars(module))
             for how in ("", ", compiled") if name != "rmsprop" else ("",):
-                add(f"exported {name}{how}", lambda params, cls=scope["Exported"]: cls(params, lr=1e-3))
+                add(f"exported {name}{how}", lambda params, cls=module.Exported: cls(params, lr=1e-3))
         for cls in (torch.optim.Adam, torch.optim.RMSprop):
             for how in ("foreach", "fused"):
                 if how == "foreach" or cls is torch.optim.Adam:  # torch has no fused RMSprop

@@ -195,13 +195,17 @@ def command(
     """Run a figure's command line: `python -m MODULE RUN [RUN ...] [-o FILE]`."""
     parser, name = Parser(prog=f"python -m {module}", description=doc), module.split(".")[-1]
     parser.add_argument("runs", nargs=nargs, type=Path, metavar="RUN", help=what)
-    file_help = f"{file} (default: {name}{suffix} in the first RUN, or beside it if it is a file)"
+    where = f"{name}{suffix} in RUN or beside it if it is a file, {name}-2-runs{suffix} of two"
+    file_help = f"{file}; replaces an older one (default: {where})"
     parser.add_argument("-o", type=Path, metavar="FILE", dest="file", help=file_help)
     args = parser.parse_args(argv)
     first = args.runs[0]
     folder = first.parent if first.is_file() else first
+    name += f"-{len(args.runs)}-runs" * (len(args.runs) > 1)  # that of the first alone is another
+    target = args.file or folder / f"{name}{suffix}"
+    older = target.exists()
     try:
-        paths = draw(args.runs, args.file or folder / f"{name}{suffix}")
+        paths = draw(args.runs, target)
     except results.RunError as error:
         parser.error(str(error))
     except BrokenPipeError:  # `... | head` has read enough
@@ -209,5 +213,5 @@ def command(
         return 128 + signal.SIGPIPE
     except OSError as error:
         parser.error(f"cannot write {error.filename}: {error.strerror}")
-    print(f"Wrote {' and '.join(map(str, paths))}")
+    print(f"Wrote {' and '.join(map(str, paths))}" + ", in place of an older one" * older)
     return 0

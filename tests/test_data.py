@@ -214,6 +214,18 @@ def test_a_file_in_the_way_is_an_error_and_stays(tmp_path, obstacle):
 # --- downloading ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["RuntimeError", "AttributeError"])
+def test_a_torchvision_that_does_not_fit_torch_is_one_line(kind, tmp_path, monkeypatch):
+    """Really imported: a stand-in that fails as those of other versions do."""
+    (tmp_path / "torchvision.py").write_text(f"raise {kind}('operator nms\\ndoes not exist')")
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match="torch here .operator nms does not exist.; get both") as refused:
+        prepare("cifar10", tmp_path / "root")
+    assert "\n" not in str(refused.value)
+
+
 # The sockets of failed requests are torchvision's, which leaves them to the garbage collector.
 sockets_are_left_open = pytest.mark.filterwarnings("ignore::ResourceWarning")
 

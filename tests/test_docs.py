@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def test_worked_strings_mean_what_the_readme_says():
     ):
         assert string in README and infix in README
         assert Rule.parse(string).infix() == infix
+
+
+@pytest.mark.parametrize("flags, preset", [("--seed 3", "laptop"), ("--preset smoke", "smoke")])
+def test_make_search_names_one_preset(flags, preset):
+    command = ["make", "--dry-run", "--old-file", ".venv/ready", "search", f"ARGS={flags}"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"--preset (\w+)", shown) == [preset]
 
 
 def test_the_readme_names_every_file_in_front_and_every_room():

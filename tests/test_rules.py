@@ -176,6 +176,8 @@ def test_find_takes_names_strings_and_rules(text):
         ("g 1 id id plus", "unknown binary function 'plus'"),
         ("g g0 id id mul", "\n    ^^"),
         ("adam sgd", "one rule at a time"),
+        ("drop(Adam, 0.3) * exp(g^2)", "is a formula, for people"),
+        ("m + g", "hall_of_fame.csv has in column `rule`"),
     ],
 )
 def test_what_is_no_rule_is_refused_helpfully(text, told):

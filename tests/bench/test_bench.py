@@ -3,6 +3,7 @@
 import itertools
 import re
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     assert rule.main(["--memory", "returned", "--out", str(tmp_path / "run")]) == 0
     shown = (tmp_path / "run" / "summary.txt").read_text()
     assert "memory is returned" in shown
+    assert sys.modules["exported_adam"].Exported.__module__ == "exported_adam"  # torch looks there
     assert rows_of(shown)["torch Adam foreach"][1] == "1.00 [1.00-1.00]"
     pools = rows_of(pool.show(list(pool.measure(pool.Config(), rounds=1, num_tasks=4))))
     assert len(pools) == 6 and not any("-" in cells for cells in pools.values())  # with the head

@@ -92,6 +92,15 @@ def test_show_takes_separate_words_tells_what_is_dead_and_which_rules_act_alike(
     assert re.search(r"dead +g of r1, m of r1, v of r2$", out, re.M)
 
 
+@pytest.mark.parametrize("decay, told", [("ld", 0), ("cd", 1), ("rd", 2)])
+def test_show_tells_of_periods_and_of_tensorflows(decay, told, capsys):
+    rules.main(["show", f"powersign-{decay}"])
+    out = " ".join(capsys.readouterr().out.split())
+    for fact in ("num_periods, 0.5 unless given", "TensorFlow its restart decay has num_periods=1 by"):
+        assert (fact in out) == (told > 0)
+        told -= 1
+
+
 def test_export_writes_a_file_that_trains_and_never_over_another(elsewhere, capsys):
     make_run(elsewhere / "runs" / "one")
     assert rules.main(["export", "powersign", "-o", "mine.py"]) == 0

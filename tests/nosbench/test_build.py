@@ -132,17 +132,17 @@ def test_families_are_added_to_an_older_table_and_nothing_is_measured(instant, t
         assert np.array_equal(again[1][name], arrays[name])
 
 
-def test_published_table_is_measured_again_the_same(table, capsys):
-    text, agrees = verify.verify(table, 5, 1)
-    assert agrees, text
+def test_published_table_is_measured_again_the_same(capsys):
+    assert verify.main(["--sample", "5", "--seed", "1"]) == 0, capsys.readouterr().out
 
 
-def test_verify_sees_a_table_that_is_not_true(table):
+def test_verify_sees_a_table_that_is_not_true(table, monkeypatch, capsys):
     """Each learner has the scores of another one: the same distribution, wrong rules."""
     correct, learn = table.correct.copy(), np.flatnonzero(table.mean > table.mean.max() / 2)
     correct[learn] = correct[np.roll(learn, 1)]
-    text, agrees = verify.verify(dataclasses.replace(table, correct=correct), 8, 0)
-    assert not agrees and "NOT" in text
+    wrong = dataclasses.replace(table, correct=correct)
+    monkeypatch.setattr(verify.Table, "load", lambda tier: wrong)
+    assert verify.main(["--sample", "8"]) == 1 and "does NOT agree" in capsys.readouterr().out
 
 
 def test_published_numbers_are_those_of_the_table(table):

@@ -123,11 +123,17 @@ def test_files_are_a_png_and_an_svg_whose_text_is_text(name, folders, tmp_path, 
     assert all(text in svg for text in says[name])
 
 
-def test_default_place_is_the_first_run_and_the_bytes_are_always_the_same(folders, tmp_path):
+def test_default_place_is_the_first_run_and_the_bytes_are_always_the_same(folders, tmp_path, capsys):
     folder = make_run(tmp_path / "run", samples=10)
-    assert timeline.main([str(folder), str(folders["one"][0])]) == 0
-    files = {path: path.read_bytes() for path in (folder / "timeline.png", folder / "timeline.svg")}
-    timeline.draw([folder, folders["one"][0]], folder / "timeline.png")
+    both = [folder, folders["one"][0]]
+    for runs, name in (([folder], "timeline"), (both, "timeline-2-runs")):
+        for again in ("", ", in place of an older one"):
+            assert timeline.main(list(map(str, runs))) == 0
+            wrote = " and ".join(str(folder / f"{name}.{kind}") for kind in ("png", "svg"))
+            assert capsys.readouterr().out == f"Wrote {wrote}{again}\n"
+    files = {path: path.read_bytes() for path in folder.glob("timeline*.*")}
+    assert len(files) == 4
+    timeline.draw(both, folder / "timeline-2-runs.png")
     assert all(path.read_bytes() == content for path, content in files.items())
 
 

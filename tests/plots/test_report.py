@@ -154,7 +154,7 @@ def test_command_writes_over_reports_alone(plain_run, plain, capsys):
     page = plain_run / "report.html"
     page.write_text(report.START + "an older one")
     assert report.main([str(plain_run)]) == 0
-    assert capsys.readouterr().out == f"Wrote {page}\n"
+    assert capsys.readouterr().out == f"Wrote {page}, in place of an older one\n"
     assert page.read_text() == plain
     records = (plain_run / "records.jsonl").read_bytes()
     what = refusal(report.main, [str(plain_run), "-o", str(plain_run / "records.jsonl")], capsys)
