@@ -19,24 +19,15 @@ NO_TIMES = {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
 
 def job(rng: random.Random, reward: float | None, worker: int, start_s: float, wall_s: float) -> dict:
     """Return what a record says of a training; None for one that diverged at every rate."""
-    if reward is None:
-        sweep, curve = [[rate, None] for rate in RATES], []
-    else:
+    done = {"status": "diverged", "reward": 0.0, "lr": None, "curve": []}
+    done |= {"sweep": [[rate, None] for rate in RATES]}
+    if reward is not None:
         sweep = [[rate, rng.uniform(0.05, 0.9 * reward)] for rate in RATES[:5]]
-        sweep += [[1.0, 0.95 * reward], [10.0, None]]
-        curve = [reward * share for share in (0.95, 0.9, 0.97, 0.98, 1.0)]
-    return {
-        "status": "diverged" if reward is None else "ok",
-        "reward": 0.0 if reward is None else reward,
-        "lr": None if reward is None else 1.0,
-        "sweep": sweep,
-        "curve": curve,
-        "error": None,
-        "start_s": start_s,
-        "wall_s": wall_s,
-        "cpu_s": wall_s,
-        "worker": f"worker-{worker}",
-    }
+        done |= {"status": "ok", "reward": reward, "lr": 1.0}
+        done |= {"sweep": [*sweep, [1.0, 0.95 * reward], [10.0, None]]}
+        done |= {"curve": [reward * share for share in (0.95, 0.9, 0.97, 0.98, 1.0)]}
+    done |= {"error": None, "start_s": start_s, "wall_s": wall_s, "cpu_s": wall_s}
+    return done | {"worker": f"worker-{worker}"}
 
 
 def make_run(
@@ -48,11 +39,8 @@ def make_run(
     """
     preset = {"dataset": "fashion-mnist-sample", "precision": "float32", "downsample": "stride"}
     known = {field.name for field in fields(Config)} & settings.keys()
-    config = Config(
-        **preset
-        | {"samples": 100 if begun else samples, "seed": seed, "iterations": 1}
-        | {name: settings[name] for name in known}
-    )
+    preset |= {"samples": 100 if begun else samples, "seed": seed, "iterations": 1}
+    config = Config(**preset | {name: settings[name] for name in known})
     rng, free_s = random.Random(seed), [START_S] * workers
     rules = random.Random(f"{config.algorithm} {seed}")
     with results.Run.create(folder, asdict(config) | settings, {"command": "test"}) as run:
@@ -71,8 +59,8 @@ def make_run(
                 free_s = [max(free_s) + pause_s] * workers
             formula = " - ".join([f"g * exp({id} * m)"] * config.iterations**3)
             rule = {"id": id, "batch": id // 5, "rule": str(SPACE.sample(rules)), "infix": formula}
-            rule |= {"key": f"{config.algorithm} {seed} {id}", "seed": config.child_seed}
-            rule |= {"cached_from": None}
+            key = f"{config.algorithm} {seed} {id}"
+            rule |= {"key": key, "seed": config.child_seed, "cached_from": None}
             if id % 7 == 3:
                 old = records[id // 2]
                 of = old["id"] if old["cached_from"] is None else old["cached_from"]

@@ -23,12 +23,8 @@ import data
 from data import FILES, NUM_VALIDATION, SAMPLE, DataError, Dataset, choose, load, prepare
 
 ROOT = Path(data.__file__).parent
-SHAPES = {
-    "train_images": (15_000, 28, 28, 1),
-    "train_labels": (15_000,),
-    "test_images": (2_000, 28, 28, 1),
-    "test_labels": (2_000,),
-}
+SHAPES = {"train_images": (15_000, 28, 28, 1), "train_labels": (15_000,)}
+SHAPES |= {"test_images": (2_000, 28, 28, 1), "test_labels": (2_000,)}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +45,7 @@ def root(prepared, tmp_path):
 
 
 def replace(path, content):
-    """Put other bytes, an array or nothing in the place of a file."""
+    """Put other bytes, an array, a folder or nothing in the place of a file."""
     path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -57,9 +53,6 @@ def replace(path, content):
         path.mkdir()
     elif content is not None:
         np.save(path, content)
-
-
-# --- the embedded sample --------------------------------------------------------------------------
 
 
 def test_sample_has_the_documented_arrays_as_read_only_memory_maps(prepared):
@@ -72,19 +65,12 @@ def test_sample_has_the_documented_arrays_as_read_only_memory_maps(prepared):
             np.testing.assert_array_equal(array, shipped[file])
 
 
-# --- the split ------------------------------------------------------------------------------------
-
-
 def some_dataset(num):
     images, labels = np.zeros((num, 1, 1, 1), np.uint8), np.zeros(num, np.uint8)
     return Dataset("some", images, labels, images, labels)
 
 
-@pytest.mark.parametrize(
-    "num, digest",
-    [(15_000, "9d66a65a67117108"), (50_000, "001a6afcd6e4613e")],
-    ids=["sample", "cifar10"],
-)
+@pytest.mark.parametrize("num, digest", [(15_000, "9d66a65a67117108"), (50_000, "001a6afcd6e4613e")])
 def test_split_covers_everything_and_is_the_same_forever(num, digest):
     """Scores of different versions of the project compare only on the same validation images."""
     for seed in range(2):
@@ -94,9 +80,6 @@ def test_split_covers_everything_and_is_the_same_forever(num, digest):
         assert len(validation) == NUM_VALIDATION == 5_000
         np.testing.assert_array_equal(np.sort(indices), np.arange(num))
         assert hashlib.sha256(indices.tobytes()).hexdigest()[:16] == digest
-
-
-# --- loading --------------------------------------------------------------------------------------
 
 
 def stored(array, save=np.save):
@@ -150,17 +133,6 @@ def test_what_can_be_downloaded_says_how_when_it_is_missing(tmp_path, name):
         load(name, tmp_path)
 
 
-def test_a_folder_of_this_layout_made_elsewhere_works(tmp_path):
-    (tmp_path / "cifar10").mkdir()
-    for split, num in (("train", 50_000), ("test", 10_000)):
-        for file, shape in (("images", (num, 32, 32, 3)), ("labels", (num,))):
-            path = tmp_path / "cifar10" / f"{split}_{file}.npy"  # a hole on disk
-            np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    assert prepare("cifar10", tmp_path) == tmp_path / "cifar10"
-    training, validation = load("cifar10", tmp_path).split()
-    assert (len(training), len(validation)) == (45_000, 5_000)
-
-
 def test_auto_is_cifar10_only_when_it_is_on_disk(tmp_path):
     assert choose("auto", tmp_path) == choose("auto", tmp_path / "none") == SAMPLE
     (tmp_path / "fashion-mnist").mkdir()
@@ -172,17 +144,12 @@ def test_auto_is_cifar10_only_when_it_is_on_disk(tmp_path):
     assert choose("fashion-mnist", tmp_path / "none") == "fashion-mnist"
 
 
-# --- preparing ------------------------------------------------------------------------------------
-
-
 def prepare_together(barrier, root):
     barrier.wait(DEADLINE_S)
     prepare(SAMPLE, root)
 
 
-def test_processes_that_prepare_together_all_make_the_root_and_nothing_beside_the_folder(
-    tmp_path,
-):
+def test_processes_that_prepare_together_make_the_root_and_nothing_beside_the_folder(tmp_path):
     root = tmp_path / "a" / "b"
     with children(prepare_together, FORK.Barrier(4), root, number=4) as started:
         for process in started:
@@ -211,9 +178,6 @@ def test_a_file_in_the_way_is_an_error_and_stays(tmp_path, obstacle):
     assert [other for other in tmp_path.rglob("*") if other.is_file()] == [path]
 
 
-# --- downloading ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["RuntimeError", "AttributeError"])
 def test_a_torchvision_that_does_not_fit_torch_is_one_line(kind, tmp_path, monkeypatch):
     """Really imported: a stand-in that fails as those of other versions do."""
@@ -240,6 +204,9 @@ class Server(socketserver.BaseRequestHandler):
 @pytest.fixture
 def proxy(monkeypatch):
     """Send all requests to a server of ours, which gives one answer to all; None: no server."""
+    monkeypatch.setattr(urllib.request, "_opener", None)  # forget the proxies of earlier requests
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
 
     def start(answer):
         server = stack.enter_context(socketserver.TCPServer(("127.0.0.1", 0), Server))
@@ -251,14 +218,9 @@ def proxy(monkeypatch):
             stack.callback(server.shutdown)
         for name in ("http_proxy", "https_proxy"):
             monkeypatch.setenv(name, "http://%s:%s" % server.server_address)
-            monkeypatch.delenv(name.upper(), raising=False)
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        urllib.request.install_opener(None)  # forget the proxies of earlier requests
 
     with contextlib.ExitStack() as stack:
         yield start
-    urllib.request.install_opener(None)
     gc.collect()
 
 
@@ -282,9 +244,6 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, proxy, n
     with pytest.raises(DataError, match=f"could not download {name}.*copy a prepared folder {name}/"):
         prepare(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-# --- the command ----------------------------------------------------------------------------------
 
 
 def test_command_prepares_says_what_comes_next_and_changes_nothing_when_it_comes_again(tmp_path):

@@ -5,8 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from matplotlib.mathtext import MathTextParser
-from plain import NUMPY_UNARY, random_operands, random_rule
+from plain import NUMPY_UNARY, pairs, random_operands, random_rule
 
 from dsl import Rule, apply_rule
 
@@ -17,29 +16,25 @@ def infix_to_python(text):
     return text
 
 
+LATEX = r"""
+\\log\\left\| = log(        \\left[|(] = (        10\^\{(-\d)\} w = 1e\1*w        \\cdot = *
+\\right[|)] = )             \\delta = eps         10\^\{(-\d)\} = 1e\1
+\\(?:operatorname|mathrm)\{(\w+)\} = \1           \\hat ?\\?(\w+) = \1
+\\epsilon_t = anoise        \\epsilon = noise
+"""
+COMMANDS = {  # with arguments in braces; e^{} before ^{}
+    r"\\frac{}{}": r"((\1)/(\2))",
+    r"\\sqrt{}": r"sqrt(\1)",
+    r"(?<!\w)e\^{}": r"exp(\1)",
+    r"\^{}": r"**(\1)",
+}
+
+
 def latex_to_python(text):
-    for old, new in (
-        (r"\\log\\left\|", "log("),
-        (r"\\left[|(]", "("),
-        (r"\\right[|)]", ")"),
-        (r"10\^\{(-\d)\} w", r"1e\1*w"),
-        (r"10\^\{(-\d)\}", r"1e\1"),
-        (r"\\(?:operatorname|mathrm)\{(\w+)\}", r"\1"),
-        (r"\\hat ?\\?(\w+)", r"\1"),
-        (r"\\epsilon_t", "anoise"),
-        (r"\\epsilon", "noise"),
-        (r"\\delta", "eps"),
-        (r"\\cdot", "*"),
-    ):
+    for old, new in pairs(LATEX):
         text = re.sub(old, new, text)
-    commands = {
-        r"\\frac{}{}": r"((\1)/(\2))",
-        r"\\sqrt{}": r"sqrt(\1)",
-        r"(?<!\w)e\^{}": r"exp(\1)",
-        r"\^{}": r"**(\1)",
-    }
-    patterns = {command.replace("{}", r"\{([^{}]*)\}"): new for command, new in commands.items()}
-    while "{" in text:  # innermost braces first, e^{} before ^{}
+    patterns = {command.replace("{}", r"\{([^{}]*)\}"): new for command, new in COMMANDS.items()}
+    while "{" in text:  # innermost braces first
         pattern = next((p for p in patterns if re.search(p, text)), None)
         assert pattern, f"unbalanced braces or an unknown command in {text}"
         text = re.sub(pattern, patterns[pattern], text)
@@ -68,26 +63,11 @@ def test_printed_rule_evaluates_to_the_update(face, to_python):
 @pytest.mark.parametrize(
     "rule, infix, latex",
     [
-        ("g m id id mul | v r1 id id mul", "v * (g * m)", None),
         ("m v id exp mul", "m * exp(v)", r"\hat m \cdot e^{\hat v}"),
         ("g v id sqrt div", "g / (sqrt|v| + eps)", r"\frac{g}{\sqrt{\left|\hat v\right|} + \delta}"),
         ("1e-4w g id neg sub", "1e-4*w + g", "10^{-4} w + g"),
         ("g g exp id left | r1 m id id pow", "exp(g)^m", r"\left(e^{g}\right)^{\hat m}"),
-        ("g v id id div | r1 m id id pow", None, r"\left(\frac{g}{\hat v + \delta}\right)^{\hat m}"),
     ],
 )
 def test_printed_form_of_known_rules(rule, infix, latex):
-    assert infix is None or Rule.parse(rule).infix() == infix
-    assert latex is None or Rule.parse(rule).latex() == latex
-
-
-def test_latex_is_accepted_by_a_latex_parser():
-    parser, rng = MathTextParser("path"), random.Random(2)
-    refused = []
-    for i in range(60):
-        latex = random_rule(rng, 1 + i % 3).latex()
-        try:
-            parser.parse(f"${latex}$")
-        except ValueError as error:
-            refused.append((latex, str(error).splitlines()[-1]))
-    assert not refused
+    assert (Rule.parse(rule).infix(), Rule.parse(rule).latex()) == (infix, latex)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from test_rivals import CONSTRAINED, LARGE, distance, far_apart, legal_strings, share_right
+from test_rivals import CONSTRAINED, LARGE, distance, far_apart, legal_strings
 
 from controller import Batch
 from dsl import Rule
@@ -33,21 +33,10 @@ def test_a_search_finds_all_of_a_small_space_whatever_its_elite_and_then_goes_on
     strings = legal_strings()
     good = Rule(strings[0])
     config = GuidedConfig(guide=guide, elite_parents=1, **NEW)
-    rules = history(
-        Guided(CONSTRAINED, config, 0, str), 2 * len(strings), lambda rule: float(rule == good)
-    )
+    guided = Guided(CONSTRAINED, config, 0, str)
+    rules = history(guided, 2 * len(strings), lambda rule: float(rule == good))
     assert {rule.tokens for rule in rules} == set(strings)
     assert len(set(rules[: len(strings) * 9 // 10])) == len(strings) * 9 // 10  # no repeat till the end
-
-
-@pytest.mark.parametrize("guide", ["lstm", "tokens", "none"])
-def test_rules_are_legal_and_a_seed_gives_one_history(guide):
-    config = GuidedConfig(guide=guide, **NEW)
-    one, again, other = (
-        history(Guided(LARGE, config, s, Rule.fingerprint), 40, share_right) for s in (3, 3, 4)
-    )
-    assert one == again != other
-    assert all(LARGE.contains(rule) for rule in one)
 
 
 @pytest.mark.parametrize("candidates", [1, 16])
@@ -97,11 +86,8 @@ def test_a_guided_search_of_the_table_leaves_random_search_far_behind():
     config = ProposerConfig(algorithm="guided", iterations=1, subset="full", candidates=16)
     space = make_space(config)
     score = lambda rule: float(table.mean[table.number(rule)]) or None  # noqa: E731
-    good = {}
-    for name, proposer in {
-        "guided": make_proposer(config, space, table.number),
-        "random": RandomSearch(space, config, 0, table.number),
-    }.items():
+    good = []
+    for proposer in (make_proposer(config, space, table.number), RandomSearch(space, config, 0, str)):
         found = {table.number(rule) for rule in history(proposer, 250, score)}
-        good[name] = sum(table.mean[number] >= 0.6 for number in found)
-    assert good["guided"] > 5 * good["random"] > 0
+        good.append(sum(table.mean[number] >= 0.6 for number in found))
+    assert good[0] > 5 * good[1] > 0

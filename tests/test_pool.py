@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Executor, as_completed, wait
 from functools import partial
 from pathlib import Path
 
@@ -114,17 +114,11 @@ def fragment_memory():
     return os.getpid()
 
 
-class Unpickled:
-    """A value whose pickle calls `fn(*args)` where it is read."""
-
-    def __init__(self, fn, *args):
-        self.call = fn, args
+class Unpickled(tuple):
+    """A function and its arguments, whose pickle calls it where it is read."""
 
     def __reduce__(self):
-        return self.call
-
-
-# --- fixtures -------------------------------------------------------------------------------------
+        return self[0], self[1:]
 
 
 @contextlib.contextmanager
@@ -135,13 +129,6 @@ def pool_of(workers, **settings):
         yield pool
     finally:
         pool.stop()
-
-
-@pytest.fixture(scope="module")
-def pool():
-    """Two workers for tests that do them no harm."""
-    with pool_of(2) as shared:
-        yield shared
 
 
 @pytest.fixture
@@ -157,17 +144,13 @@ HOW |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 @pytest.fixture
 def script(tmp_path):
     """Start a program in a session of its own; everything it left behind is killed at the end."""
-    started = []
+    started, file = [], tmp_path / "script.py"
+    path = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", tmp_path)))}
 
     def start(text):
-        path = tmp_path / "script.py"
-        path.write_text(f"import sys\nfrom test_pool import *\nfolder = {str(tmp_path)!r}\n{text}")
-        search_path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(tmp_path)])
-        program = subprocess.Popen(
-            [sys.executable, str(path)], env={**os.environ, "PYTHONPATH": search_path}, **HOW
-        )
-        started.append(program)
-        return program
+        file.write_text(f"import sys\nfrom test_pool import *\nfolder = {str(tmp_path)!r}\n{text}")
+        started.append(subprocess.Popen([sys.executable, str(file)], env=os.environ | path, **HOW))
+        return started[-1]
 
     yield start
     for program in started:
@@ -215,33 +198,16 @@ def test_workers_start_when_needed_prepare_once_and_leave_with_the_with_statemen
     assert sorted(map(int, log.read_text().split())) == sorted(pids) and not alive(pids)
 
 
-def test_two_pools_live_side_by_side_in_any_thread(one, tmp_path):
-    def use():
-        with pool_of(1) as other:
-            return other.submit(add, 1, 2).result(DEADLINE_S)
-
-    running = one.submit(wait_for, tmp_path)
-    with ThreadPoolExecutor(1) as threads:
-        assert threads.submit(use).result() == 3
-    (tmp_path / "go").touch()
-    assert running.result(DEADLINE_S) == one.submit(os.getpid).result(DEADLINE_S)
-
-
-def test_a_pool_without_workers_is_refused():
-    with pytest.raises(ValueError, match="0"):
-        WorkerPool(0).stop()
-
-
 # --- tasks that fail ------------------------------------------------------------------------------
 
 TROUBLES = {
     "it raises": (["ValueError: not today", "in fail"], fail, "not today"),
     "a result that cannot be pickled": (["pickle"], eval, "lambda: 0"),
     # results that cannot be read here
-    "ValueError": (["unreadable", "ValueError"], Unpickled, int, "seven"),
-    "StopIteration": (["unreadable", "StopIteration"], Unpickled, next, iter(())),
-    "own function": (["unreadable", "on reading"], Unpickled, fail, "on reading"),
-    "the program's end": (["unreadable", "SystemExit"], Unpickled, sys.exit, 3),
+    "ValueError": (["unreadable", "ValueError"], Unpickled, (int, "seven")),
+    "StopIteration": (["unreadable", "StopIteration"], Unpickled, (next, iter(()))),
+    "own function": (["unreadable", "on reading"], Unpickled, (fail, "on reading")),
+    "the program's end": (["unreadable", "SystemExit"], Unpickled, (sys.exit, 3)),
 }
 
 
@@ -255,45 +221,30 @@ def test_a_task_that_fails_gives_its_error_and_the_worker_lives_on(one, tmp_path
     assert one.submit(os.getpid).result(DEADLINE_S) == before
 
 
-def test_an_argument_that_cannot_be_pickled_is_refused_at_once(pool):
-    with pytest.raises(Exception, match="pickle"):
-        pool.submit(add, lambda: 0)
-    with pytest.raises(Exception, match="pickle"):
-        pool.submit(lambda: 0)
+def test_an_argument_that_cannot_be_pickled_is_refused_at_once(one):
+    for task in ((add, lambda: 0), (lambda: 0,)):
+        with pytest.raises(Exception, match="pickle"):
+            one.submit(*task)
 
 
 @pytest.mark.parametrize("how", DEATHS)
 def test_a_task_that_kills_its_worker_is_tried_twice_and_the_death_named(one, tmp_path, how):
-    log = tmp_path / "log"
+    log, once = tmp_path / "log", tmp_path / "once"
     error = one.submit(die, how, log).exception(DEADLINE_S)
     assert type(error) is WorkerDied and how in str(error)
-    assert log.read_text() == "x\nx\n"
+    assert one.submit(die, how, once, times=1).result(DEADLINE_S) == "survived"
+    assert log.read_text() == once.read_text() == "x\nx\n"
     assert one.submit(add, 1, 2).result(DEADLINE_S) == 3
 
 
-@pytest.mark.parametrize("how", ["exit code 3", "signal 9, Killed"])
-def test_a_task_that_kills_its_worker_once_succeeds_in_a_fresh_one(one, tmp_path, how):
-    before = one.submit(os.getpid).result(DEADLINE_S)
-    assert one.submit(die, how, tmp_path / "log", times=1).result(DEADLINE_S) == "survived"
-    assert (tmp_path / "log").read_text() == "x\nx\n"
-    assert one.submit(os.getpid).result(DEADLINE_S) != before
-
-
-def test_a_dying_worker_harms_nobody_elses_task(tmp_path):
-    with pool_of(2) as pool:
+def test_many_deaths_at_once_are_named_correctly_and_harm_nobody_elses_task(tmp_path):
+    with pool_of(5) as pool:
         innocent = pool.submit(wait_for, tmp_path)
         pid = int(until(lambda: [p.name for p in tmp_path.iterdir() if p.name.isdigit()])[0])
-        guilty = pool.submit(die, "signal 9, Killed", tmp_path / "log")
-        assert isinstance(guilty.exception(DEADLINE_S), WorkerDied)
+        guilty = [pool.submit(die, "signal 9, Killed", tmp_path / f"log{i}") for i in range(16)]
+        assert {str(future.exception(DEADLINE_S)).split()[-1] for future in guilty} == {"Killed"}
         (tmp_path / "go").touch()
         assert innocent.result(DEADLINE_S) == pid
-
-
-def test_every_death_of_many_at_once_is_named_correctly(tmp_path):
-    with pool_of(6) as pool:
-        futures = [pool.submit(die, "signal 9, Killed", tmp_path / f"{i}") for i in range(24)]
-        reasons = {str(future.exception(DEADLINE_S)).split()[-1] for future in futures}
-    assert reasons == {"Killed"}
 
 
 def test_tasks_survive_the_death_of_the_process_that_forks_the_workers(script, tmp_path):
@@ -335,13 +286,11 @@ def test_tasks_begin_in_the_order_in_which_they_came(tmp_path):
     assert list(map(int, log.read_text().split())) == list(range(200))
 
 
-@pytest.mark.parametrize(
-    ("begin", "why"),
-    [
-        (partial(os._exit, 7), "exit code 7 before it was ready"),
-        (partial(os.listdir, "/nowhere"), "FileNotFoundError .*No such file or directory: '/nowhere'"),
-    ],
-)
+BEGIN = [(partial(os._exit, 7), "exit code 7 before it was ready")]
+BEGIN += [(partial(os.listdir, "/nowhere"), "FileNotFoundError .*No such file or directory: '/nowhere'")]
+
+
+@pytest.mark.parametrize("begin, why", BEGIN)
 def test_a_worker_that_cannot_start_is_not_the_tasks_fault_and_names_why(begin, why, capfd):
     with pool_of(1, initializer=begin) as pool:
         error = pool.submit(add, 1).exception(DEADLINE_S)
@@ -368,9 +317,8 @@ def test_quota_is_the_least_of_the_own_control_group_and_those_above(tmp_path, c
         for name, text in files.items():
             (tmp_path / "cpu" / group / name).write_text(text + "\n")
     kind, names = ("cgroup2", "rw") if version == 2 else ("cgroup", "rw,cpu,cpuacct")
-    mounts = (
-        f"25 1 0:1 / / rw - ext4 /dev/a rw\n26 25 0:2 {root} {tmp_path}/cpu rw - {kind} {kind} {names}"
-    )
+    mounts = "25 1 0:1 / / rw - ext4 /dev/a rw\n"
+    mounts += f"26 25 0:2 {root} {tmp_path}/cpu rw - {kind} {kind} {names}"
     (tmp_path / "mountinfo").write_text(mounts)
     lines = f"0::{own}\n" if version == 2 else f"4:memory:/no\n3:cpu,cpuacct:{own}\n0::/no\n"
     (tmp_path / "cgroup").write_text(lines)
@@ -423,9 +371,6 @@ def test_a_worker_that_is_done_gives_its_memory_back(one):
     before = resident(one.submit(os.getpid).result(DEADLINE_S))
     pid = one.submit(fragment_memory).result(DEADLINE_S)
     until(lambda: resident(pid) < before + 100_000_000)  # of 240 MB
-
-
-# --- the CPU limit --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", [burn, burn_in_c])
@@ -482,6 +427,8 @@ def test_shutdown_with_cancel_finishes_the_running_task_only(tmp_path, already):
 
 @pytest.mark.parametrize("end", [WorkerPool.shutdown, WorkerPool.stop])
 def test_submit_after_the_end_is_refused(end):
+    with pytest.raises(ValueError, match="0"):
+        WorkerPool(0)
     pool = WorkerPool(1)
     end(pool)
     with pytest.raises(RuntimeError, match="after shutdown"):

@@ -1,6 +1,4 @@
-"""Bad input to the programs of the rooms: one line that says what is wrong, exit code 2, nothing made.
-
-What depends on a run folder is in the tests of each program."""
+"""Bad input to programs of the rooms: one line that says what is wrong, exit code 2, nothing made."""
 
 import importlib
 

@@ -4,7 +4,6 @@ import random
 from collections import Counter
 
 import pytest
-import torch
 from plain import allowed, assert_frequencies, brute_force
 
 from dsl import CONSTRAINTS, Rule, SearchSpace
@@ -14,7 +13,6 @@ from sameness import DistinctConfig
 TOKENS = {"operands": ("g", "m", "1"), "unary": ("id", "neg"), "binary": ("add", "mul", "left")}
 CONSTRAINED = SearchSpace(1, **TOKENS, constraints=tuple(CONSTRAINTS.values()))
 LARGE = SearchSpace(2, constraints=tuple(CONSTRAINTS.values()))
-TARGET = Rule.parse("m v exp sign mul | r1 g id neg div")
 
 
 def legal_strings():
@@ -24,11 +22,6 @@ def legal_strings():
 
 def distance(a, b):
     return sum(x != y for x, y in zip(a.tokens, b.tokens, strict=True))
-
-
-def share_right(rule):
-    """The synthetic reward: the share of tokens that equal the target's."""
-    return 1 - distance(rule, TARGET) / len(TARGET.tokens)
 
 
 def far_apart(n, least=3):
@@ -46,16 +39,6 @@ def parent(child, rules):
     return found
 
 
-def search(proposer, samples, batch=5):
-    """The rewards of a whole search in the order of its rules."""
-    rewards = []
-    while len(rewards) < samples:
-        rules = proposer.ask(batch)
-        rewards += [share_right(rule) for rule in rules]
-        proposer.tell(rules, rewards[-batch:])
-    return rewards
-
-
 @pytest.mark.parametrize("rival", [RandomSearch, Evolution])
 def test_random_search_and_evolutions_beginning_are_uniform_over_the_legal_strings(rival):
     config = DistinctConfig() if rival is RandomSearch else EvolutionConfig(population=3000)
@@ -66,32 +49,6 @@ def test_random_search_and_evolutions_beginning_are_uniform_over_the_legal_strin
         proposer.tell(rules, [float(rule.tokens[0] == "g") for rule in rules])
     assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
     assert {type(rule) for rule in rules} == {Rule}
-
-
-def test_known_rules_are_the_initial_population_and_breed_at_once():
-    members = far_apart(3)
-    evolution = Evolution(LARGE, EvolutionConfig(population=50, tournament=40), 0, Rule.fingerprint)
-    evolution.start(members, [0.1, 0.9, 0.2])
-    assert list(evolution.population) == members
-    children = evolution.ask(30)  # (2/3)^40 is 1e-7: the best is all but sure to be drawn
-    assert {parent(child, members) for child in children} == {members[1]}
-    evolution.tell(children, [0.0] * 30)
-    assert len(evolution.population) == 33
-
-
-@pytest.mark.parametrize("space", [CONSTRAINED, LARGE], ids=["constrained", "large"])
-def test_mutants_are_legal_and_differ_from_a_member_in_exactly_one_token(space):
-    evolution = Evolution(space, EvolutionConfig(population=8, tournament=3), 0, Rule.fingerprint)
-    members = []
-    for update in range(30):
-        rules = evolution.ask(4)
-        for rule in rules:
-            assert space.contains(rule)
-            if update >= 2:
-                assert any(distance(rule, member) == 1 for member in members)
-        evolution.tell(rules, [random.Random(update).random()] * 4)
-        members = (members + rules)[-8:]
-        assert list(evolution.population) == members
 
 
 def test_every_legal_neighbour_is_a_possible_mutant():
@@ -121,23 +78,10 @@ def test_the_oldest_leaves_even_if_it_is_the_best():
 def test_the_best_of_a_tournament_is_the_parent(tournament):
     """Of k draws with replacement from n, the r-th worst is the best with (r^k - (r-1)^k) / n^k."""
     members, n = far_apart(5), 5
-    evolution = Evolution(
-        LARGE, EvolutionConfig(population=n, tournament=tournament), 0, Rule.fingerprint
-    )
+    config = EvolutionConfig(population=n, tournament=tournament)
+    evolution = Evolution(LARGE, config, 0, Rule.fingerprint)
     ranks = [3, 1, 5, 2, 4]  # not in the order of age
     evolution.tell(members, [rank / 10 for rank in ranks])
     counts = Counter(parent(child, members) for child in evolution.ask(2_000))
-    expected = {
-        member: (rank**tournament - (rank - 1) ** tournament) / n**tournament
-        for member, rank in zip(members, ranks, strict=True)
-    }
-    assert_frequencies(counts, expected)
-
-
-@pytest.mark.parametrize("rival", [RandomSearch, Evolution])
-def test_same_seed_same_search_and_another_seed_another(rival):
-    config = EvolutionConfig(population=10, tournament=3)
-    states = random.getstate(), torch.get_rng_state()
-    first, again, other = (search(rival(LARGE, config, seed, str), 60) for seed in (1, 1, 2))
-    assert first == again != other
-    assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[1])
+    chances = [(rank**tournament - (rank - 1) ** tournament) / n**tournament for rank in ranks]
+    assert_frequencies(counts, dict(zip(members, chances, strict=True)))

@@ -2,14 +2,13 @@
 
 import itertools
 import re
-import signal
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import killed, start, wait_for_end, wait_for_records
+from helpers import killed
 
 import data
 import results
@@ -42,15 +41,12 @@ def test_both_sides_train_the_same_network():
     assert torch.allclose(plain(images), ours(channels_last), atol=1e-5)
 
 
-def test_the_textbook_loop_scores_as_ours_up_to_the_seed(config):
+def test_the_textbook_loop_scores_as_ours_up_to_the_seed_and_says_when_a_rule_diverges(config):
     adam = NAMED_RULES["adam"].rule
     plain = [textbook.textbook(adam, config, seed) for seed in range(3)]
     ours = [evaluate_rule(adam, config, seed).accuracy for seed in range(3)]
     assert min(plain + ours) > 0.6
     assert abs(np.mean(plain) - np.mean(ours)) < 0.06
-
-
-def test_the_textbook_loop_says_when_a_rule_diverges(config):
     small = replace(config, lr_exponents=(-3, -1), epoch_size=200)
     assert textbook.textbook("1 1 id id sub | r1 r1 log id left", small, 0) is None
 
@@ -90,18 +86,6 @@ def test_what_an_interrupted_run_measured_can_be_shown(timed_child, tmp_path, co
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_measured(tmp_path):
-    folder = tmp_path / "run"
-    process = start("--out", str(folder), program=("-m", "bench.controller"))
-    wait_for_records(process, folder / "records.jsonl", more_than=0)
-    process.send_signal(signal.SIGINT)
-    said = wait_for_end(process)
-    assert process.returncode == 130 and "Traceback" not in said
-    assert f"python -m bench.show {folder}" in said
-    assert "INTERRUPTED" in report(folder, show.SHOWS)
-
-
-@pytest.mark.slow
 def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     assert rule.main(["--memory", "returned", "--out", str(tmp_path / "run")]) == 0
     shown = (tmp_path / "run" / "summary.txt").read_text()
@@ -114,16 +98,13 @@ def test_the_other_benchmarks_measure_what_they_show(tmp_path):
     assert {"depth 1", "depth 2", "depth 3"} <= rows_of(controller.show(batches)).keys()
 
 
-def test_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
-    assert timing.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
-    assert timing.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
-
-
-def test_turns_are_as_many_as_asked_for_and_in_order():
+def test_turns_are_taken_in_order_and_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
     calls = []
     times = timing.take_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
     assert calls == ["a", "b"] * 4  # the first round does not count
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+    assert timing.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
+    assert timing.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
 
 
 def score(rule, seed, plain, ours, status="ok"):
@@ -161,22 +142,15 @@ ADAM = {"parameters": 2_500_000, "tensors": 3, "times": ADAM}
 BATCH = {"part": "batch", "depth": 2, "times": {"trpo": [0.04], "ppo": [0.02], "reinforce": [0.01]}}
 
 
-@pytest.mark.parametrize(
-    "show, record, name, cells",
-    [  # a step beside its products alone, a rule beside foreach Adam round by round, controllers
-        (child.show_steps, STEP, "float32", "10.0 [10.0-10.0]|40%|10%|30%|50%|10%|2.0% [1.0%-3.0%]"),
-        (rule.show, ADAM, "exported adam", "4.00 [4.00-9.00]|2.00 [1.00-3.00]"),
-        (controller.show, BATCH, "depth 2", "40.0 [40.0-40.0]|20.0 [20.0-20.0]|10.0 [10.0-10.0]"),
-    ],
-)
-def test_rows_are_as_by_hand(show, record, name, cells):
-    assert rows_of(show([record]))[name] == cells.split("|")
-
-
-def test_the_parent_feeds_so_many_of_the_rules_that_its_workers_could_take():
+def test_rows_are_as_by_hand():
+    """A step beside its products alone, a rule beside foreach Adam round by round, controllers."""
+    step = rows_of(child.show_steps([STEP]))["float32"]
+    assert step == ["10.0 [10.0-10.0]", "40%", "10%", "30%", "50%", "10%", "2.0% [1.0%-3.0%]"]
+    assert rows_of(rule.show([ADAM]))["exported adam"] == ["4.00 [4.00-9.00]", "2.00 [1.00-3.00]"]
     feeding = {"part": "feeding", "workers": 128, "rule_s": 20.0, "rate": 3.2, "most": 6.4, "busy": 0.25}
     shown = controller.show([BATCH, feeding])
     assert "3.20 of 6.40 rules a second,\n50%; the parent is busy 25%" in shown
+    assert rows_of(shown)["depth 2"] == ["40.0 [40.0-40.0]", "20.0 [20.0-20.0]", "10.0 [10.0-10.0]"]
 
 
 def test_pools_are_compared_with_the_one_of_two_workers():

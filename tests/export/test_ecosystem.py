@@ -6,8 +6,8 @@
 A framework that is not installed is skipped. Models are of a few weights, made here.
 """
 
+import contextlib
 import math
-import warnings
 
 import pytest
 import torch
@@ -16,14 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-SOME = [
-    "Adam",
-    "exported powersign",
-    "exported adam",
-    "exported g-plus-m",
-    "exported powersign-ld",
-    "rule powersign",
-]
+SOME = ["Adam", *(f"exported {rule}" for rule in ("powersign", "adam", "g-plus-m", "powersign-ld"))]
+SOME += ["rule powersign"]
 
 
 def net(seed: int = 0) -> nn.Module:
@@ -42,11 +36,20 @@ def plainly(name: str, epochs: int = 2, **settings) -> list[torch.Tensor]:
     model = net()
     optimizer = maker(name)(model.parameters(), **settings)
     for _ in range(epochs):
-        for x, y in DataLoader(data(), 8):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
+        train_epoch(model, optimizer)
     return [p.detach() for p in model.parameters()]
+
+
+def train_epoch(model, optimizer, batches=None, backward=torch.Tensor.backward) -> list[float]:
+    """Train for an epoch; return the losses."""
+    losses = []
+    for x, y in batches or DataLoader(data(), 8):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        backward(loss)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -67,13 +70,10 @@ def test_lightning_trains_checkpoints_and_monitors(name, tmp_path):
             return maker(name)(self.parameters())
 
     def fit(epochs, **kw):
-        task, logger = Task(), CSVLogger(tmp_path)
-        monitor = LearningRateMonitor("step", log_momentum=True, log_weight_decay=True)
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-        trainer = lightning.Trainer(
-            max_epochs=epochs, default_root_dir=tmp_path, logger=logger, callbacks=[monitor], **quiet,
-            log_every_n_steps=1,
-        )  # fmt: skip
+        task, how = Task(), {"default_root_dir": tmp_path, "logger": CSVLogger(tmp_path)}
+        how |= {"callbacks": [LearningRateMonitor("step", log_momentum=True, log_weight_decay=True)]}
+        how |= {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        trainer = lightning.Trainer(max_epochs=epochs, log_every_n_steps=1, **how)
         trainer.fit(task, DataLoader(data(), 8), **kw)
         return trainer, [p.detach() for p in task.parameters()]
 
@@ -83,36 +83,22 @@ def test_lightning_trains_checkpoints_and_monitors(name, tmp_path):
     same(weights, plainly(name))
     [*_, metrics] = sorted(tmp_path.rglob("metrics.csv"))
     columns = metrics.read_text().splitlines()[0].split(",")
-    assert (
-        sum("momentum" in name for name in columns)
-        == sum("weight_decay" in name for name in columns)
-        == 1
-    )
+    for words in ("momentum", "weight_decay"):
+        assert sum(words in column for column in columns) == 1
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_accelerate_trains_and_resumes(name, tmp_path):
     accelerate = pytest.importorskip("accelerate")
-
-    def prepared():
+    for half in range(2):
         accelerator, model = accelerate.Accelerator(cpu=True), net()
-        return accelerator, *accelerator.prepare(
-            model, maker(name)(model.parameters()), DataLoader(data(), 8)
-        )
-
-    def epoch(accelerator, model, optimizer, batches):
-        for x, y in batches:
-            optimizer.zero_grad()
-            accelerator.backward(nn.functional.cross_entropy(model(x), y))
-            optimizer.step()
-
-    first = prepared()
-    epoch(*first)
-    first[0].save_state(str(tmp_path))
-    second = prepared()
-    second[0].load_state(str(tmp_path))
-    epoch(*second)
-    same([p.detach() for p in second[1].parameters()], plainly(name))
+        optimizer = maker(name)(model.parameters())
+        prepared = accelerator.prepare(model, optimizer, DataLoader(data(), 8))
+        if half:
+            accelerator.load_state(str(tmp_path))
+        train_epoch(*prepared, accelerator.backward)
+        accelerator.save_state(str(tmp_path))
+    same([p.detach() for p in model.parameters()], plainly(name))
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -172,19 +158,12 @@ def test_timm_parts_weight_decay_and_schedules(name):
 @pytest.mark.parametrize("name", SOME)
 def test_opacus_trains_privately(name):
     opacus = pytest.importorskip("opacus")
-    model = net()
-    engine = opacus.PrivacyEngine(accountant="rdp")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model, optimizer, batches = engine.make_private(
-            module=model, optimizer=maker(name)(model.parameters()), data_loader=DataLoader(data(), 8),
-            noise_multiplier=1.0, max_grad_norm=1.0,
-        )  # fmt: skip
+    model, engine = net(), opacus.PrivacyEngine(accountant="rdp")
+    noise = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "data_loader": DataLoader(data(), 8)}
+    optimizer = maker(name)(model.parameters())
+    model, optimizer, batches = engine.make_private(module=model, optimizer=optimizer, **noise)
     before = [p.detach().clone() for p in model.parameters()]
-    for x, y in batches:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
+    train_epoch(model, optimizer, batches)
     assert all(not torch.equal(a, b.detach()) for a, b in zip(before, model.parameters(), strict=True))
     assert 0 < engine.get_epsilon(1e-5) < math.inf
 
@@ -192,30 +171,13 @@ def test_opacus_trains_privately(name):
 @pytest.mark.parametrize("name", SOME)
 def test_schedulefree_wraps(name):
     """Not torch's Adam: the wrapper's `z` is in its state first, which it takes for a complete one."""
-    schedulefree = pytest.importorskip("schedulefree")
-    if name == "Adam":
-        with pytest.raises(KeyError, match="exp_avg"):
-            wrapped(schedulefree, name)
-        return
-    losses = wrapped(schedulefree, name)
-    assert losses[-1] < losses[0]
-
-
-def wrapped(schedulefree, name: str) -> list[float]:
-    """Train with the wrapper of schedulefree; return the losses."""
-    model = net()
+    schedulefree, model = pytest.importorskip("schedulefree"), net()
     optimizer = schedulefree.ScheduleFreeWrapper(maker(name)(model.parameters()), momentum=0.9)
     optimizer.train()
-    losses = []
-    for _ in range(20):
-        for x, y in DataLoader(data(), 8):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    optimizer.eval()
-    return losses
+    with pytest.raises(KeyError, match="exp_avg") if name == "Adam" else contextlib.nullcontext():
+        losses = [loss for _ in range(20) for loss in train_epoch(model, optimizer)]
+        optimizer.eval()
+        assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -228,9 +190,8 @@ def test_torchao_quantized_weights_move(name):
     optimizer = maker(name)(model.parameters(), lr=0.1)
     before = model[0].weight.dequantize().clone()
     for step in range(3):
-        model(
-            torch.randn(4, 64, generator=torch.Generator().manual_seed(step))
-        ).square().mean().backward()
+        inputs = torch.randn(4, 64, generator=torch.Generator().manual_seed(step))
+        model(inputs).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
     after = model[0].weight.dequantize()

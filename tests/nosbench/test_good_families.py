@@ -33,9 +33,8 @@ def test_scores_are_of_the_child_seeds_in_turn_and_fresh_ones_of_others():
 
 
 def test_a_search_is_the_same_alone_and_beside_others_and_what_is_there_stays(tmp_path, capsys):
-    given = (
-        "evolution-new --iterations 1 --samples 50 --seeds {} --fresh 1 --sample 3 --together {} --out"
-    )
+    given = "evolution-new --iterations 1 --samples 50 --fresh 1 --sample 3 "
+    given += "--seeds {} --together {} --out"
     lines = {}
     for seeds, together in ((1, 2), (2, 2)):
         folder = tmp_path / "one"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nosbench.intervals import Interval, mean_interval, ratio_interval, spearman_interval
+from nosbench.intervals import Interval, mean_interval, ratio_interval
 
 
 def coverage(truth: float, intervals: list[Interval | None]) -> float:
@@ -44,13 +44,3 @@ def test_ratio_interval_is_paired_and_none_where_the_data_says_nothing():
     for few in (one, one[:0]):
         assert mean_interval(few) is None and ratio_interval(few, few) is None
     assert ratio_interval(theirs, np.zeros(30)) is ratio_interval(np.zeros(30), theirs) is None
-
-
-def test_spearman_interval_holds_the_correlation_and_narrows_with_the_number_of_rules():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=200)
-    y = x + rng.normal(size=200)
-    wide, narrow = spearman_interval(x[:40], y[:40]), spearman_interval(x, y)
-    assert narrow.low < narrow.middle < narrow.high
-    assert narrow.high - narrow.low < wide.high - wide.low
-    assert spearman_interval(x[:20], -(x[:20] ** 3)) == pytest.approx((-1, -1, -1))

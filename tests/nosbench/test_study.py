@@ -2,15 +2,13 @@
 
 import json
 import math
-import os
 import random
 import re
-import signal
 from dataclasses import fields
 
 import numpy as np
 import pytest
-from helpers import refusal, start, wait_for_end, wait_for_records
+from helpers import refusal
 
 import results
 import search
@@ -46,17 +44,12 @@ def test_entropy_of_a_uniform_draw_is_its_logarithm(k, table):
 @pytest.mark.parametrize("name, lag", [("random", 0), ("evolution", 1), ("reinforce-new", 3)])
 def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path, monkeypatch):
     """Same rules, same rewards, counted at several checkpoints: only the run folder is left out."""
-    ours = config(name, samples=203, lag=lag, seed=7, table_seed=2)
-    flags = ["--table-seed", "2", "--out", str(tmp_path / "run")]
-    for field in fields(ProposerConfig):
-        if field.name != "constraints":
-            flags.append(f"--{field.name.replace('_', '-')}={getattr(ours, field.name)}")
-    assert table_search.main(flags) == 0
-    records = results.read_records(tmp_path / "run")
-    table = Table.load("micro")
-    numbers = np.array([table.number(Rule.parse(record["rule"])) for record in records])
-    rewards = np.array([record["reward"] for record in records])
-    told = []
+    ours, told = config(name, samples=203, lag=lag, seed=7, table_seed=2), []
+    names = [field.name for field in fields(ProposerConfig) if field.name != "constraints"]
+    flags = [f"--{name.replace('_', '-')}={getattr(ours, name)}" for name in names]
+    assert table_search.main([*flags, "--table-seed", "2", "--out", str(tmp_path / "run")]) == 0
+    records, table = results.read_records(tmp_path / "run"), Table.load("micro")
+    numbers = [table.number(Rule.parse(record["rule"])) for record in records]
 
     def make_proposer(*args, **kwargs):
         proposer = search.make_proposer(*args, **kwargs)
@@ -76,23 +69,22 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path, monkeypa
     # Evolution repeats near-copies, of which several count in a mean; random search repeats whole rules.
     assert (len(set(families)) < 203) == (name != "reinforce-new")
     scores, fresh = table.accuracy[:, 2], table.accuracy[:, :2].mean(1)
+    by = {"found": scores, "found_fresh": fresh}
+    tops = {column: set(top_families(ours, mean)[0].tolist()) for column, mean in by.items()}
+    distinct = list(dict.fromkeys(families))
     for place, n in enumerate(line["checkpoints"]):
         groups = {}
-        for number, family in zip(numbers[:n].tolist(), families, strict=False):
+        for number, family in zip(numbers[:n], families, strict=False):
             groups.setdefault(family, set()).add(number)
-        told = [(scores[list(group)].mean(), fresh[list(group)].mean()) for group in groups.values()]
-        told.sort(key=lambda pair: -pair[0])
-        assert line["best"][place] == pytest.approx(told[0][0])
-        assert line["best_fresh"][place] == pytest.approx(told[0][1])
-        assert line["top10_fresh"][place] == pytest.approx(np.mean([pair[1] for pair in told[:10]]))
-        assert line["distinct_100"][place] == len(set(families[n - 100 : n])) / 100
-        assert line["latest"][place] == pytest.approx(rewards[n - n // 5 : n].mean())
-        assert line["distinct"][place] == len(groups)
-        for column, by in (("found", scores), ("found_fresh", fresh)):
-            assert line[column][place] == len(set(top_families(ours, by)[0].tolist()) & set(groups))
-    distinct, top = list(dict.fromkeys(families)), set(top_families(ours, scores)[0].tolist())
-    for found, n in zip(line["found_by_distinct"], line["checkpoints"], strict=True):
-        assert found == (len(top & set(distinct[:n])) if n <= len(distinct) else None)
+        means = [(scores[list(group)].mean(), fresh[list(group)].mean()) for group in groups.values()]
+        means.sort(key=lambda pair: -pair[0])
+        found = len(tops["found"] & set(distinct[:n])) if n <= len(distinct) else None
+        expected = {"best": means[0][0], "best_fresh": means[0][1], "found_by_distinct": found}
+        expected |= {"top10_fresh": np.mean([pair[1] for pair in means[:10]]), "distinct": len(groups)}
+        expected |= {"distinct_100": len(set(families[n - 100 : n])) / 100}
+        expected |= {"latest": np.mean([record["reward"] for record in records[n - n // 5 : n]])}
+        expected |= {column: len(top & set(groups)) for column, top in tops.items()}
+        assert {column: line[column][place] for column in expected} == pytest.approx(expected)
 
 
 def test_a_deeper_search_is_scored_by_the_micro_child(monkeypatch):
@@ -100,20 +92,6 @@ def test_a_deeper_search_is_scored_by_the_micro_child(monkeypatch):
     line = study.search(config("evolution-new", iterations=2, samples=20, table_seed=1))
     assert line["checkpoints"] == [20] and line["distinct"] == [20]
     assert 0 < line["latest"][0] <= line["best"][0] <= 1 and 0 < line["best_fresh"][0] <= 1
-
-
-def test_looking_at_the_entropy_leaves_no_trace():
-    ours = config("random-new", iterations=2)
-    oracle = make_oracle(ours, 0)
-    proposer = study.make_proposer(ours, study.make_space(ours), oracle.identity)
-    first = proposer.ask(5)
-    numbers = [oracle.number(rule) for rule in first]
-    before, families = oracle.__dict__["_rules"].copy(), oracle.identity.count
-    study.entropy(proposer, oracle)
-    assert oracle.__dict__["_rules"] == before and len(before) == len(numbers)
-    assert oracle.identity.count == families
-    twin = study.make_proposer(ours, study.make_space(ours), oracle.identity)
-    assert twin.ask(5) == first and twin.ask(5) == proposer.ask(5)
 
 
 def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_path, capsys):
@@ -132,21 +110,16 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
     (tmp_path / "old.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
     assert "another identity" in refusal(study.main, [*flags, "--name", "old"], capsys)
     assert standings.Setting(tmp_path / "old.jsonl").counted == "classes"
-    assert "counted (random by class and random by family)" in refusal(
-        figure.main, [str(tmp_path), "-o", str(tmp_path / "no.png")], capsys
-    )
+    said = refusal(figure.main, [str(tmp_path), "-o", str(tmp_path / "no.png")], capsys)
+    assert "counted (random by class and random by family)" in said
     (tmp_path / "old.jsonl").unlink()
 
     (tmp_path / "random.jsonl").write_text(first + '{"seed": 10')  # a line that was being written
     assert study.main([*flags, "--seeds", "4"]) == 0
     assert (tmp_path / "random.jsonl").read_text().startswith(first)
     lines = results.read_lines(tmp_path / "random.jsonl")
-    assert [(line["seed"], line["table_seed"]) for line in lines] == [
-        (100, 1),
-        (101, 2),
-        (102, 1),
-        (103, 2),
-    ]
+    seeds = [(line["seed"], line["table_seed"]) for line in lines]
+    assert seeds == [(100, 1), (101, 2), (102, 1), (103, 2)]
     assert lines[0]["latest"] != lines[2]["latest"]
 
     pictures = figure.draw([tmp_path], tmp_path / "study.png")
@@ -157,21 +130,8 @@ def test_a_study_is_resumed_and_another_setting_under_its_name_is_refused(tmp_pa
         drawn = figure.picture(settings, by).axes[0].lines[0]
         np.testing.assert_allclose(drawn.get_xdata(), rules)
         np.testing.assert_allclose(drawn.get_ydata(), values["found_fresh"].mean(0))
-    assert settings[0].seeds == [(line["seed"], line["table_seed"]) for line in lines]
+    assert settings[0].seeds == seeds
     np.testing.assert_allclose(values["latest"][2], lines[2]["latest"])
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_it_at_once_though_much_is_queued(tmp_path):
-    file = tmp_path / "random-new.jsonl"
-    flags = ["random-new", "--seeds", "200", "--workers", "1", "--out", str(tmp_path)]
-    process = start(*flags, program=("-m", "nosbench.study"))
-    wait_for_records(process, file, more_than=0)
-    os.killpg(process.pid, signal.SIGINT)
-    said = wait_for_end(process)
-    assert process.returncode == 130
-    assert "the same command goes on" in said and "Traceback" not in said
-    assert 0 < len(results.read_lines(file)) < 200
 
 
 def rows_of(text: str, setting: str) -> list[list[str]]:
@@ -224,12 +184,9 @@ def test_kinds_of_settings_stand_apart_with_random_search_beside_each(tmp_path):
     settings = standings.read([tmp_path])
     assert [s.name for s in settings][:3] == ["trpo", "trpo-long", "trpo-new"]
     names = {k: [s.name for s in group] for k, group in figure.by_kind(settings).items()}
-    assert names == {
-        "paper": ["ppo-paper", "random"],
-        "plain": ["trpo", "random"],
-        "new": ["trpo-new", "random-new"],
-        "long": ["trpo-long", "random-new"],
-    }
+    new, paper = ["trpo-new", "random-new"], ["ppo-paper", "random"]
+    assert names["new"] == new and names["long"] == ["trpo-long", "random-new"]
+    assert names["paper"] == paper and names["plain"] == ["trpo", "random"] and len(names) == 4
     alone = figure.by_kind([s for s in settings if s.name == "random"])
     assert [[s.name for s in group] for group in alone.values()] == [["random"]]
 

@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from dsl import SUBSETS, Rule, RuleError, SearchSpace
+from dsl import Rule, RuleError, SearchSpace
 from nosbench import table as table_module
-from nosbench.table import FOLDER, NO_RATE, NONE, Table, TableError, check
+from nosbench.table import FOLDER, NONE, Table, TableError
 from sameness import Families
 
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
@@ -23,15 +23,12 @@ def sample() -> dict[int, Rule]:
     return {i: rule for i, rule in enumerate(SearchSpace(1)) if i in places}
 
 
-def test_every_string_has_a_class_and_every_class_a_string(table):
+def test_every_string_has_a_class_and_every_class_a_string_in_the_order_of_the_space(table, sample):
     assert table.classes.shape == (154_880,) == (SearchSpace(1).size(),)
     numbers, first = np.unique(table.classes, return_index=True)
     assert np.array_equal(numbers, np.arange(len(table.mean)))
     assert (np.diff(first) > 0).all()  # numbered by their first string
     assert np.array_equal(table.classes[table.measured], numbers)
-
-
-def test_order_of_strings_is_that_of_the_space(table, sample):
     assert all(table.index(rule) == i and table.rule(i) == rule for i, rule in sample.items())
 
 
@@ -65,15 +62,6 @@ def test_a_family_is_told_by_mean_and_spread_over_its_classes(table):
         copies = table.near_copies(number)
         assert sorted(copies) == members
         assert [table.mean[i] for i in copies] == sorted(means, reverse=True)
-
-
-def test_best_rate_is_the_smallest_of_the_best_in_the_sweep(table):
-    counts = np.where(table.sweep == NONE, -1, table.sweep.astype(int))
-    best = np.full(table.rate.shape, NO_RATE, dtype=int)
-    for rate in reversed(range(7)):  # so that the smallest has the last word
-        is_best = (counts[..., rate] == counts.max(2)) & (counts[..., rate] >= 0)
-        best[is_best] = rate
-    assert np.array_equal(best, table.rate)
 
 
 def test_lookup_is_the_arrays_in_words(table, sample):
@@ -137,15 +125,3 @@ def test_missing_damaged_and_foreign_tables_are_refused(table, tmp_path, monkeyp
     np.savez(tmp_path / "part.npz", **arrays)
     with pytest.raises(TableError, match="damaged .*sweep"):
         Table.load("part")
-
-
-def test_a_table_says_what_it_cannot_answer():
-    check("micro", SearchSpace(1), 2)
-    for wrong, space, seed in (
-        ("--iterations 1", SearchSpace(2), 0),
-        ("lacks .*sqrt", SearchSpace(1, **SUBSETS["arxiv"]), 0),
-        ("--table-seed is 3", SearchSpace(1), 3),
-        ("--table-seed is -1", SearchSpace(1), -1),
-    ):
-        with pytest.raises(TableError, match=wrong):
-            check("micro", space, seed)

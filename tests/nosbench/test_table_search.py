@@ -85,9 +85,8 @@ def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, ta
     assert [line["name"] for line in humans] == list(HUMAN)
     for line in humans:
         assert line["reward"] == table.lookup(line["rule"]).scores[0]
-    broken = killed(whole, tmp_path / "broken", 23)
-    assert search.main(["--resume", str(broken)]) == 0
-    assert history(broken) == history(whole)
+    assert search.main(["--resume", str(killed(whole, tmp_path / "broken", 23))]) == 0
+    assert history(tmp_path / "broken") == history(whole)
     capsys.readouterr()
     assert "another version or script" in refusal(search_py.main, ["--resume", str(whole)], capsys)
 

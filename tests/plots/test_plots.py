@@ -239,33 +239,19 @@ def test_what_does_not_compare_is_refused(folders, tmp_path):
     timeline.picture([read(one), read(again), read(wide)])  # time compares in any case
 
 
-@pytest.mark.parametrize("heights", [0.1, [0.05, 0.3, 0.1, 0.1, 0.2]])
-@pytest.mark.parametrize(
-    "places", [[0.5], [0.0, 0.9], [0.5, 0.5, 0.5], [0.99, 1.0, 0.1], [0.0, 0.01, 0.02, 0.03, 0.9], []]
-)
-def test_labels_spread_no_more_than_they_must(places, heights):
-    tall = np.broadcast_to(heights, 5)[: len(places)]
-    spread = style.spread(places, tall)
-    order = np.argsort(places, kind="stable")
-    assert (np.diff(spread[order]) > (tall[order][1:] + tall[order][:-1]) / 2 - 1e-9).all()
-    assert ((spread >= 0) & (spread <= 1)).all()
-    for i, y in enumerate(places):
-        if all(abs(y - z) > 0.5 for j, z in enumerate(places) if j != i):
-            assert spread[i] == pytest.approx(y)
-    if set(places) == {0.5}:
-        assert np.mean([spread[order][0], spread[order][-1]]) == pytest.approx(0.5, abs=0.1)
-
-
 def test_labels_of_what_is_beyond_the_limits_stay_beside_the_axes():
     figure, axes = style.plt.subplots()
     axes.set_ylim(0, 1)
-    labels = {"low": -50, "middle": 0.5, "no": np.nan, "high": 70}
+    labels = {"low": -50, "one": 0.5, "two": 0.5, "three": 0.8, "no": np.nan, "high": 70}
     style.label_right(axes, [(y, name, "red") for name, y in labels.items()])
     figure.draw_without_rendering()
     beside = axes.get_window_extent()
     centres = {t.get_text(): Text.get_window_extent(t).get_points()[:, 1].mean() for t in axes.texts}
-    assert list(centres) == ["low", "middle", "high"]
-    assert beside.y0 - 1 <= centres["low"] < centres["middle"] < centres["high"] <= beside.y1 + 1
+    assert list(centres) == ["low", "one", "two", "three", "high"]
+    assert beside.y0 - 1 <= centres["low"] < centres["high"] <= beside.y1 + 1
+    places = {name: (y - beside.y0) / (beside.y1 - beside.y0) for name, y in centres.items()}
+    assert (places["one"] + places["two"]) / 2 == pytest.approx(0.5, abs=0.01)  # as near as can be
+    assert places["one"] < places["two"] and places["three"] == pytest.approx(0.8, abs=0.01)
     assert beside.width > 0.7 * figure.bbox.width
 
 
@@ -291,30 +277,27 @@ def test_every_record_is_drawn_once(case, folders):
         assert marks.get_color() == style.DIVERGED
 
 
-def test_one_run_gives_lines_without_bands(folders):
-    top, every, _ = learning_curve.picture(read_groups(folders["one"])).axes
-    records = records_of(folders["one"])
+@pytest.mark.parametrize("case", ["one", "seeds"])
+def test_lines_are_means_over_seeds_with_a_band_from_lowest_to_highest(case, folders):
+    top, every, _ = learning_curve.picture(read_groups(folders[case])).axes
+    runs = [records_of([folder])[:40] for folder in folders[case]]
+    bests = np.array(list(map(best_trained, runs)))
     [best], [mean] = by_gid(top, "TRPO best"), by_gid(every, "TRPO mean")
-    np.testing.assert_array_equal(best.get_ydata(), best_trained(records))
-    rewards = [record["reward"] for record in records]
-    expected = {n: np.mean(rewards[n - 10 : n]) for n in range(10, 41)}  # 40 // 4 rules
-    assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == pytest.approx(expected)
-    assert not by_gid(top, "TRPO best band") + by_gid(every, "TRPO mean band")
-    assert "mean of the last 10 rules" in [text.get_text() for text in every.get_legend().get_texts()]
-
-
-def test_several_seeds_give_a_mean_and_a_band_from_lowest_to_highest(folders):
-    top, every, _ = learning_curve.picture(read_groups(folders["seeds"])).axes
-    bests = np.array([best_trained(records_of([folder]))[:40] for folder in folders["seeds"]])
-    [best], [band] = by_gid(top, "TRPO best"), by_gid(top, "TRPO best band")
     np.testing.assert_allclose(best.get_ydata(), bests.mean(0))
-    known = np.isfinite(bests).all(0)
-    [outline] = band.get_paths()
-    for x in np.flatnonzero(known):
-        at_x = outline.vertices[outline.vertices[:, 0] == x + 1, 1]
-        assert {bests[:, x].min(), bests[:, x].max()} <= set(at_x)
-    assert by_gid(every, "TRPO mean band")
-    assert "lowest to highest seed" in [text.get_text() for text in every.get_legend().get_texts()]
+    rewards = np.array([[record["reward"] for record in run] for run in runs])
+    window = 12 if case == "seeds" else 10  # a quarter of the longest run
+    means = {n: rewards[:, n - window : n].mean() for n in range(window, 41)}
+    assert dict(zip(mean.get_xdata(), mean.get_ydata(), strict=True)) == pytest.approx(means)
+    said = [text.get_text() for text in every.get_legend().get_texts()]
+    bands = by_gid(top, "TRPO best band")
+    assert f"mean of the last {window} rules" in said
+    several = case == "seeds"
+    assert len(bands) == len(by_gid(every, "TRPO mean band")) == several
+    assert ("lowest to highest seed" in said) == several
+    for outline in bands[0].get_paths() if several else ():
+        for x in np.flatnonzero(np.isfinite(bests).all(0)):
+            at_x = outline.vertices[outline.vertices[:, 0] == x + 1, 1]
+            assert {bests[:, x].min(), bests[:, x].max()} <= set(at_x)
 
 
 def test_human_optimizers_are_lines_in_the_close_up(folders):
@@ -378,11 +361,9 @@ def test_timeline_has_a_bar_for_every_training(folders):
     timed = [line for line in lines if line["wall_s"] is not None]
     assert any(line["status"] == "timeout" for line in lines) and len(timed) < len(lines)
     for worker, kind in itertools.product(range(3), ("trained", "failed")):
-        mine = [
-            ((line["start_s"] - START_S) / 60, (line["start_s"] + line["wall_s"] - START_S) / 60)
-            for line in timed
-            if line["worker"] == f"worker-{worker}" and (line["status"] == "ok") == (kind == "trained")
-        ]
+        of = [line for line in timed if line["worker"] == f"worker-{worker}"]
+        of = [line for line in of if (line["status"] == "ok") == (kind == "trained")]
+        mine = [((x["start_s"] - START_S) / 60, (x["start_s"] + x["wall_s"] - START_S) / 60) for x in of]
         [bars] = by_gid(axes, f"worker-{worker} {kind}")
         drawn = [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in bars.get_paths()]
         np.testing.assert_allclose(sorted(drawn), sorted(mine), atol=1e-6)

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,13 +12,8 @@ from made_runs import make_run, rewrite_records
 import results
 from plots import report
 
-PUBLISHED = sorted(
-    (Path(__file__).parent.parent.parent / "runs" / "published").glob("laptop-cifar10-*-s[012]")
-)
-HEADINGS = [
-    *("Learning curve", "The controller", "What became of the rules", "Hall of fame"),
-    *("Accuracy against size", "Workers", "Settings and versions"),
-]
+HEADINGS = ["Learning curve", "The controller", "What became of the rules", "Hall of fame"]
+HEADINGS += ["Accuracy against size", "Workers", "Settings and versions"]
 
 
 class Page:
@@ -51,7 +45,7 @@ STARTS = (10.0, 20.0, 40.0, 50.0, 60.0, 70.0)  # ten seconds of work each, and t
 
 
 @pytest.fixture(scope="module")
-def plain_run(tmp_path_factory) -> Path:
+def plain_run(tmp_path_factory):
     folder = make_run(tmp_path_factory.mktemp("plain") / "run", samples=len(STATUSES), people={})
     adam = {"name": "adam", "rule": "adam 1 id id mul", "status": "ok", "reward": 0.55, "lr": 1e-3}
     adam |= {"sweep": [[1e-3, 0.4], [1e-2, 0.3], [1e-1, 0.1], [1.0, None]], "curve": [0.3]}
@@ -92,14 +86,9 @@ def test_numbers_of_the_page_are_those_of_the_records(plain):
     assert "1 run, 9 rules, finished. Best family of rules: 0.6000. " in page.text
     assert "Best human optimizer, trained alike: Adam, 0.5500." in page.text
     funnel, fame, front, settings = page.tables
-    assert dict(funnel) == {
-        "": "TRPO",
-        "sampled": "9 (100%)",
-        "trained to the end": "4 (44%)",
-        "diverged": "2 (22%)",
-        "rejected: never looks at the gradient": "2 (22%)",
-        "rejected: does not move the weights": "1 (11%)",
-    }
+    ways = {"sampled": "9 (100%)", "trained to the end": "4 (44%)", "diverged": "2 (22%)"}
+    ways |= {"rejected: never looks at the gradient": "2 (22%)"}
+    assert dict(funnel) == {"": "TRPO"} | ways | {"rejected: does not move the weights": "1 (11%)"}
     one = ["-", "1", "1", "0"]  # training, rule, and the seed
     rates, lowest = ["0.01 (0.01..0.1)", "10x"], ["<=0.001 (<=0.001..<=0.001)", "<=1x"]
     assert fame[1:] == [

@@ -30,6 +30,8 @@ def test_what_a_command_prints_takes_the_place_of_what_stood_there(capsys):
     assert tables.fill(filled, printed) == filled
     markdown = "| a |\n| --- |\n| 1 |\n"
     assert f"-->\n{markdown}<!-- end -->\nafter" in tables.fill(PAGE, printed | {DRAW: markdown})
+    with pytest.raises(tables.CommandError, match="lacks"):
+        tables.commands(PAGE.replace("<!-- end -->", "", 1))
 
 
 def test_wildcards_are_files_and_wrote_lines_are_left_out(tmp_path, monkeypatch):
@@ -43,22 +45,14 @@ def test_wildcards_are_files_and_wrote_lines_are_left_out(tmp_path, monkeypatch)
     assert tables.output("python -m echo_words run-s[01] 'a b' none*") == "run-s0 run-s1 a b none*\n"
 
 
-@pytest.mark.parametrize(
-    "command, what",
-    [
-        ("ls", "begin with"),
-        ("python -m no_such_module", "no_such_module"),
-        ("python rules.py show nonsense", "failed: .*nonsense"),
-    ],
-)
+FAIL = {"ls": "begin with", "python -m no_such_module": "no_such_module"}
+FAIL |= {"python rules.py show nonsense": "failed: .*nonsense"}
+
+
+@pytest.mark.parametrize("command, what", FAIL.items())
 def test_a_command_that_fails_is_named(command, what):
     with pytest.raises(tables.CommandError, match=what):
         tables.output(command)
-
-
-def test_a_table_without_an_end_is_refused():
-    with pytest.raises(tables.CommandError, match="lacks"):
-        tables.commands(PAGE.replace("<!-- end -->", "", 1))
 
 
 def test_check_changes_nothing_and_tells(tmp_path, monkeypatch, capsys):

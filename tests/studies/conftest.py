@@ -1,13 +1,11 @@
 """What tests of the studies share: one tiny search, whose best rules they train again."""
 
-from pathlib import Path
-
 import pytest
 from helpers import tiny_search
 
 
 @pytest.fixture(scope="session")
-def searched(tmp_path_factory) -> Path:
+def searched(tmp_path_factory):
     # That it starts from Adam and a rule that acts like SGD makes both candidates for "found".
     start = ["--start-from", "adam", "g m id id left"]
     start += [f"{operand} v drop0.3 id left" for operand in ("g", "m", "adam")]  # five others in all

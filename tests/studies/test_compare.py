@@ -1,15 +1,13 @@
 """The comparison: fresh seeds, blind selection, honest arithmetic, on accuracies that are made up."""
 
-import shutil
+import itertools
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import DATA, refusal
+from helpers import refusal
 from made import MadeTrials, changed_copy, made_result, made_up, write_run
 
-import data
 import results
 from child import ChildConfig, evaluate_and_test, evaluate_rule
 from dsl import Rule
@@ -23,9 +21,8 @@ from studies.searches import read_child
 from studies.significance import holm, sign_flip_p
 
 PEOPLE = [NAMED_RULES[name].rule for name in HUMAN]
-CONFIG = Config(
-    top=3, seeds=2, finalists=2, final_seeds=3, rates="half-decades", also=("powersign", "adam")
-)
+SMALL = {"top": 3, "seeds": 2, "finalists": 2, "final_seeds": 3, "rates": "half-decades"}
+CONFIG = Config(also=("powersign", "adam"), **SMALL)
 
 
 def outcome(task, rule: str, child: ChildConfig, seed: int):
@@ -46,7 +43,7 @@ def trials(plan) -> MadeTrials:
 
 
 @pytest.fixture(scope="module")
-def compared(plan, trials, tmp_path_factory) -> Path:
+def compared(plan, trials, tmp_path_factory):
     return write_run(compare, plan, trials.records, tmp_path_factory.mktemp("runs") / "compared")
 
 
@@ -56,18 +53,16 @@ def test_both_stages_hold_everybody_with_every_seed(plan, trials):
     assert [r["id"] for r in records] == list(range(len(records)))
     found = [one.rule for one in plan.of("found")]
     assert len(found) == 3
-    assert [(r["rule"], r["seed"]) for r in rerank] == [
-        (rule, seed) for seed in (1000, 1001) for rule in found + PEOPLE
-    ]
+    jobs = [[(r["seed"], r["rule"]) for r in some] for some in (rerank, final)]
+    assert jobs[0] == [*itertools.product((1000, 1001), found + PEOPLE)]
     chosen = compare.choose_finalists(plan.of("found"), rerank, 2)
     powersign = str(Rule.parse(NAMED_RULES["powersign"].rule))
     field = [one.rule for one in chosen] + [powersign, *PEOPLE]  # Adam, also named, comes once
-    assert [(r["rule"], r["seed"]) for r in final] == [
-        (rule, seed) for seed in (2000, 2001, 2002) for rule in field
-    ]
+    assert jobs[1] == [*itertools.product((2000, 2001, 2002), field)]
     assert all("test_accuracy" not in r for r in rerank) and all("test_accuracy" in r for r in final)
-    rates = {len(r["sweep"]) for r in rerank}, {len(r["sweep"]) for r in final}
-    assert rates == ({2}, {5})  # 10^-3, 10^-1; then those and half decades between
+    for some, exponents in ((rerank, (-3, -1)), (final, (-3, -2.5, -2, -1.5, -1))):
+        rates = [10.0**exponent for exponent in exponents]  # those and half decades between
+        assert all([lr for lr, _ in r["sweep"]] == rates for r in some)
     children = {"rerank": plan.child, "final": compare.final_child(plan)}
     for r in records:
         assert r["accuracy"] == made_result(r["rule"], children[r["stage"]], r["seed"]).accuracy
@@ -85,9 +80,8 @@ def test_found_are_the_best_rules_of_the_best_families_that_have_no_human_optimi
 
 
 def test_rules_of_several_runs_are_ranked_together_each_once(searched, tmp_path):
-    rows = [
-        r | {"accuracy": r["accuracy"] and r["accuracy"] / 2} for r in results.read_records(searched)
-    ]
+    records = results.read_records(searched)
+    rows = [r | {"accuracy": r["accuracy"] and r["accuracy"] / 2} for r in records]
     twin = changed_copy(searched, tmp_path / "twin", rows, child_seed=1001)
     alone = compare.make_plan(Config(), [searched])
     both = compare.make_plan(Config(), [searched, twin, searched])
@@ -95,13 +89,11 @@ def test_rules_of_several_runs_are_ranked_together_each_once(searched, tmp_path)
     assert [(one.rule, one.reward, one.rules) for one in both.of("found")] == halves
     assert both.used_seeds == [0, 1001]
     assert compare.seeds_of(both)["rerank"] == [1000, 1002, 1003, 1004, 1005]
-
-
-def test_settings_that_change_no_score_may_differ(searched, tmp_path):
-    changes = {"data": "pictures", "screen": False, "samples": 99, "seed": 5}
-    elsewhere = changed_copy(searched, tmp_path / "elsewhere", **changes)
-    plan = compare.make_plan(Config(), [searched, elsewhere])
-    assert plan.child == replace(read_child(searched)[0], screen=False)
+    changes = {"data": "pictures", "screen": False, "samples": 99, "seed": 5}  # none changes a score
+    elsewhere = compare.make_plan(
+        Config(), [searched, changed_copy(searched, tmp_path / "it", **changes)]
+    )
+    assert elsewhere.child == replace(read_child(searched)[0], screen=False)
 
 
 def test_seeds_are_fresh_whatever_the_searches_used():
@@ -113,13 +105,6 @@ def test_seeds_are_fresh_whatever_the_searches_used():
     assert seeds["final"] == [2_002, 2_004, 2_005, 2_006]  # 2000 and 2001 went into the first stage
     later = plan._replace(config=replace(plan.config, final_from=2_020))
     assert compare.seeds_of(later)["final"] == [2_020, 2_021, 2_022, 2_023]
-
-
-def test_half_decades_hold_the_searchs_rates_as_they_are():
-    plan = Plan(Config(rates="half-decades"), ChildConfig(), [], [])
-    exponents = compare.final_child(plan).lr_exponents
-    assert exponents == (-5, -4.5, -4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1)
-    assert compare.final_child(plan._replace(config=Config())) == ChildConfig()
 
 
 def test_final_and_test_numbers_cannot_change_the_finalists(plan, trials):
@@ -135,21 +120,6 @@ def test_final_and_test_numbers_cannot_change_the_finalists(plan, trials):
     assert compare.choose_finalists(found, better, 2)[0] == loser  # fresh scores can
 
 
-def test_poisoned_test_images_change_test_accuracy_alone(searched, tmp_path):
-    shutil.copytree(DATA / data.SAMPLE, tmp_path / data.SAMPLE)
-    labels = tmp_path / data.SAMPLE / "test_labels.npy"
-    np.save(labels, (np.load(labels) + 1) % 10)
-    child, _ = read_child(searched)
-    (clean, before), (poisoned, after) = (
-        evaluate_and_test("m 1 id id mul", replace(child, data=str(root), data_sha256=data.ANY), 2000)
-        for root in (DATA, tmp_path)
-    )
-    for name in ("accuracy", "curve", "sweep"):
-        assert getattr(clean, name) == getattr(poisoned, name)
-    assert before != after
-
-
-SGD, MOMENTUM, RMSPROP, ADAM = (NAMED_RULES[name].rule for name in HUMAN)
 FIELD = [
     Contestant("found", "one", "m g id drop0.1 left", 0.9, "a#1", 0.0123, 7),
     Contestant("found", "two", "g m id drop0.3 add", 0.8, "a#2"),
@@ -190,15 +160,13 @@ def test_differences_are_paired_with_the_best_human_optimizer():
     assert rows["adam"]["ahead"] is None and rows["adam"]["p_holm"] is None
 
 
-@pytest.mark.parametrize(
-    "means, n, said",
-    [
-        ((0.62, 0.55), 10, "one beats MOMENTUM, the best human optimizer, beyond noise"),
-        ((0.62, 0.63), 10, "two; one beat MOMENTUM"),
-        ((0.5, 0.5), 10, "No found rule beats MOMENTUM, the best human optimizer, beyond noise"),
-        ((0.9, 0.55), 3, "No found rule beats"),  # a large lead, but three seeds prove nothing
-    ],
-)
+BEYOND = "MOMENTUM, the best human optimizer, beyond noise"
+SAID = [((0.62, 0.55), 10, f"one beats {BEYOND}"), ((0.62, 0.63), 10, "two; one beat MOMENTUM")]
+SAID += [((0.5, 0.5), 10, f"No found rule beats {BEYOND}")]
+SAID += [((0.9, 0.55), 3, "No found rule beats")]  # a large lead, but three seeds prove nothing
+
+
+@pytest.mark.parametrize("means, n, said", SAID)
 def test_conclusion_says_what_is_so(means, n, said):
     rows = compare.summarize(FIELD, noisy(1, *means, 0.5, 0.6, 0.55, 0.58, n=n))
     conclusion = compare.conclusion(rows)

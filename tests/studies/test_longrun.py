@@ -26,6 +26,8 @@ def made(searched) -> tuple[longrun.Plan, list[dict]]:
 
 def test_the_better_half_goes_on_and_people_always_do(searched, made):
     plan, records = made
+    for epochs, of in ((300, [10, 30, 100, 300]), (9, [1, 3, 9]), (1, [1]), (2, [1, 2])):
+        assert longrun.stage_epochs(epochs) == of
     stages = {}
     for record in records:
         stages.setdefault(record["epochs"], []).append(record)
@@ -66,11 +68,6 @@ def test_a_long_training_is_the_childs_own(searched):
     assert curve == result.curve and cpu_s > 0
     lost, _ = train_curve("g 1 exp id left", 1e38, child, 7, 4)
     assert len(lost) == 4 and lost[-1] is None
-
-
-def test_stages():
-    for epochs, stages in ((300, [10, 30, 100, 300]), (9, [1, 3, 9]), (1, [1]), (2, [1, 2])):
-        assert longrun.stage_epochs(epochs) == stages
 
 
 def test_the_figure_draws_every_rule_once_as_far_as_it_went(made):

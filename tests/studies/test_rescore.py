@@ -18,9 +18,8 @@ from studies.figures import searches as figure
 @pytest.fixture(scope="module")
 def both(searched, tmp_path_factory) -> list[Path]:
     """The search, and one of another seed that found the same rules but for one."""
-    rows = [
-        r | {"accuracy": r["accuracy"] and made_up(r["key"])} for r in results.read_records(searched)
-    ]
+    records = results.read_records(searched)
+    rows = [r | {"accuracy": r["accuracy"] and made_up(r["key"])} for r in records]
     other = tmp_path_factory.mktemp("other") / "search"
     return [searched, changed_copy(searched, other, rows, seed=1)]
 
@@ -37,31 +36,29 @@ def best_three(folder: Path) -> list[results.Family]:
     return results.best_families(results.read_records(folder), 3, by_family())
 
 
-def test_the_best_of_each_run_and_the_humans_are_trained_once_with_each_seed(both, tmp_path):
+def test_the_best_of_each_run_and_humans_are_trained_and_the_summary_has_means(both, tmp_path):
     plan, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
-    wanted = {family.best["key"] for folder in both for family in best_three(folder)}
-    wanted |= {Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
+    people = {name: Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
+    wanted = {family.best["key"] for folder in both for family in best_three(folder)} | {
+        *people.values()
+    }
     got = [(Rule.parse(record["rule"]).key(), record["seed"]) for record in records]
     assert sorted(got) == sorted((key, seed) for key in wanted for seed in (3000, 3001))
     for record in records:
         assert record["accuracy"] == made_result(record["rule"], plan.child, record["seed"]).accuracy
-
-
-def test_the_summary_is_the_mean_of_the_records(both, tmp_path):
-    plan, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
     records[0]["accuracy"] = None  # it diverged
     scores: dict[str, list[float]] = {}
-    for record in records:
-        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
+    for (key, _), record in zip(got, records, strict=True):
+        scores.setdefault(key, []).append(record["accuracy"] or 0.0)
     rows = {row["what"]: row for row in rescore.report(plan, records)[0]}
     for folder in both:
         families, row = best_three(folder), rows[str(folder)]
         means = [np.mean(scores[family.best["key"]]) for family in families]
         assert row["search"] == pytest.approx(np.mean([family.reward for family in families]))
         assert row["fresh"] == pytest.approx(np.mean(means)) and row["best_fresh"] == max(means)
-    for name in HUMAN:
-        mine = scores[Rule.parse(NAMED_RULES[name].rule).key()]
-        assert rows[name]["fresh"] == pytest.approx(np.mean(mine))
+    assert all(
+        rows[name]["fresh"] == pytest.approx(np.mean(scores[key])) for name, key in people.items()
+    )
 
 
 def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):

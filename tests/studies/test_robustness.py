@@ -38,12 +38,9 @@ def test_everybody_is_scored_with_every_change(made):
     found, *rules = [rule for _, rule in plan.field]
     assert rules == ["sign_g 1 id id mul", *people] and found not in rules  # SGD comes once
     wanted = {(None, 1.0)} | {(what, factor) for what in CHANGED for factor in FACTORS}
-    got = [(r["what"], r["factor"], r["rule"], r["seed"]) for r in trials.records]
-    assert len(got) == len(set(got)) == 13 * 6 * 2
-    assert set(got) == {
-        (*w, rule, seed) for w in wanted for _, rule in plan.field for seed in plan.seeds
-    }
-    assert plan.seeds == [5000, 5001]
+    got = [((r["what"], r["factor"]), r["rule"], r["seed"]) for r in trials.records]
+    assert len(got) == len(set(got)) == 13 * 6 * 2 and plan.seeds == [5000, 5001]
+    assert set(got) == {(w, rule, seed) for w in wanted for _, rule in plan.field for seed in plan.seeds}
     for record, (task, *arguments) in zip(trials.records, trials.arguments, strict=True):
         child = changed(plan.child, record["what"], record["factor"])
         assert (task, arguments) == (evaluate_rule, [record["rule"], child, record["seed"]])

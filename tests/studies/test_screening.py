@@ -32,10 +32,7 @@ def test_audit_counts_what_would_be_lost(tmp_path, capsys):
     assert rejected["all"] == [str(len(bad)), "1"]
     assert lines[7] == f"of the others {(len(bad) - 1) / (total - 2):.1%} rejected"
     assert lines[8].startswith(f"best rule rejected: 0.5000, place 2, '{bad[0]}'")
-
-
-def test_audit_bounds_the_loss_it_did_not_see(tmp_path, capsys):
-    run = make_run(tmp_path / "run", [*GOOD, *BAD["constant"]])  # 9 rules, so the best tenth is one
+    run = make_run(tmp_path / "small", [*GOOD, *BAD["constant"]])  # whose best tenth is one rule
     assert main([str(run)]) == 0
     assert "at most 95.0% are lost" in capsys.readouterr().out
 
@@ -48,9 +45,8 @@ def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, caps
         run.append("records.jsonl", chosen)
     assert main([str(proof), "--unlike", str(tuning)]) == 0
     left = len(GOOD) - 2 + len(BAD["constant"])
-    assert capsys.readouterr().out.startswith(
-        f"{left} trained rules, one a key; the best 1 score 0.3333+"
-    )
+    said = capsys.readouterr().out
+    assert said.startswith(f"{left} trained rules, one a key; the best 1 score 0.3333+")
 
 
 @pytest.mark.parametrize("make", [lambda path: path, lambda path: make_run(path, GOOD, screened=True)])

@@ -1,5 +1,6 @@
 """Command lines of the studies: real trainings, killed and resumed; bad input is one line."""
 
+import shlex
 import shutil
 from operator import itemgetter
 from pathlib import Path
@@ -131,6 +132,19 @@ def refused(study, argv: list[str], tmp_path: Path, capsys) -> str:
     return line
 
 
+OWN = {  # flags of one study, and why they are wrong
+    compare: {
+        "--top 4": "--finalists is 5",
+        "--seeds 1": "--seeds is 1; it must be at least 2",
+        "--rates years": "invalid choice: 'years'",
+        "--also adamm": "unknown rule 'adamm'",
+    },
+    longrun: {"--top 0": "--top is 0; it must be at least 1"},
+    robustness: {"--rules 'g g id'": "wrong length"},
+    transfer: {"--rules 'g g id'": "wrong length", "--epochs 0": "at least 1"},
+}
+
+
 @pytest.mark.parametrize("study", FLAGS, **IDS)
 def test_wrong_flags_are_one_line_and_exit_code_2(study, searched, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -144,33 +158,16 @@ def test_wrong_flags_are_one_line_and_exit_code_2(study, searched, tmp_path, cap
         (["--resume", str(searched), "--workers", "2"], f"no run of {study.__name__}"),
         (["--resume", "nowhere", "--workers", "2"], "nowhere is not a run folder"),
         (["--resume", "nowhere", "--out", "there"], "--resume takes only --workers"),
+        *(([what, *shlex.split(flags)], why) for flags, why in OWN.get(study, {}).items()),
     ):
         assert why in refused(study, argv, tmp_path, capsys)
-
-
-@pytest.mark.parametrize(
-    "study, flags, why",
-    [
-        (compare, ["--top", "4"], "--finalists is 5"),
-        (compare, ["--seeds", "1"], "--seeds is 1; it must be at least 2"),
-        (compare, ["--rates", "years"], "invalid choice: 'years'"),
-        (compare, ["--also", "adamm"], "unknown rule 'adamm'"),
-        (longrun, ["--top", "0"], "--top is 0; it must be at least 1"),
-        (robustness, ["--rules", "g g id"], "wrong length"),
-        (transfer, ["--rules", "g g id"], "wrong length"),
-        (transfer, ["--epochs", "0"], "at least 1"),
-    ],
-)
-def test_settings_of_one_study_that_are_wrong(study, flags, why, searched, tmp_path, capsys):
-    what = ["text"] if study is transfer else [str(searched)]
-    out = ["--out", str(tmp_path / "out")]
-    assert why in refused(study, [*what, *flags, *out], tmp_path, capsys)
 
 
 @pytest.mark.parametrize("study", STUDIES, **IDS)
 def test_runs_that_cannot_be_scored_again_are_refused(study, searched, tmp_path, capsys):
     published = ROOT / "runs" / "published"
     lost = [r | {"status": "diverged"} for r in results.read_records(searched)]
+    no_room = {"batch_size": (5, "no factor of 10"), "eps": (1e-3, "was searched with a changed")}
 
     def copy(name, *records, **config) -> Path:
         return changed_copy(searched, tmp_path / name, *records, **config)
@@ -186,12 +183,6 @@ def test_runs_that_cannot_be_scored_again_are_refused(study, searched, tmp_path,
         ([published / PUBLISHED[compare]], "another script than search.py"),
         ([published / "laptop-cifar10-random-s10-race"], "scored with race True, which is gone"),
         ([published / "laptop-cifar10-random-s10-give-up"], "scored with give_up True, which is gone"),
+        *(([copy(x, **{x: y})], why) for x, (y, why) in no_room.items() if study is robustness),
     ):
         assert why in refused(study, [*map(str, runs), "--out", str(tmp_path / "out")], tmp_path, capsys)
-
-
-def test_robustness_needs_room_for_its_factors(searched, tmp_path, capsys):
-    odd = changed_copy(searched, tmp_path / "odd", batch_size=5)
-    assert "no factor of 10" in refused(robustness, [str(odd)], tmp_path, capsys)
-    odd = changed_copy(searched, tmp_path / "eps", eps=1e-3)
-    assert "was searched with a changed" in refused(robustness, [str(odd)], tmp_path, capsys)

@@ -3,10 +3,10 @@
 import itertools
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 from studies.significance import holm, sign_flip_p, smallest_p
 
@@ -41,8 +41,7 @@ def test_holm_is_as_by_hand():
 def test_without_scipy_a_study_says_what_to_install_in_one_line():
     code = "import sys; sys.modules['scipy'] = None; import runpy; "
     code += "runpy.run_module('studies.compare', run_name='__main__')"
-    root = Path(__file__).parent.parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     [line] = done.stderr.splitlines()
     assert "pip install -r requirements-studies.txt" in line

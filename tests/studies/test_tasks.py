@@ -12,14 +12,11 @@ from studies import tasks
 from studies.tasks import CHARACTERS, SEQUENCE, Images, WideResNet, make_task, train
 
 
-@pytest.mark.parametrize("depth, width, parameters", [(28, 10, 36_479_194), (16, 4, 2_748_890)])
-def test_wide_resnets_have_their_authors_sizes(depth, width, parameters):
-    with torch.device("meta"):
-        net = WideResNet(depth, width)
-    assert sum(p.numel() for p in net.parameters()) == parameters
-
-
-def test_wide_resnet_halves_its_maps_twice():
+def test_wide_resnets_have_their_authors_sizes_and_halve_their_maps_twice():
+    for depth, width, parameters in ((28, 10, 36_479_194), (16, 4, 2_748_890)):
+        with torch.device("meta"):
+            net = WideResNet(depth, width)
+        assert sum(p.numel() for p in net.parameters()) == parameters
     net, shapes = WideResNet(16, 1), []
     for block in net.blocks:
         block.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:])))
@@ -33,6 +30,9 @@ def test_text_is_cut_into_three_parts_that_share_nothing():
     assert all(part.shape[1] == SEQUENCE + 1 for part in rows)
     sizes = [len(part) for part in rows]
     assert sizes[0] == task.size > 8 * sizes[1] * 0.9 and abs(sizes[1] - sizes[2]) <= 1
+    assert len(set(CHARACTERS)) == len(CHARACTERS) == 96 and set(tasks.reference()) <= set(CHARACTERS)
+    lines = tasks.reference().split("\n")
+    assert len(set(lines)) == len(lines) > 1_000  # it says nothing twice
     text = ["".join(CHARACTERS[i] for i in part.flatten().tolist()) for part in rows]
     assert "".join(text) == tasks.reference()[: sum(map(len, text))]
     assert "assert" in text[0][:3000]  # the first topic is the assert statement
@@ -102,17 +102,13 @@ def test_batches_are_another_order_of_the_same_sequences_each_epoch():
     assert torch.equal(first, again)
 
 
-def test_a_diverged_training_has_no_scores():
-    outcome = train("text", "", "float32", "g 1 exp id div", 1e10, 0, 3, 100, 3)
-    assert outcome.curve == [None] * 3 == outcome.test
-
-
 def test_test_scores_are_looked_at_only_where_validation_was_best_and_at_the_end():
-    outcome = train("text", "", "float32", "adam 1 id id mul", 0.3, 0, 5, 300, 5)
-    best = math.inf
+    outcome, best = train("text", "", "float32", "adam 1 id id mul", 0.3, 0, 5, 300, 5), math.inf
     for epoch, (score, test) in enumerate(zip(outcome.curve, outcome.test, strict=True)):
         best = min(best, score)
         assert (test is not None) == (score == best or epoch == 4)
+    lost = train("text", "", "float32", "g 1 exp id div", 1e10, 0, 3, 100, 3)
+    assert lost.curve == [None] * 3 == lost.test
 
 
 def test_a_sweep_looks_at_no_test_score_and_has_the_long_runs_horizon():
@@ -134,10 +130,3 @@ def test_images_score_is_the_share_of_hits():
         hits = [model(x).argmax(1) == y for x, y in task.part("validation")]
         assert task.score(model, "validation") == pytest.approx(float(torch.cat(hits).float().mean()))
     assert sum(len(y) for _, y in task.part("test")) == 2_000
-
-
-def test_text_has_known_characters_alone_and_says_nothing_twice():
-    assert len(set(CHARACTERS)) == len(CHARACTERS) == 96
-    assert set(tasks.reference()) <= set(CHARACTERS)
-    lines = tasks.reference().split("\n")
-    assert len(set(lines)) == len(lines) > 1_000

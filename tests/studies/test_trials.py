@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 from helpers import HERE
@@ -28,7 +27,7 @@ def breaks_at_three(seed: int) -> int:
     return seed
 
 
-def run_in(folder: Path) -> results.Run:
+def run_in(folder) -> results.Run:
     return results.Run.create(folder, {"jobs": 6}, results.environment(1))
 
 
@@ -52,14 +51,6 @@ def test_records_are_written_as_they_come_and_returned_in_order(tmp_path, pool):
     written = results.read_lines(tmp_path / "run" / "records.jsonl")
     assert written[-1]["id"] == 0  # the slow one held nobody up
     assert read_trials(tmp_path / "run") == records
-
-
-def test_what_is_recorded_is_not_done_again(tmp_path, pool):
-    with run_in(tmp_path / "run") as run:
-        for id in (4, 0):  # what a killed run leaves is no beginning of the list
-            run.append("records.jsonl", {"id": id, **JOBS[id], "square": -1})
-        _, records = do(run, pool)
-    assert [record["square"] for record in records] == [-1, 1, 4, 9, -1, 25]
 
 
 def test_what_has_ended_beside_a_failing_job_is_kept(tmp_path):
