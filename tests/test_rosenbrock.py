@@ -6,7 +6,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from helpers import refusal
@@ -148,8 +147,6 @@ def short(monkeypatch):
     monkeypatch.setattr(rosenbrock, "RATES", (1e-3, 0.5, 10.0))
     monkeypatch.setattr(rosenbrock, "FOUR", (1e-3, 10.0))
     monkeypatch.setattr(rosenbrock, "ADAM_EPS", (1e-3, 1e-8))
-    with matplotlib.rc_context():  # a race takes matplotlib's defaults
-        yield
 
 
 @pytest.mark.parametrize("library", ["tensorflow", "torch"])
