@@ -15,6 +15,8 @@ from pool import TaskError
 from rules import HUMAN, find
 from screen import screen
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ordered(table):
@@ -45,7 +47,6 @@ def test_the_last_part_holds_only_what_passes(table, ordered, monkeypatch):
     assert any(screen(rule) for _, rule, _ in some)  # the sample is trained whatever they say
 
 
-@pytest.mark.slow
 def test_a_build_that_was_stopped_goes_on_to_the_same_records(tmp_path, monkeypatch):
     child = {"dataset": data.SAMPLE, "filters": 2, "epoch_size": 200, "num_validation": 200}
     monkeypatch.setattr(cifar_tier, "CHILD", cifar_tier.CHILD | child)

@@ -11,6 +11,7 @@ from nosbench.families import Plan, search
 from nosbench.study import SETTINGS, SPACE
 from search import ProposerConfig
 
+pytestmark = pytest.mark.slow
 SMALL = SPACE | SETTINGS["evolution-new"] | {"iterations": 2, "samples": 40, "population": 10}
 
 
