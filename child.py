@@ -5,11 +5,16 @@ Neural Optimizer Search, section 4.1. A worker that receives a rule sweeps the l
 accuracy on 5,000 held-out images is the reward. `evaluate_rule` does that; it is what workers run.
 `evaluate_and_test` also looks at the test images, for the final comparison alone.
 A score depends on (rule, config, seed) alone, never on the worker or the machine's load.
+What is trained is a `Task`; the ConvNet's is `Pictures`, and tasks/ has others.
 Read next: screen.py, whose tests come before training.
 """
 
+import contextlib
+import math
+import random
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import current_process
@@ -36,12 +41,41 @@ from data import (
     prepare,
 )
 from dsl import BETAS, EPS, ParameterStep, Rule, SearchSpace
+from results import Scale
+from rules import is_class, make_optimizer
 from sameness import Families
 from screen import screen
 
 
 @dataclass(frozen=True)
-class ChildConfig:
+class ProtocolConfig:
+    """How a rule is scored, whatever is trained; defaults are the paper's where known."""
+
+    # No search has asked for other values, so these have no flag; code can change them.
+    epochs: int = setting(5, "of the long run, the sweep's one included", low=1, flag=False)
+    beta_horizon: float = setting(
+        1.0, "factor on the averages' memory, 1 / (1 - beta)", low=0.1, high=1e6, flag=False
+    )
+    eps: float = setting(EPS, "delta, added to what is divided by", low=0, flag=False)
+    lr_exponents: tuple[float, ...] = setting(
+        tuple(range(-5, 2)), "rates of the sweep: 10 to these", low=-10, high=10, least=1, flag=False
+    )
+
+    # What only tasks of one's own change: see tasks/own.py, which has settings for them.
+    sweep_epochs = 1  # with each rate
+    rate_by = "score"  # what chooses among rates; or "loss", in training
+    follow_rates = False  # off the edge of the sweep
+    apart = False  # the rule runs tensor by tensor
+    scale = Scale()  # of the scores
+    score_name = "accuracy"
+
+    @property
+    def betas(self) -> tuple[float, ...]:
+        return tuple(max(0.0, 1 - (1 - beta) / self.beta_horizon) for beta in BETAS)
+
+
+@dataclass(frozen=True)
+class ChildConfig(ProtocolConfig):
     """What a score depends on beside the rule and the seed; defaults are the paper's where known."""
 
     dataset: str = setting(
@@ -64,16 +98,7 @@ class ChildConfig:
     num_validation: int = setting(
         NUM_VALIDATION, "held-out images that give the reward", "child", low=1, high=NUM_VALIDATION
     )
-    # No search has asked for other values, so these have no flag; code can change them.
-    epochs: int = setting(5, "of the long run, the sweep's one included", low=1, flag=False)
     batch_size: int = setting(100, "images in a minibatch", low=1, flag=False)
-    beta_horizon: float = setting(
-        1.0, "factor on the averages' memory, 1 / (1 - beta)", low=0.1, high=1e6, flag=False
-    )
-    eps: float = setting(EPS, "delta, added to what is divided by", low=0, flag=False)
-    lr_exponents: tuple[float, ...] = setting(
-        tuple(range(-5, 2)), "rates of the sweep: 10 to these", low=-10, high=10, least=1, flag=False
-    )
     # UNSPECIFIED: the precision of the arithmetic.
     precision: str = setting(
         "auto",
@@ -83,9 +108,17 @@ class ChildConfig:
     )
     screen: bool = setting(True, "reject rules that cheap tests show to be hopeless", "child")
 
+    @property
+    def steps(self) -> int:
+        return self.epoch_size // self.batch_size  # a last partial batch is left out
+
+    def open(self) -> "Pictures":
+        return open_pictures(self)
+
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
 FORMER = {"race": False, "give_up": False}
+LOWEST, HIGHEST = -8, 4  # exponents up to which rates are followed
 
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
@@ -118,6 +151,49 @@ class ChildResult:
     worker: str
 
 
+# --- what is trained ------------------------------------------------------------------------------
+
+
+class Task:
+    """A network, its data and its score; the ConvNet's is `Pictures`.
+
+    Torch's, numpy's and Python's global random numbers are each training's own, so a model, dropout or
+    an environment may draw from them and the same seed still gives the same score.
+    """
+
+    score_name = "accuracy"  # of what `score` returns
+    lower_is_better = False
+    epochs = 5  # of the long run
+
+    def model(self) -> nn.Module:
+        """Return the untrained network."""
+        raise NotImplementedError
+
+    def batches(self, model: nn.Module, seed: int, epoch: int) -> Iterable:
+        """Yield the batches of an epoch, from 0, whatever `loss` takes for one."""
+        raise NotImplementedError
+
+    def loss(self, model: nn.Module, batch) -> Tensor:
+        """Return what training makes small, a single number with its graph."""
+        raise NotImplementedError
+
+    def score(self, model: nn.Module) -> float:
+        """Return how good the network is on held-out data, which chooses rates and rules."""
+        raise NotImplementedError
+
+    def test(self, model: nn.Module) -> float:
+        """Return the same on data that nothing is chosen by; if there is none, on the held-out data."""
+        return self.score(model)
+
+    def trivial(self) -> float | None:
+        """Return the score of always saying the same, such as the mean; None if it is not known."""
+        return None
+
+    def data_version(self) -> str:
+        """Return what tells this data from other data, such as a hash."""
+        return ""
+
+
 class ConvNet(nn.Module):
     """Two 3x3 convolutions with batch norm and ReLU, each halving its maps, and a linear head."""
 
@@ -143,49 +219,6 @@ class ConvNet(nn.Module):
         return self.head(x.permute(0, 2, 3, 1).flatten(1))  # in memory order, so nothing is copied
 
 
-def flatten_parameters(net: nn.Module) -> nn.Parameter:
-    """Move all parameters into one vector, of which they and their gradients become views.
-
-    The rule then runs once a step instead of once a tensor; rules are element-wise, so it is the same.
-
-    Returns:
-        The vector, float32 [P], with a zero gradient that backward adds to.
-    """
-    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in net.parameters()]))
-    flat.grad = torch.zeros_like(flat)
-    sizes = [p.numel() for p in net.parameters()]
-    pieces = zip(net.parameters(), flat.data.split(sizes), flat.grad.split(sizes), strict=True)
-    for p, values, gradient in pieces:
-        p.data, p.grad = values.view_as(p), gradient.view_as(p)
-    return flat
-
-
-class Descent:
-    """One vector in training with a rule: RuleOptimizer without what only other people's tools need.
-
-    Its random operands come one after another from one generator, as in all scores on record.
-
-    Args:
-        weights: float32 [P], with a gradient.
-        seed: of the random operands.
-        betas, eps, total_steps: as in RuleOptimizer.
-    """
-
-    def __init__(
-        self, weights: Tensor, rule: str, lr: float, seed: int, total_steps: int, betas=BETAS, eps=EPS
-    ):
-        self.weights, self.rule, self.lr, self.state = weights, Rule.parse(rule), lr, {}
-        self.settings = {"betas": betas, "eps": eps, "total_steps": total_steps}
-        self.generator = torch.Generator().manual_seed(seed)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """w <- w - lr * update(g, w, moving averages)"""
-        g = self.weights.grad
-        step = ParameterStep(self.weights, g, self.state, self.settings, self.generator)
-        self.weights.sub_(self.lr * step.update(self.rule))
-
-
 def check_epoch(config: ChildConfig) -> None:
     """Raise DataError if an epoch asks for more images than there are, or fewer than a batch has."""
     most = NUM_IMAGES[config.dataset][0] - NUM_VALIDATION
@@ -196,14 +229,14 @@ def check_epoch(config: ChildConfig) -> None:
         )
 
 
-class Pictures:
-    """The images that a child sees: training subset and validation subset of one data set.
+class Pictures(Task):
+    """The ConvNet and the images it sees: training subset and validation subset of one data set.
 
     Images stay uint8 in the memory map that all workers share; a batch is normalised as it is read.
     """
 
     def __init__(self, config: ChildConfig):
-        self.data = load(config.dataset, Path(config.data), config.data_sha256)
+        self.config, self.data = config, load(config.dataset, Path(config.data), config.data_sha256)
         pool, held_out = self.data.split()
         check_epoch(config)
         self.training, self.validation = pool[: config.epoch_size], held_out[: config.num_validation]
@@ -226,6 +259,41 @@ class Pictures:
         images = images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)  # from [B, H, W, C]
         labels = (data.test_labels if test else data.train_labels)[indices]
         return images, torch.from_numpy(labels).long()
+
+    def model(self) -> ConvNet:
+        config = self.config
+        return ConvNet(IMAGE_SHAPE[config.dataset], config.filters, config.downsample)
+
+    def batches(self, model: nn.Module, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        # The same order for every rule and rate; another one each epoch.
+        order = np.random.default_rng([seed, epoch]).permutation(self.training)
+        for step in range(self.config.steps):
+            size = self.config.batch_size
+            yield self.batch(order[step * size : (step + 1) * size])
+
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            return model(images).float()
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = batch
+        return F.cross_entropy(self.logits(model, images), labels)
+
+    def score(self, model: nn.Module) -> float:
+        """Return the share of validation images that are classified correctly, 0 to 1."""
+        return self._accuracy(model, self.validation, test=False)
+
+    def test(self, model: nn.Module) -> float:
+        """Return the same of all test images."""
+        return self._accuracy(model, np.arange(len(self.data.test_labels)), test=True)
+
+    @torch.no_grad()
+    def _accuracy(self, model: nn.Module, chosen: np.ndarray, test: bool) -> float:
+        correct = 0
+        for indices in np.array_split(chosen, max(1, len(chosen) // 500)):
+            images, labels = self.batch(indices, test)
+            correct += int((self.logits(model, images).argmax(1) == labels).sum())
+        return correct / len(chosen)
 
 
 @lru_cache(maxsize=2)
@@ -258,75 +326,239 @@ def resolve_precision(precision: str) -> str:
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
+# --- training -------------------------------------------------------------------------------------
+
+
+class RandomState:
+    """Python's, numpy's and torch's global random numbers, for one training alone."""
+
+    def __init__(self, seed: int):
+        with self._kept():
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+            self._inside = self._now()
+
+    def __enter__(self) -> None:
+        self._outside = self._now()
+        self._set(self._inside)
+
+    def __exit__(self, *exception) -> None:
+        self._inside = self._now()
+        self._set(self._outside)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        outside = self._now()
+        yield
+        self._set(outside)
+
+    def _now(self) -> tuple:
+        return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def _set(self, state: tuple) -> None:
+        random.setstate(state[0])
+        np.random.set_state(state[1])
+        torch.set_rng_state(state[2])
+
+
+class Flat:
+    """The trainable parameters of a network, moved into one vector, of which they become views.
+
+    So do their gradients, which backward adds to. The rule then runs once a step instead of once a
+    tensor; rules are element-wise, so it is the same.
+    """
+
+    def __init__(self, net: nn.Module):
+        self.parameters = [p for p in net.parameters() if p.requires_grad]
+        self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in self.parameters]))  # [P]
+        self.vector.grad = torch.zeros_like(self.vector)
+        sizes = [p.numel() for p in self.parameters]
+        vectors = self.vector.data.split(sizes), self.vector.grad.split(sizes)
+        self.views = []
+        for p, values, gradient in zip(self.parameters, *vectors, strict=True):
+            p.data, p.grad = values.view_as(p), gradient.view_as(p)
+            self.views.append((p.grad, p.data_ptr()))
+
+    def zero(self) -> None:
+        self.vector.grad.zero_()
+
+    def check(self) -> None:
+        """Raise RuntimeError if a parameter or gradient is no view any more: it would not be trained."""
+        for p, (gradient, place) in zip(self.parameters, self.views, strict=True):
+            if p.grad is not gradient or p.data_ptr() != place:
+                raise RuntimeError(MOVED)
+
+    def finite(self) -> bool:
+        """Return whether all weights are; the sum is a cheap first look, and it alone may overflow."""
+        vector = self.vector.detach()
+        return bool(vector.sum().isfinite() or vector.isfinite().all())
+
+
+MOVED = (
+    "loss, batches or score put other tensors in the place of the parameters or of their gradients, as "
+    "net.zero_grad(), net.double() and net.to() do; leave that out, gradients are zeroed before a loss"
+)
+
+
+class Descent:
+    """One vector in training with a rule: RuleOptimizer without what only other people's tools need.
+
+    Its random operands come one after another from one generator, as in all scores on record.
+
+    Args:
+        weights: float32 [P], with a gradient.
+        seed: of the random operands.
+        betas, eps, total_steps: as in RuleOptimizer.
+    """
+
+    def __init__(
+        self, weights: Tensor, rule: str, lr: float, seed: int, total_steps: int, betas=BETAS, eps=EPS
+    ):
+        self.weights, self.rule, self.lr, self.state = weights, Rule.parse(rule), lr, {}
+        self.settings = {"betas": betas, "eps": eps, "total_steps": total_steps}
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """w <- w - lr * update(g, w, moving averages)"""
+        g = self.weights.grad
+        step = ParameterStep(self.weights, g, self.state, self.settings, self.generator)
+        self.weights.sub_(self.lr * step.update(self.rule))
+
+
+class Apart:
+    """The trainable parameters as they are, for what must see tensors; one without gradient rests."""
+
+    def __init__(self, net: nn.Module):
+        self.parameters = [p for p in net.parameters() if p.requires_grad]
+
+    def zero(self) -> None:
+        for p in self.parameters:
+            p.grad = None
+
+    def check(self) -> None:
+        """All is well, whatever the task has done."""
+
+    def finite(self) -> bool:
+        return all(bool(p.detach().isfinite().all()) for p in self.parameters)
+
+
+def equip(
+    net: nn.Module, rule: str, lr: float, seed: int, total_steps: int, betas=BETAS, eps=EPS, apart=False
+) -> "tuple[Flat, Descent] | tuple[Apart, torch.optim.Optimizer]":
+    """Return a network's weights and what trains them: a rule, or another optimizer's class.
+
+    Args:
+        apart: run a rule tensor by tensor.
+        others: as in Descent.
+    """
+    # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
+    if is_class(rule):
+        weights = Apart(net)
+        return weights, make_optimizer(rule, weights.parameters, lr)
+    if apart:
+        weights, how = Apart(net), {"betas": betas, "eps": eps, "total_steps": total_steps}
+        return weights, make_optimizer(rule, weights.parameters, lr, seed=seed, **how)
+    weights = Flat(net)
+    return weights, Descent(weights.vector, rule, lr, seed, total_steps, betas, eps)
+
+
+def turn(mode: str, *ones) -> None:
+    """Put a network, and an optimizer that knows such modes too, into mode "train" or "eval"."""
+    for one in ones:
+        getattr(one, mode, lambda: None)()
+
+
 class Training:
-    """One ConvNet in training with one rule and one learning rate."""
+    """A task's network in training with one rule and one learning rate."""
 
-    def __init__(self, rule: str, lr: float, config: ChildConfig, seed: int):
-        self.config, self.seed, self.lr = config, seed, lr
-        self.pictures = open_pictures(config)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # same start for all rates and all rules
-            image_shape = IMAGE_SHAPE[config.dataset]
-            self.net = ConvNet(image_shape, config.filters, config.downsample)
-        self.weights = flatten_parameters(self.net)
-        # The decays' horizon is the long run's, in the sweep too. A last partial batch is left out.
-        self.steps = config.epoch_size // config.batch_size  # of an epoch
-        total_steps = config.epochs * self.steps
-        # UNSPECIFIED: whether rules treat batch norm and biases alike; they do here.
-        betas = tuple(max(0.0, 1 - (1 - beta) / config.beta_horizon) for beta in BETAS)
-        self.optimizer = Descent(self.weights, rule, lr, seed, total_steps, betas, config.eps)
+    def __init__(self, rule: str, lr: float, config: ProtocolConfig, seed: int):
+        self.config, self.seed, self.lr, self.task = config, seed, lr, config.open()
+        self.random = RandomState(seed)
+        with self.random:
+            self.net = self.task.model()  # the same start for all rates and all rules
+            # The decays' horizon is the long run's, in the sweep too.
+            total_steps, betas = config.epochs * config.steps, config.betas
+            self.weights, self.optimizer = equip(
+                self.net, rule, lr, seed, total_steps, betas, config.eps, config.apart
+            )
         self.curve: list[float | None] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            return self.net(images).float()
+        self.loss = math.inf  # mean of the last epoch
 
     def epoch(self) -> float | None:
-        """Train for an epoch; return (and note) validation accuracy, None if it diverged."""
-        self.curve.append(self.accuracy() if self._train() else None)
+        """Train for an epoch; return (and note) the score on held-out data, None if it diverged."""
+        with self.random:
+            self.curve.append(self.score() if self._train() else None)
         return self.curve[-1]
 
     def _train(self) -> bool:
         """Return False as soon as a weight is not finite; the loss alone can recover."""
-        # The same order for every rule and rate; another one each epoch.
-        order = np.random.default_rng([self.seed, len(self.curve)]).permutation(self.pictures.training)
-        self.net.train()
-        for step in range(self.steps):
-            batch = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
-            images, labels = self.pictures.batch(batch)
-            self.weights.grad.zero_()
-            F.cross_entropy(self.forward(images), labels).backward()
+        turn("train", self.net, self.optimizer)
+        losses = []
+        for batch in self.task.batches(self.net, self.seed, len(self.curve)):
+            self.weights.zero()
+            loss = self.task.loss(self.net, batch)
+            loss.backward()
+            self.weights.check()
             self.optimizer.step()
-            # The sum is a cheap first look; it alone may overflow.
-            weights = self.weights.detach()
-            if not weights.sum().isfinite() and not weights.isfinite().all():
+            if not self.weights.finite():
                 return False
+            losses.append(loss.detach())
+        self.loss = float(torch.stack(losses).mean())
         return True
 
-    @torch.no_grad()
-    def accuracy(self, test: bool = False) -> float:
-        """Return the share of validation (or all test) images that are classified correctly, 0 to 1."""
-        self.net.eval()
-        pictures, correct = self.pictures, 0
-        chosen = np.arange(len(pictures.data.test_labels)) if test else pictures.validation
-        for indices in np.array_split(chosen, max(1, len(chosen) // 500)):
-            images, labels = pictures.batch(indices, test)
-            correct += int((self.forward(images).argmax(1) == labels).sum())
-        return correct / len(chosen)
+    def score(self, test: bool = False) -> float | None:
+        """Return the task's score on held-out or test data, so that higher is better.
+
+        None if it is no finite number, or so bad that it counts as a failure.
+        """
+        turn("eval", self.net, self.optimizer)
+        score = float((self.task.test if test else self.task.score)(self.net))
+        score = -score if self.task.lower_is_better else score
+        return score if math.isfinite(score) and score >= self.config.scale.failure else None
 
 
-def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, Training | None]:
+def sweep_rates(rule: str, config: ProtocolConfig, seed: int) -> Iterator[Training]:
+    """Yield a training after the sweep's epochs, for each rate; perhaps beyond those of the config."""
+    merits: dict[float, float] = {}  # by exponent; the trainings themselves would take memory
+
+    def begin(exponent: float) -> Training:
+        training = Training(rule, 10.0**exponent, config, seed)
+        while len(training.curve) < config.sweep_epochs and training.epoch() is not None:
+            pass
+        merits[exponent] = merit(training)
+        return training
+
+    for exponent in sorted(config.lr_exponents):
+        yield begin(exponent)
+    for step, bound in ((1, HIGHEST), (-1, LOWEST)) if config.follow_rates else ():
+        while True:
+            edge = max(merits, key=lambda exponent: step * exponent)
+            inside = [value for exponent, value in merits.items() if exponent != edge]
+            if step * (bound - edge) <= 0 or merits[edge] <= max(inside, default=-math.inf):
+                break
+            yield begin(edge + step)
+
+
+def merit(training: Training) -> float:
+    """Return by what a rate is chosen after its epochs in the sweep; higher is better."""
+    if training.curve[-1] is None:
+        return -math.inf
+    return -training.loss if training.config.rate_by == "loss" else training.curve[-1]
+
+
+def train_best(rule: str, config: ProtocolConfig, seed: int) -> tuple[ChildResult, Training | None]:
     """Return what `evaluate_rule` returns, and the training at the best rate, if there was one."""
     start_s, cpu_s = time.time(), time.process_time()
     best: Training | None = None
     sweep: list[tuple[float, float | None]] = []
-    failed_test = screen(Rule.parse(rule)) if config.screen else None
-    for exponent in [] if failed_test else sorted(config.lr_exponents):
-        training = Training(rule, 10.0**exponent, config, seed)
-        accuracy = training.epoch()
-        sweep.append((training.lr, accuracy))
+    failed_test = screen(Rule.parse(rule)) if config.screen and not is_class(rule) else None
+    for training in () if failed_test else sweep_rates(rule, config, seed):
+        sweep.append((training.lr, training.curve[-1]))
         # A tie goes to the smaller rate. The best one is kept as it is and simply goes on.
-        if accuracy is not None and (best is None or accuracy > best.curve[0]):
+        reached = merit(training), -training.lr
+        if reached[0] > -math.inf and (best is None or reached > (merit(best), -best.lr)):
             best = training
     while best is not None and best.curve[-1] is not None and len(best.curve) < config.epochs:
         best.epoch()
@@ -337,7 +569,7 @@ def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, 
         error=failed_test,
         accuracy=accuracy,
         lr=None if accuracy is None else best.lr,
-        sweep=sweep,
+        sweep=sorted(sweep, key=lambda point: point[0]),
         curve=best.curve if best is not None else [],
         start_s=start_s,
         wall_s=time.time() - start_s,
@@ -347,7 +579,7 @@ def train_best(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, 
     return result, best
 
 
-def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
+def evaluate_rule(rule: str, config: ProtocolConfig, seed: int) -> ChildResult:
     """Score a rule: screen it, sweep the learning rate, train on at the best one, section 4.1.
 
     Args:
@@ -358,17 +590,25 @@ def evaluate_rule(rule: str, config: ChildConfig, seed: int) -> ChildResult:
     return train_best(rule, config, seed)[0]
 
 
-def evaluate_and_test(rule: str, config: ChildConfig, seed: int) -> tuple[ChildResult, float | None]:
+def evaluate_and_test(rule: str, config: ProtocolConfig, seed: int) -> tuple[ChildResult, float | None]:
     """Score a rule as `evaluate_rule` does; return also the test accuracy of the final weights.
 
     It is apart from the score so that nothing that selects can see it; None if training failed.
     """
     result, best = train_best(rule, config, seed)
-    return result, best.accuracy(test=True) if result.status == "ok" else None
+    return result, best.score(test=True) if result.status == "ok" else None
+
+
+def best_rate(rule: str, config: ProtocolConfig, seed: int) -> tuple[float | None, list]:
+    """Sweep the rates alone; return the best one, None if all diverged, and what each scored."""
+    trainings = [(merit(one), -one.lr, one.curve[-1]) for one in sweep_rates(rule, config, seed)]
+    best = max(trainings)
+    sweep = sorted((-lr, score) for _, lr, score in trainings)
+    return (None if best[0] == -math.inf else -best[1]), sweep
 
 
 def train_curve(
-    rule: str, lr: float, config: ChildConfig, seed: int, epochs: int
+    rule: str, lr: float, config: ProtocolConfig, seed: int, epochs: int
 ) -> tuple[list[float | None], float]:
     """Train with one rule and one rate; the horizon of a rule's decays stays `config.epochs`.
 

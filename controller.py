@@ -11,6 +11,7 @@ Nothing to run here; search.py drives it. Read next: rivals.py, which asks and t
 """
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -53,6 +54,11 @@ class ControllerConfig(DistinctConfig):
     entropy_coeff: float = setting(
         0.0015, "weight of the entropy bonus, per nat of the whole string", "controller", low=0
     )
+    # DEVIATION: the paper's controller sees accuracies, which lie between 0 and 1.
+    ranks: bool = setting(
+        False, "learn from the rank of a reward among those so far, not from its size",
+        "beyond the paper",
+    )  # fmt: skip
     # DEVIATION: the paper's weight is constant; 0 is so too.
     entropy_growth: float = setting(
         0.0,
@@ -400,6 +406,7 @@ class Controller:
         self.baseline: float | None = None
         self.distinct = Distinct(identity, config.replicates)
         self._asked: deque[tuple[list[Rule], Batch]] = deque()
+        self._rewards: list[float] = []  # sorted, for their ranks
         self._rows: dict[Hashable, Batch] = {}  # for the elite: what may be in it, each a batch of one
 
     def start(self, rules: list[Rule], rewards: list[float | None]) -> None:
@@ -430,7 +437,8 @@ class Controller:
         asked, batch = self._asked.popleft()
         assert asked == rules, "batches must be told in the order in which they were asked"
         self.distinct.score(rules, rewards)
-        told = [FAILURE_REWARD if reward is None else reward for reward in rewards]
+        told = self._ranks(rewards) if self.config.ranks else rewards
+        told = [FAILURE_REWARD if reward is None else reward for reward in told]
         reward = torch.tensor(told, dtype=torch.float32)
         mean = float(reward.mean())
         baseline = mean if self.baseline is None else self.baseline
@@ -462,6 +470,17 @@ class Controller:
             kl = mean_kl(log_probs, self.policy.log_probs(batch.tokens, batch.masks), batch.masks)
         report |= {"kl": float(kl), "surrogate_gain": float(gain)}
         return report | {"line_search_steps": 0, "accepted": True}
+
+    def _ranks(self, rewards: list[float | None]) -> list[float | None]:
+        """Return for each reward the share of those so far that are not above it, of equals half."""
+        known = self._rewards
+        for reward in rewards:
+            if reward is not None:
+                insort(known, reward)
+        return [
+            None if x is None else (bisect_left(known, x) + bisect_right(known, x)) / (2 * len(known))
+            for x in rewards
+        ]
 
     def _entropy_coeff(self) -> float:
         """Return entropy_coeff / (share of new rules among those drawn) ^ entropy_growth.

@@ -59,6 +59,14 @@ FIELDS = set("id batch rule infix key seed status cached_from reward lr sweep cu
 FIELDS |= set("start_s wall_s cpu_s worker".split())  # of a record; these differ from run to run
 
 
+class Scale(NamedTuple):
+    """What a score means. A record without a `scale` has this one, that of accuracies."""
+
+    failure: float = FAILURE_REWARD  # what a training counts that failed
+    chance: float = CHANCE  # the score of what has learned nothing
+    near: float = NEAR  # a difference up to it is small
+
+
 class RunError(ValueError):
     """A run folder cannot be created, read or written."""
 
@@ -160,6 +168,28 @@ def good_bar(humans: list[dict]) -> float:
     return float(numpy.median([line["reward"] for line in humans]))
 
 
+def scale_of(record: dict) -> Scale:
+    """Return what the scores of a record mean, which one of a task of one's own tells."""
+    return Scale(*record.get("scale", ()))
+
+
+def worth(record: dict, measure: str = "accuracy") -> float:
+    """Return what a training counts: its accuracy, or if it failed what its scale says."""
+    return scale_of(record).failure if record[measure] is None else record[measure]
+
+
+def guessing(record: dict) -> float:
+    """Return the score up to which a rule only guesses, or does hardly better."""
+    scale = scale_of(record)
+    return LEARNS if scale == Scale() else scale.chance + scale.near
+
+
+def score_label(settings: dict) -> str:
+    """Return what an axis calls the scores of a run or study, by its settings or those of its child."""
+    name = (settings.get("child") or settings).get("score_name")
+    return f"{name}, up is better" if name else "validation accuracy"
+
+
 class Family(NamedTuple):
     """Rules that are one for a search, by their trainings, of which at least one reached its end."""
 
@@ -167,7 +197,7 @@ class Family(NamedTuple):
 
     @property
     def reward(self) -> float:
-        """The mean accuracy, of which a training that failed has FAILURE_REWARD."""
+        """The mean accuracy, of which a training that failed has what its scale says."""
         return statistics.fmean(self._accuracies)
 
     @property
@@ -178,7 +208,7 @@ class Family(NamedTuple):
     @property
     def best(self) -> dict:
         """The training with the highest accuracy, of equals the first."""
-        return max(self.trainings, key=lambda record: record["accuracy"] or -math.inf)
+        return max(self.trainings, key=lambda r: -math.inf if r["accuracy"] is None else r["accuracy"])
 
     @property
     def num_rules(self) -> int:
@@ -191,8 +221,7 @@ class Family(NamedTuple):
 
     @property
     def _accuracies(self) -> list[float]:
-        accuracies = [record["accuracy"] for record in self.trainings]
-        return [FAILURE_REWARD if accuracy is None else accuracy for accuracy in accuracies]
+        return list(map(worth, self.trainings))
 
 
 def best_families(
@@ -494,7 +523,8 @@ def advise(record: dict, humans: list[dict]) -> Advice | None:
         return Advice(None, None, None, tried, adam_lr)
     best = rates.index(record["lr"])
     # 1e-9: an accuracy of exactly 2 points less must count, however the difference rounds.
-    good = [y is not None and scores[best] - y <= NEAR + 1e-9 for y in scores]
+    near = scale_of(record).near + 1e-9
+    good = [y is not None and scores[best] - y <= near for y in scores]
     low = high = best
     while low > 0 and good[low - 1]:
         low -= 1
@@ -506,8 +536,9 @@ def advise(record: dict, humans: list[dict]) -> Advice | None:
 def tells_a_rate(record: dict) -> bool:
     """Return whether the best accuracy of a sweep is clearly above chance and above the worst."""
     # A rate at which the rule diverged is as good as guessing.
-    scores = [CHANCE if y is None else y for _, y in record["sweep"]]
-    return max(scores) - max(min(scores), CHANCE) > NEAR + 1e-9
+    _, chance, near = scale_of(record)
+    scores = [chance if y is None else y for _, y in record["sweep"]]
+    return max(scores) - max(min(scores), chance) > near + 1e-9
 
 
 # --- what people see ------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import torch
 
 from config import Parser, as_program, draw_or_warn
 from dsl import Rule
-from rules import make_optimizer, named
+from rules import OptimizerClass, make_optimizer, named
 
 # UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter.
 RULES = ("powersign", "powersign-adam", "g-plus-m")
@@ -86,7 +86,9 @@ def descend(make: Callable, starts: list[tuple[float, float]], steps: int) -> np
         optimizer.step()
 
 
-def race(rules: dict[str, Rule], human: dict[str, Callable]) -> dict[str, dict[float, np.ndarray]]:
+def race(
+    rules: dict[str, Rule | OptimizerClass], human: dict[str, Callable]
+) -> dict[str, dict[float, np.ndarray]]:
     """Return paths by optimizer and rate [N, 21, 3], from START first; Adam is tuned for that one."""
     field = {name: [make] for name, make in human.items()}
     field["Adam, tuned eps"] = [partial(human["Adam"], eps=eps) for eps in ADAM_EPS]
@@ -147,12 +149,14 @@ def draw(winners: dict[str, np.ndarray], output: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="rosenbrock.py", description=__doc__)
     parser.add_argument("--rules", nargs="+", default=RULES, metavar="RULE", help=f"default: {RULES}")
+    classes = "more, or optimizers such as 'torch.optim.AdamW(weight_decay=0.01)'"
+    parser.add_argument("--also", nargs="+", default=[], metavar="RULE", help=classes)
     parser.add_argument("--library", choices=ADAPTIVE, default="tensorflow", help="whose Adam, RMSProp")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: runs/...)")
     args = parser.parse_args(argv)
     folder = args.out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-rosenbrock-{os.getpid()}")
     try:
-        rules = dict(map(named, args.rules))
+        rules = dict(map(named, [*args.rules, *args.also]))
         folder.mkdir(parents=True)
     except OSError as error:
         parser.error(f"cannot make {error.filename}: {error.strerror}; nothing was changed")

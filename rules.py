@@ -13,11 +13,20 @@ dsl.py, copied into any project, are enough for it. Learning rates come from the
 below runs/ beside this file, or below --runs. Read next: data.py, the pictures to try them on.
 """
 
+import ast
 import difflib
+import functools
+import importlib
+import importlib.util
 import re
 import signal
 import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
+
+import torch
 
 from dsl import OPERANDS, Rule, RuleError, RuleOptimizer
 
@@ -116,14 +125,23 @@ def find(name_or_rule: str | Rule) -> Rule:
     raise RuleError(f"unknown rule '{text}'. {hint}{known}")
 
 
-def named(text: str) -> tuple[str, Rule]:
-    """Return what to call a rule, its name or else its formula, and the rule; raise as `find` does."""
+def named(text: str) -> tuple[str, "Rule | OptimizerClass"]:
+    """Return what to call a rule, its name or else its formula, and the rule; raise as `find` does.
+
+    It may be an optimizer class too, such as `torch.optim.AdamW(weight_decay=0.01)`.
+    """
+    if is_class(text):
+        other = OptimizerClass.parse(text)
+        if other.place.endswith(".py"):  # workers, and who goes on later, may stand elsewhere
+            other = other._replace(place=str(Path(other.place).resolve()))
+        other.check()
+        return str(other), other
     rule, name = find(text), text.strip().lower()
     return (name if name in NAMED_RULES else rule.infix()), rule
 
 
-def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> RuleOptimizer:
-    """Return an optimizer that trains `params` by a named rule or a rule string.
+def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> torch.optim.Optimizer:
+    """Return an optimizer that trains `params` by a named rule, a rule string or an optimizer class.
 
     Args:
         kw: settings of RuleOptimizer; rules with a decay (ld, cd, rd) require `total_steps`, and
@@ -131,7 +149,118 @@ def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> RuleOpt
     Raises:
         RuleError: as `find`.
     """
+    if is_class(str(name_or_rule)):
+        return OptimizerClass.parse(str(name_or_rule))(params, lr)
     return RuleOptimizer(params, find(name_or_rule), lr, **kw)
+
+
+# --- other people's optimizers --------------------------------------------------------------------
+
+# torch.optim.AdamW(weight_decay=0.01), lion_pytorch:Lion, my_optimizer.py:Mine(betas=(0.9, 0.99))
+IN_FILE = r"(?P<file>[^:()]+\.py):(?P<c1>\w+)(?P<a1>\(.*\))?"
+IN_MODULE = r"(?P<module>[A-Za-z_][\w.]*)[:.](?P<c2>[A-Za-z_]\w*)(?P<a2>\(.*\))?"
+CLASS = re.compile(f"{IN_FILE}|{IN_MODULE}", re.DOTALL)
+
+
+def is_class(text: str) -> bool:
+    """Return whether a text names an optimizer class, and no rule."""
+    return CLASS.fullmatch(text.strip()) is not None
+
+
+def read(text: str) -> "Rule | OptimizerClass":
+    """Return what a string in a record stands for, a rule or an optimizer class."""
+    return OptimizerClass.parse(text) if is_class(text) else Rule.parse(text)
+
+
+class OptimizerClass(NamedTuple):
+    """An optimizer class with its arguments; it has the standard constructor, (params, lr=..., ...)."""
+
+    place: str  # a module's name, or a file
+    name: str
+    arguments: tuple[tuple[str, object], ...]
+
+    draws = False
+
+    @staticmethod
+    def parse(text: str) -> "OptimizerClass":
+        """Read one; its arguments are literals, and nothing is imported or evaluated.
+
+        Raises:
+            RuleError: they are not.
+        """
+        found = CLASS.fullmatch(text.strip())
+        arguments = found["a1"] or found["a2"] or "()"
+        try:
+            call = ast.parse(f"f{arguments}", mode="eval").body
+            if call.args or any(keyword.arg is None for keyword in call.keywords):
+                raise ValueError("arguments need names")
+            values = tuple((one.arg, ast.literal_eval(one.value)) for one in call.keywords)
+        except (ValueError, SyntaxError, AttributeError) as error:
+            why = str(error).split("\n")[0]
+            what = "in brackets stand names and plain values, as in (betas=(0.9, 0.99))"
+            raise RuleError(f"'{text}': {what}; {why}") from None
+        if "lr" in dict(values):
+            raise RuleError(f"'{text}': leave lr out, learning rates are swept")
+        return OptimizerClass(found["file"] or found["module"], found["c1"] or found["c2"], values)
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.arguments)
+        return self._path + f"({told})" * bool(told)
+
+    @property
+    def _path(self) -> str:
+        return f"{self.place}{':' if self.place.endswith('.py') else '.'}{self.name}"
+
+    def key(self) -> str:
+        return str(self)
+
+    def infix(self) -> str:
+        return str(self)
+
+    def __call__(self, params, lr: float) -> torch.optim.Optimizer:
+        return load(self.place, self.name)(params, lr=lr, **dict(self.arguments))
+
+    def check(self) -> None:
+        """Construct one and take two steps.
+
+        Raises:
+            RuleError: it cannot be; the message shows how it was called.
+        """
+        called = ", ".join(["params", "lr=0.001", *(f"{k}={v!r}" for k, v in self.arguments)])
+        weights = [torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (3,))]
+        try:
+            with torch.random.fork_rng(devices=[]):
+                optimizer = self(weights, 1e-3)
+                for _ in range(2):
+                    optimizer.zero_grad()
+                    (weights[0].square().sum() + weights[1].square().sum()).backward()
+                    getattr(optimizer, "train", lambda: None)()
+                    optimizer.step()
+        except Exception as error:  # whatever other people's code raises
+            why = f"{type(error).__name__}: {error}".split("\n")[0]
+            raise RuleError(f"{self._path}({called}) and step() fail: {why}") from None
+
+
+def load(place: str, name: str) -> object:
+    """Return what a module, or a file of Python, calls by that name."""
+    return getattr(load_file(place) if place.endswith(".py") else importlib.import_module(place), name)
+
+
+@functools.cache
+def load_file(place: str) -> ModuleType:
+    """Return a file of Python as a module, loaded once a process; it may import what is beside it."""
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {place}")
+    spec = importlib.util.spec_from_file_location(f"file_{zlib.crc32(bytes(path)):x}_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # or dataclasses and pickling would not find it
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
 
 
 def main(argv: list[str] | None = None) -> int:

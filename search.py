@@ -49,12 +49,21 @@ from config import (
 )
 from controller import Controller, ControllerConfig
 from data import ANY
-from dsl import CONSTRAINTS, MAX_GROUPS, OPERANDS, SUBSETS, Rule, RuleError, SearchSpace
+from dsl import (
+    CONSTRAINTS,
+    MAX_GROUPS,
+    OPERANDS,
+    SUBSETS,
+    Rule,
+    RuleError,
+    RuleOptimizer,
+    SearchSpace,
+)
 from guided import Guided, GuidedConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import FAILURE_REWARD, Progress, Run, reopen
+from results import Progress, Run, reopen
 from rivals import Evolution, RandomSearch
-from rules import HUMAN, NAMED_RULES, find
+from rules import HUMAN, NAMED_RULES, find, make_optimizer
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution", "guided")
 BATCH = 5  # rules that the controller learns from at once, the paper's number
@@ -163,9 +172,16 @@ PRESETS = {
     "protocol": SHORT | PLAIN | CHILDREN["protocol"] | {"samples": 1_000},
     "smoke": SHORT | PLAIN | CHILDREN["smoke"] | {"samples": 40, "subset": "compact"},
 }
+# On a task of one's own: scores without a range, so their ranks teach the controller.
+OWN = {
+    "paper": {},
+    "laptop": SHORT | TUNED,
+    "smoke": SHORT | PLAIN | {"samples": 40, "subset": "compact"},
+}
+OWN_PRESETS = {name: preset | {"ranks": True} for name, preset in OWN.items()}
 WORKERS = {"smoke": 2}  # other presets: all cores
 # What earlier versions did, whose folders do not say it; a guided search they had not.
-FORMER = {"replicates": 1, "rotate": 1, "data_sha256": ANY}
+FORMER = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
 FORMER |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
 
 
@@ -181,6 +197,8 @@ class Scorer(Protocol):
 
     score_seed: int  # the first
     num_seeds: int  # that there are from there on
+    score_name: str  # of what is called accuracy in records; higher is better
+    scale: results.Scale  # what it means
     cpu_limit_s: float  # that one score may use; 0 is no limit
 
     def resolve(self, space: SearchSpace) -> "Scorer": ...  # fit for the space, nothing left "auto"
@@ -202,6 +220,23 @@ class Script(NamedTuple):
 
 
 SEARCH = Script("python search.py", __doc__, Child, PRESETS)
+
+
+def choose_script(argv: list[str] | None) -> Script:
+    """Return the search of a task of one's own, if one is asked for or resumed, or else the paper's."""
+    first = Parser(add_help=False)
+    first.add_argument("--task", default=None)
+    first.add_argument("--resume", type=Path, default=None)
+    args, _ = first.parse_known_args(argv)
+    own = args.task is not None
+    if args.resume is not None:
+        with contextlib.suppress(results.RunError):  # main says what is wrong with the folder
+            own = own or "task" in results.read_config(args.resume)
+    if not own:
+        return SEARCH
+    from tasks.own import OwnTask  # late: a search of the paper's needs no tasks
+
+    return SEARCH._replace(scorer=OwnTask, presets=OWN_PRESETS)
 
 
 class Pending(NamedTuple):
@@ -242,14 +277,14 @@ def describe(outcome: Future | dict, wait_s: float | None = None) -> dict:
     return UNSCORED | asdict(result)
 
 
-def mean_reward(accuracies: list[float | None]) -> float | None:
-    """Return the mean of some trainings' accuracies, those that failed counting FAILURE_REWARD.
+def mean_reward(accuracies: list[float | None], failure: float) -> float | None:
+    """Return the mean of some trainings' accuracies, those that failed counting `failure`.
 
     None if all failed.
     """
     if set(accuracies) == {None}:
         return None
-    return sum(FAILURE_REWARD if x is None else x for x in accuracies) / len(accuracies)
+    return sum(failure if x is None else x for x in accuracies) / len(accuracies)
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -319,8 +354,8 @@ class Search:
         left = self.config.samples - len(known)
         sizes = [min(BATCH, left - done) for done in range(0, left, BATCH)]
         loop = search_loop(self.proposer, sizes, self.config.lag, self.push, self.collect)
-        for update, (batch, rewards, diagnostics) in enumerate(loop):
-            self.note_update(update, batch, rewards, diagnostics)
+        for update, (batch, _, diagnostics) in enumerate(loop):
+            self.note_update(update, batch, diagnostics)
         self.note_humans(wait=True)
         self.write_hall_of_fame()
         self.show_progress()
@@ -378,11 +413,13 @@ class Search:
             done.append(outcome["accuracy"])
         else:
             outcome |= TIMES
-        reward = mean_reward(done)
+        scale = self.scorer.scale
+        reward = mean_reward(done, scale.failure)
         record = {"id": id, "batch": self.batch(id), "rule": str(rule), "infix": rule.infix()}
         record |= {"key": rule.key(), "family": self.families[self.identity(rule)], "seed": pending.seed}
         record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from}
-        record |= {"reward": FAILURE_REWARD if reward is None else reward, **outcome}
+        record |= {"reward": scale.failure if reward is None else reward, **outcome}
+        record |= self.told_scale()
         if id >= len(self.recorded):
             # Where the human optimizers fail as well it is no rule's fault, and must not be recorded.
             self.note_humans(wait=record["status"] in ("error", "crashed"))
@@ -390,7 +427,12 @@ class Search:
         self.records.append(record)
         self.ways["duplicate" if pending.cached_from is not None else record["status"]] += 1
         self.best = max(self.best, record["reward"])
-        return reward
+        return None if reward is None else reward - scale.failure  # for proposers a failure is 0
+
+    def told_scale(self) -> dict:
+        """Return what a record says of the scale of its score: nothing if it is that of accuracies."""
+        scale = self.scorer.scale
+        return {} if scale == results.Scale() else {"scale": list(scale)}
 
     def note_humans(self, wait: bool = False) -> None:
         """Write the lines of humans.jsonl whose scores are there, or all, in their order.
@@ -405,20 +447,21 @@ class Search:
             if not future.done():
                 return
             line = {"name": name, "rule": NAMED_RULES[name].rule, **describe(future)}
-            line["reward"] = mean_reward([line["accuracy"]]) or FAILURE_REWARD
+            line |= self.told_scale()
+            line["reward"] = results.worth(line)
             if line["status"] in ("error", "crashed"):  # so would every rule after it
                 raise results.RunError(f"the child cannot even train with {name}: {line['error']}")
             self.run.append("humans.jsonl", line)
             del self.humans[name]
 
-    def note_update(self, number: int, batch: list[Pending], rewards: list, more: dict) -> None:
+    def note_update(self, number: int, batch: list[Pending], more: dict) -> None:
         """Write one line of updates.jsonl, and the hall of fame if it is a second old."""
         if time.monotonic() - self.table_s > 1:
             self.write_hall_of_fame()
         if number < self.num_updates:
             return
         recent = self.records[-RECENT:]
-        rewards = [FAILURE_REWARD if reward is None else reward for reward in rewards]
+        rewards = [record["reward"] for record in self.records[-len(batch) :]]
         line = {
             "update": number,
             "samples": len(self.records),
@@ -475,8 +518,9 @@ class Search:
 def changes(preset: str, config: SearchConfig, scorer: Scorer, script: Script) -> str:
     """Return a preset's name, and the settings that differ from it; not those that it leaves "auto"."""
     usual = asdict(SearchConfig()) | asdict(script.scorer()) | script.presets[preset]
-    told = []
-    for name, value in (asdict(config) | asdict(scorer)).items():
+    told, flags = [], [field for one in (config, scorer) for field in fields(one)]
+    for name in (field.name for field in flags if field.metadata["flag"]):
+        value = getattr(config, name) if hasattr(config, name) else getattr(scorer, name)
         where = str(Path(str(usual[name])).absolute())  # a place is absolute by now
         if value not in (usual[name], where) and usual[name] != "auto":
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
@@ -495,7 +539,7 @@ def costs(records: list[dict]) -> str:
     return "\n".join(lines + [f"core-seconds: {shares}"] * (core_s > 0))  # a table's scores cost none
 
 
-def summary(families: list[results.Family], humans: list[dict]) -> str:
+def summary(families: list[results.Family], humans: list[dict], score_name: str = "accuracy") -> str:
     """Return the best families beside the human optimizers as an aligned table.
 
     A family is told by the mean and spread over its trainings, and by its best rule.
@@ -510,7 +554,7 @@ def summary(families: list[results.Family], humans: list[dict]) -> str:
         name = line["name"].upper()
         rows.append((line["reward"], "-", "1", "1", rate(line["lr"]), "human", name))
     rows.sort(key=lambda row: -row[0])
-    head = ("accuracy", "spread", "trainings", "rules", "lr", "id", "update")
+    head = (score_name, "spread", "trainings", "rules", "lr", "id", "update")
     return "\n".join(results.aligned([head, *((f"{row[0]:.4f}", *row[1:]) for row in rows)]))
 
 
@@ -520,6 +564,10 @@ def make_parser(script: Script = SEARCH) -> Parser:
     parser.section("controller")  # before what is beyond it
     add_settings(parser, SearchConfig)
     flag = parser.section("running").add_argument
+    if script is SEARCH:
+        flag(
+            "--task", metavar="FILE", help="search with a task of your own, see tasks/; --help says how"
+        )
     if script.executor is None:
         flag("--preset", choices=script.presets, help="named settings (default: the first)")
         flag("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
@@ -657,7 +705,8 @@ def search_to_end(search: Search, script: Script, args) -> int:
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
     best, tell = results.best_families(search.records, 10), search.progress.result
-    tell(f"\n{costs(search.records)}\n\n{summary(best, results.read_humans(folder))}\n")
+    table = summary(best, results.read_humans(folder), search.scorer.score_name)
+    tell(f"\n{costs(search.records)}\n\n{table}\n")
     tell("A line is a family, rules that no training can tell apart: mean and spread of its trainings.")
     tell(f"{folder} holds the run, hall_of_fame.csv in it more families")
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
@@ -680,31 +729,85 @@ def drawing(folder: Path) -> str:
     return f"python -m plots.learning_curve {shlex.quote(str(folder))}"
 
 
-def main(argv: list[str] | None = None, script: Script = SEARCH) -> int:
+def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | None:
+    """Return the search that the settings ask for, to be run; None if it is complete already.
+
+    Raises:
+        ValueError, OSError: what is wrong; nothing was made.
+    """
+    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
+    config, scorer = configure(args, script)
+    if args.resume is not None and is_complete(args.resume, config):
+        print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
+        print(f"Next: {drawing(args.resume)} draws its learning curve again")
+        return None
+    scorer = scorer if args.resume else scorer.fetch()
+    scorer.prepare()
+    progress = Progress()
+    executor = script.executor or start_workers(args, scorer, progress.say)
+    stack.callback(executor.stop)
+    run = stack.enter_context(open_run(args, script, config, scorer))
+    progress.log = run.folder / "log.txt"
+    return Search(config, scorer, executor, run, progress)
+
+
+def main(argv: list[str] | None = None, script: Script | None = None) -> int:
+    script = script or choose_script(argv)
     parser = make_parser(script)
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
     with contextlib.ExitStack() as stack:
         try:
-            config, scorer = configure(args, script)
-            if args.resume is not None and is_complete(args.resume, config):
-                print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
-                print(f"Next: {drawing(args.resume)} draws its learning curve again")
-                return 0
-            scorer = scorer if args.resume else scorer.fetch()
-            scorer.prepare()
-            progress = Progress()
-            executor = script.executor or start_workers(args, scorer, progress.say)
-            stack.callback(executor.stop)
-            run = stack.enter_context(open_run(args, script, config, scorer))
+            mine = open_search(args, script, stack)
         except (ValueError, OSError) as error:
             parser.error(str(error))
         except KeyboardInterrupt:
             print("interrupted before the search began", file=sys.stderr)
             return 130
-        progress.log = run.folder / "log.txt"
-        search = Search(config, scorer, executor, run, progress)
-        return search_to_end(search, script, args)
+        return 0 if mine is None else search_to_end(mine, script, args)
+
+
+# --- from Python ----------------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """What a search has found, also one that was interrupted."""
+
+    folder: Path
+    records: list[dict]
+    humans: list[dict]
+    families: list[results.Family]  # best first
+
+    @property
+    def best(self) -> Rule:
+        """The best rule of the best family."""
+        return Rule.parse(self.families[0].best["rule"])
+
+    def make_optimizer(self, params, lr: float | None = None, **kw) -> RuleOptimizer:
+        """Return an optimizer with the best rule, at the rate that was best for it if none is given."""
+        return make_optimizer(self.best, params, lr or self.families[0].best["lr"], **kw)
+
+
+def search(**settings) -> Found:
+    """Search as the command line does; settings have the names of its flags, such as start_from.
+
+    Raises:
+        ValueError, OSError: what is wrong with them; nothing was made.
+    """
+    script = choose_script(
+        [f"--{name}={settings[name]}" for name in ("task", "resume") if name in settings]
+    )
+    args = make_parser(script).parse_args([])
+    known = {f.name for cls in (SearchConfig, script.scorer) for f in fields(cls) if f.metadata["flag"]}
+    if unknown := sorted(settings.keys() - known - {"preset", "workers", "cluster", "out", "resume"}):
+        raise ConfigError(f"unknown settings: {', '.join(unknown)}")
+    for name, value in settings.items():
+        setattr(args, name, Path(value) if name in ("out", "resume") else value)
+    with contextlib.ExitStack() as stack:
+        if (mine := open_search(args, script, stack)) is not None:
+            search_to_end(mine, script, args)
+    folder = args.resume if mine is None else mine.run.folder
+    records = results.read_records(folder)
+    return Found(folder, records, results.read_humans(folder), results.best_families(records))
 
 
 if __name__ == "__main__":

@@ -119,15 +119,17 @@ def compare(scores: list[dict]) -> list[str]:
 
 def step_parts(training: Training) -> dict[str, Callable]:
     """Return the parts of one training step, to be called in this order."""
-    batch = training.pictures.training[: training.config.batch_size]
+    batch = training.task.training[: training.config.batch_size]
     state: dict = {}
 
     def read() -> None:
-        state["images"], state["labels"] = training.pictures.batch(batch)
+        state["images"], state["labels"] = training.task.batch(batch)
 
     def forward() -> None:
-        training.weights.grad.zero_()
-        state["loss"] = F.cross_entropy(training.forward(state["images"]), state["labels"])
+        training.weights.vector.grad.zero_()
+        state["loss"] = F.cross_entropy(
+            training.task.logits(training.net, state["images"]), state["labels"]
+        )
 
     def backward() -> None:
         state["loss"].backward()
@@ -146,8 +148,8 @@ def measure_step(child: ChildConfig, rounds: int = 60) -> dict:
     times = take_turns(parts | {"product": lambda: square @ square}, rounds)
     space, rng, rules = SearchSpace(3, constraints=tuple(CONSTRAINTS.values())), random.Random(0), []
     for rule in (space.sample(rng) for _ in range(100)):
-        weights = training.weights.detach().clone().requires_grad_()  # some rules spoil them
-        weights.grad = training.weights.grad.clone()
+        weights = training.weights.vector.detach().clone().requires_grad_()  # some rules spoil them
+        weights.grad = training.weights.vector.grad.clone()
         optimizer = Descent(weights, str(rule), lr=1e-9, seed=0, total_steps=1)
         rules.append(float(np.median([timed(optimizer.step)[0] for _ in range(5)])))
     products = counter.get_total_flops() / (2 * 1024**3)

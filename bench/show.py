@@ -9,13 +9,12 @@ the lowest and highest. Read next: launch.py beside this file.
 import sys
 from pathlib import Path
 
-from bench import child, controller, kills, pool, rule
+from bench import child, controller, kills, own, pool, rule
 from bench.launch import report
 from config import Parser, as_program
 from results import RunError
 
-SHOWS = {"child": child.show, "controller": controller.show, "kills": kills.show}
-SHOWS |= {"pool": pool.show, "rule": rule.show}
+SHOWS = {one.__name__.split(".")[-1]: one.show for one in (child, controller, kills, own, pool, rule)}
 
 
 def main(argv: list[str] | None = None) -> int:

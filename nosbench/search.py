@@ -20,6 +20,7 @@ from config import MAX_SEED, as_program, setting
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.table import NO_RATE, NONE, TIER, Table, check
+from results import Scale
 from sameness import Families
 from screen import screen
 
@@ -39,6 +40,8 @@ class TableScorer:
     )  # fmt: skip
     table_seed: int = setting(0, "the first whose scores are the rewards", "table", low=0)
     screen: bool = setting(False, "reject rules that cheap tests show to be hopeless", "table")
+
+    score_name, scale = "accuracy", Scale()
 
     def __str__(self) -> str:
         if self.table == NO_TABLE:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from config import as_program
 from plots import style
-from plots.runs import Group, all_runs, humans, notes, plural, read_groups, title
+from plots.runs import Group, all_runs, humans, notes, plural, read_groups, score, title
 from plots.style import command, plt
 from results import Family, RunError, best_families
 from sameness import by_family
@@ -50,7 +50,7 @@ def told(family: Family) -> str:
     return f"{family.reward:.3f}{spread}, {rules}, {trainings}"
 
 
-def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
+def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]], score: str) -> None:
     """Draw accuracy against epoch, labelled at the end."""
     labels = []
     for record, name, look in chosen:
@@ -62,7 +62,7 @@ def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
     axes.set(
         title="Best rule of each family",
         xlabel="epoch",
-        ylabel="validation accuracy",
+        ylabel=score,
         xticks=range(1, epochs + 1),
     )
     style.label_right(axes, labels)
@@ -78,7 +78,9 @@ def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, d
         axes.plot(rates[best], scores[best], "o", ms=9, mfc="none", mec=look["color"], mew=1.2)
         lost = rates[np.isnan(scores)]
         strip.plot(lost, [row] * len(lost), "x", color=look["color"], ms=4.5, mew=1.4, gid=name)
-    axes.set(title="One epoch at each rate", ylim=(0, None), xscale="log", xticks=rates[::2])
+    axes.set(title="The sweep of rates", xscale="log", xticks=rates[::2])
+    if not any("scale" in record for record, _, _ in chosen):
+        axes.set(title="One epoch at each rate", ylim=(0, None))
     axes.tick_params(labelbottom=False)
     strip.set(ylim=(len(chosen), -1), yticks=[], xlabel="learning rate")
     strip.set_ylabel("diverged", fontsize=8)
@@ -113,7 +115,7 @@ def picture(groups: list[Group]) -> Figure:
     panels["legend"].axis("off")
     panels["legend"].legend(keys, formulas, loc="upper left", borderaxespad=0, fontsize=9)
     draw_sweeps(panels["sweep"], panels["strip"], chosen)
-    draw_curves(panels["curves"], chosen)
+    draw_curves(panels["curves"], chosen, score(all_runs(groups)))
     return figure
 
 

@@ -25,7 +25,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from config import as_program
 from plots import style
-from plots.runs import Group, Run, all_runs, humans, notes, read_groups, setting_of, title
+from plots.runs import Group, Run, all_runs, humans, notes, read_groups, score, setting_of, title
 from plots.style import command, plt
 
 WINDOW = 50  # rules in the moving mean; fewer in a run of less than 200, more in one of thousands
@@ -88,8 +88,13 @@ def close_up(groups: list[Group], people: dict[str, float]) -> tuple[float, floa
         return 0.0, 1.0
     good = np.quantile([r["reward"] for g in groups for r in g.records if r["status"] == "ok"], 0.9)
     low, high = min([*bests, *(people.values() or [good])]), max([*bests, *people.values()])
-    margin = 0.12 * (high - low) + 0.005
+    margin = 0.12 * (high - low) + 0.005 * ((high - low) if is_own(groups) else 1)
     return low - margin, high + margin
+
+
+def is_own(groups: list[Group]) -> bool:
+    """Return whether these are searches on a task of one's own, whose scores have no range."""
+    return "task" in groups[0].runs[0].config
 
 
 def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
@@ -134,18 +139,28 @@ def picture(groups: list[Group]) -> Figure:
             every, averaged, f"{group.label} mean", group.color, window, lw=2.2, path_effects=HALO
         )
         mean.append((end, f"mean of {group.name} {end:.2f}{where}", group.color))
-    for name, score in people.items():
-        top.axhline(score, color=style.HUMAN[name], lw=1.2, ls=style.DASHED, zorder=1)
-        best.append((score, f"{style.HUMAN_NAMES[name]} {score:.3f}", style.HUMAN[name]))
+    for name, reached in people.items():
+        top.axhline(reached, color=style.HUMAN[name], lw=1.2, ls=style.DASHED, zorder=1)
+        best.append((reached, f"{style.HUMAN_NAMES[name]} {reached:.3f}", style.HUMAN[name]))
     low, high = close_up(groups, people)
     top.set(ylim=(low, high), ylabel="score", title="The best rules, close up")
     every.set(ylim=(min(-0.02, low), max(1.02 * high, 0.1)), ylabel="score", xlim=(0, longest + 1))
+    failure = setting_of(runs[0], "failure_reward")
+    if is_own(groups):
+        config = runs[0].config
+        failure, room = config["failure"], 0.05 * (high - config["failure"])
+        every.set(ylim=(failure - room, high + room))
+        every.axhspan(config["human"] - config["noise"], config["human"] + config["noise"], alpha=0.15)
+        for told in ("untrained", *["trivial"] * bool(config["trivial"])):
+            [level] = config["trivial"] if told == "trivial" else [config["untrained"]]
+            every.axhline(level, color=style.FAINT, lw=1.2, ls=style.DOTTED, zorder=1)
+            mean.append((level, f"{told} {level:.3g}", style.FAINT))
     strip.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     failures = draw_failures(strip, groups, alpha)
 
     explain(every, groups, window)
-    text = "Score: validation accuracy, of replicates the mean so far; the best of many is partly luck. "
-    text += f"Rejected and failed rules count {setting_of(runs[0], 'failure_reward'):g} in the mean. "
+    text = f"Score: {score(runs)}, of replicates the mean so far; the best of many is partly luck. "
+    text += f"Rejected and failed rules count {failure:g} in the mean. "
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
     style.frame(figure, title(runs), text + notes(groups))
     style.label_all({top: best, every: mean, strip: failures})

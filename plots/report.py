@@ -20,7 +20,7 @@ import results
 from config import as_program
 from plots import entropy, hall_of_fame, learning_curve, timeline
 from plots.names import HUMAN_NAMES
-from plots.runs import Group, all_runs, humans, notes, plural, read_groups, title
+from plots.runs import Group, all_runs, humans, notes, plural, read_groups, score, title
 from plots.style import command, plt
 from sameness import by_family
 
@@ -94,7 +94,7 @@ def head(groups: list[Group]) -> str:
     if people := [line for line in humans(groups) if line["status"] == "ok"]:
         top = max(people, key=lambda line: line["reward"])
         text += f"Best human optimizer, trained alike: {HUMAN_NAMES[top['name']]}, {top['reward']:.4f}. "
-    text += "Scores are validation accuracies, a family's the mean of its trainings. "
+    text += f"Score: {score(runs)}, a family's the mean of its trainings. "
     return f"<h1>{escape(title(runs))}</h1>{paragraph(text + 'The best of many is luck too.')}"
 
 

@@ -23,6 +23,7 @@ from plots import names
 from rivals import EvolutionConfig
 from sameness import DistinctConfig
 from search import SearchConfig
+from tasks.own import TaskConfig
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
 LONGEST = 45  # characters of a label that tell groups apart; if they need more, it has a number
@@ -114,13 +115,17 @@ def read(folder: Path) -> Run:
         raise results.RunError(f"{folder} is a run of another script than search.py")
     if "table_seed" in config:  # it trained no child, so one setting of it is like another
         config = {**PAPER, "child_seed": config["table_seed"], **config}
+    own = "task" in config
+    if own:  # a task of one's own, which has none of the ConvNet's settings
+        config = {**PAPER, **config}
     if lacking := NEEDED - config.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
     if config["algorithm"] not in list(names.ALGORITHM):
         raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
-    child = {field.name for field in fields(ChildConfig)} & config.keys()
+    kind = TaskConfig if own else ChildConfig
+    child = {field.name for field in fields(kind)} & config.keys()
     try:
-        from_dict(ChildConfig, {name: config[name] for name in child})
+        from_dict(kind, {name: config[name] for name in child})
     except ConfigError as error:
         raise results.RunError(f"{folder}: config.json: {error}") from None
     records = results.read_records(folder)
@@ -174,7 +179,7 @@ def read_groups(folders: list[Path]) -> list[Group]:
         apart = " and ".join(str(folder) for folder in list(pictures.values())[:2])
         raise results.RunError(f"{apart} have other pictures, so their scores do not compare")
     for run in runs:
-        for name in sorted(CHILD - SEEDS - {"precision"}):
+        for name in sorted(CHILD - SEEDS - {"precision"} | {"version", "sweep_epochs", "rate_by"}):
             if setting_of(run, name) != setting_of(runs[0], name):
                 raise results.RunError(
                     f"{runs[0].folder} and {run.folder} differ in {name}, so their scores do not compare"
@@ -235,6 +240,11 @@ def humans(groups: list[Group]) -> list[dict]:
 # --- in words -------------------------------------------------------------------------------------
 
 
+def score(runs: list[Run]) -> str:
+    """Return what the scores of some runs are."""
+    return results.score_label(runs[0].config)
+
+
 def plural(number: int, word: str) -> str:
     """Return a count for people, such as `1 rule` or `1,500 rules`."""
     return f"{number:,} {word}{'s' * (number != 1)}"
@@ -248,6 +258,8 @@ def title(runs: list[Run]) -> str:
     searched = f"{' and '.join(rest)} against {last}" if rest else last
     if (tier := config.get("table", "none")) != "none":
         return f"NOS-Bench, {tier} tier: {searched}"
+    if "task" in config:
+        return f"{Path(config['task']).name}: {searched}"
     dataset = names.DATASETS.get(config["dataset"], config["dataset"])
     return f"{dataset}, {names.CHILDREN[config['downsample']]}: {searched}"
 

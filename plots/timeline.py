@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from config import as_program
 from plots import style
-from plots.runs import Run, read_all, title
+from plots.runs import Run, read_all, score, title
 from plots.style import command, plt
 from results import RunError
 
@@ -108,7 +108,8 @@ def picture(runs: list[Run]) -> Figure:
         if not jobs(run):
             raise RunError(f"{run.folder} has no training with a known time")
     rewards = [job["reward"] for run in runs for job in jobs(run) if job["status"] == "ok"]
-    scale = Normalize(0, max([0.1, *rewards]))
+    own = "task" in runs[0].config
+    scale = Normalize(min(rewards, default=0) if own else 0, max([-np.inf if own else 0.1, *rewards]))
     rows = [len({job["worker"] for job in jobs(run)}) for run in runs]
     heights = [min(max(1.0, 0.25 * number), 6.0) for number in rows]
     size = (7.2, sum(heights) + 0.8 * len(runs) + 0.7)
@@ -118,8 +119,11 @@ def picture(runs: list[Run]) -> Figure:
         axes.set_title(name + draw_run(axes, run, scale), pad=16 if pauses(jobs(run)) else 6)
     figure.colorbar(ScalarMappable(scale, COLORS), ax=panels, label="score", pad=0.02, aspect=30)
     text = "Thin and orange: rejected or diverged. Framed: the human optimizers. "
-    text += "Score: validation accuracy."
-    alike = len({(run.config["dataset"], run.config["downsample"]) for run in runs}) == 1
+    text += f"Score: {score(runs)}."
+    alike = (
+        len({(run.config["dataset"], run.config["downsample"], run.config.get("task")) for run in runs})
+        == 1
+    )
     titles = [title(runs)] if alike else dict.fromkeys(title([run]) for run in runs)
     style.frame(figure, "; ".join(titles), text)
     return figure

@@ -34,9 +34,8 @@ def good_families(records: list[dict], bar: float) -> np.ndarray:
     name, accuracies, good, counts = by_family(), {}, set(), []
     for record in records:
         if record["cached_from"] is None:
-            accuracy = results.FAILURE_REWARD if record["accuracy"] is None else record["accuracy"]
             some = accuracies.setdefault(name(record), [])
-            some.append(accuracy)
+            some.append(results.worth(record))
             (good.add if np.mean(some) >= bar else good.discard)(name(record))
         counts.append(len(good))
     return np.array(counts)
@@ -79,7 +78,7 @@ def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[s
         "families": len(set(map(name, records))),
         "trained": sum(record["status"] == "ok" for record in new),
         "latest fifth": rewards[-max(1, len(rewards) // 5) :].mean(),
-        "learn": (rewards > results.LEARNS).mean(),
+        "learn": np.mean([record["reward"] > results.guessing(record) for record in records]),
         "good": sum(reward >= bar for reward in best),
         "best": best[0] if best else np.nan,
         "ten best": float(np.mean(best[:10])) if best else np.nan,
@@ -94,12 +93,12 @@ def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[s
 
 
 def by_seed(records: list[dict], measure: str = "accuracy", **job) -> dict[int, float]:
-    """Return a measure by seed, 0 where the training diverged, of the records with this job.
+    """Return a measure by seed of the records with this job; what diverged counts as a failure.
 
     For example `by_seed(records, stage="final", rule=rule)`; a job's names are the script's.
     """
     return {
-        record["seed"]: record[measure] or 0.0
+        record["seed"]: results.worth(record, measure)
         for record in records
         if all(record[name] == value for name, value in job.items())
     }
@@ -114,7 +113,7 @@ def fresh_scores(records: list[dict]) -> dict[str, float]:
     """Return what a rescoring measured: the mean accuracy of each rule by its key."""
     scores: dict[str, list[float]] = {}
     for record in records:
-        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(record["accuracy"] or 0.0)
+        scores.setdefault(Rule.parse(record["rule"]).key(), []).append(results.worth(record))
     return {key: float(np.mean(values)) for key, values in scores.items()}
 
 

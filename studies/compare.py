@@ -30,14 +30,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from child import ChildConfig, evaluate_and_test, evaluate_rule
+from child import ProtocolConfig, evaluate_and_test, evaluate_rule
 from config import ConfigError, as_program, resolve, setting
-from dsl import Rule
 from nosbench.intervals import Interval, mean_interval
 from results import aligned
-from rules import HUMAN, NAMED_RULES, named
+from rules import HUMAN, NAMED_RULES, named, read
 from studies.analysis import by_seed
-from studies.searches import PEOPLE, RUNS, best_found, fresh_seeds, read_searches
+from studies.searches import PEOPLE, RUNS, Also, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.significance import holm, sign_flip_p, smallest_p
 from studies.trials import Trials, launch
@@ -49,7 +48,7 @@ FIGURE = "studies.figures.compare"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Also):
     top: int = setting(30, "best families, the best rule of each is scored again", low=1)
     seeds: int = setting(5, "fresh seeds that they are scored with", low=2, high=1_000)
     finalists: int = setting(5, "best of them that go on to the final stage", low=1)
@@ -63,7 +62,6 @@ class Config:
         "learning rates of the final stage: the search's, or those and half decades between",
         choices=("decades", "half-decades"),
     )
-    also: tuple[str, ...] = setting((), "more rules for the final stage, by name or string", words=True)
 
 
 class Contestant(NamedTuple):
@@ -80,7 +78,7 @@ class Plan(NamedTuple):
     """All that determines a comparison; what was read from the runs is kept, since they may grow."""
 
     config: Config
-    child: ChildConfig
+    child: ProtocolConfig
     used_seeds: list[int]  # the searches'
     contestants: list[Contestant]
 
@@ -126,7 +124,7 @@ def seeds_of(plan: Plan) -> dict[str, list[int]]:
     return seeds
 
 
-def final_child(plan: Plan) -> ChildConfig:
+def final_child(plan: Plan) -> ProtocolConfig:
     """Return the final stage's child: the searches', perhaps with a finer sweep."""
     if plan.config.rates == "decades":
         return plan.child
@@ -165,8 +163,8 @@ def work(plan: Plan, trials: Trials) -> None:
 def finalists(plan: Plan, records: list[dict]) -> list[Contestant]:
     """Return who is in the final stage, by the records of the first one."""
     chosen = choose_finalists(plan.of("found"), records, plan.config.finalists)
-    keys = {Rule.parse(one.rule).key() for one in chosen}
-    also = [one for one in plan.of("named") if Rule.parse(one.rule).key() not in keys]
+    keys = {read(one.rule).key() for one in chosen}
+    also = [one for one in plan.of("named") if read(one.rule).key() not in keys]
     return [*chosen, *also, *plan.of("human")]
 
 
@@ -209,7 +207,7 @@ def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
     for one in field:
         mine = [record for record in records if (record["stage"], record["rule"]) == ("final", one.rule)]
         rates = Counter(record["lr"] for record in mine if record["lr"] is not None)
-        row = {"kind": one.kind, "name": one.name, "infix": Rule.parse(one.rule).infix()}
+        row = {"kind": one.kind, "name": one.name, "infix": read(one.rule).infix()}
         row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward}
         row |= {"search_spread": one.spread, "search_rules": one.rules, "n": len(mine)}
         row["diverged"] = sum(record["accuracy"] is None for record in mine)

@@ -30,9 +30,11 @@ def deviation(groups: list[list[float]]) -> float:
 def over_seeds(folders: list[Path]) -> list[list[float]]:
     """Return the accuracies over seeds of each rule that learned with every one."""
     scores: dict[str, dict[int, float]] = {}
+    least = results.LEARNS
     for record in (record for folder in folders for record in read_trials(folder)):
-        scores.setdefault(record["rule"], {})[record["seed"]] = record["accuracy"] or 0.0
-    return [[*some.values()] for some in scores.values() if min(some.values()) > results.LEARNS]
+        least = results.guessing(record)  # all of them are on one scale
+        scores.setdefault(record["rule"], {})[record["seed"]] = results.worth(record)
+    return [[*some.values()] for some in scores.values() if min(some.values()) > least]
 
 
 def report(searches: list[Path], studies: list[Path]) -> str:
@@ -43,7 +45,9 @@ def report(searches: list[Path], studies: list[Path]) -> str:
         if record["key"] not in known:
             families.setdefault(name(record), []).append(record)
         known.add(record["key"])
-    learn = [[r["reward"] for r in some if r["reward"] > results.LEARNS] for some in families.values()]
+    learn = [
+        [r["reward"] for r in some if r["reward"] > results.guessing(r)] for some in families.values()
+    ]
     both = zip(families.values(), learn, strict=True)
     large = [(some, scores, float(np.median(scores))) for some, scores in both if len(scores) >= LEAST]
     if len(used) > 1 or not large or not seeds:
@@ -52,7 +56,7 @@ def report(searches: list[Path], studies: list[Path]) -> str:
     kept = [[x for x in scores if x >= median - 3 * noise] for _, scores, median in large]
     worse = [r for some, _, median in large for r in some if r["reward"] < median - 3 * noise]
     at_end = lambda r: r["lr"] in (r["sweep"][0][0], r["sweep"][-1][0])  # noqa: E731
-    ends = [r for r in worse if r["reward"] <= results.LEARNS or at_end(r)]
+    ends = [r for r in worse if r["reward"] <= results.guessing(r) or at_end(r)]
     rows = {
         "rules that were trained, one a key": f"{len(known):,}",
         "their families": f"{len(families):,}",

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import results
-from child import ChildConfig, train_curve
+from child import ProtocolConfig, best_rate, train_curve
 from config import as_program, resolve, setting
 from results import aligned, number
-from rules import HUMAN, NAMED_RULES
-from studies.searches import RUNS, best_found, fresh_seeds, read_searches
+from rules import HUMAN, NAMED_RULES, named
+from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
 
@@ -37,7 +37,7 @@ FIGURE = "studies.figures.longrun"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Also):
     top: int = setting(24, "best families to begin with, the best rule of each", low=1)
     epochs: int = setting(300, "epochs of the last stage", low=1)
 
@@ -45,17 +45,17 @@ class Config:
 class Runner(NamedTuple):
     """A rule in the race."""
 
-    kind: str  # found or human
+    kind: str  # found, named (by --also) or human
     name: str
     rule: str
-    lr: float
+    lr: float | None  # None until its own sweep, before the first stage
 
 
 class Plan(NamedTuple):
     """All that determines the trainings."""
 
     config: Config
-    child: ChildConfig  # whose epochs are the last stage's: the horizon of a rule's decays
+    child: ProtocolConfig  # whose epochs are the last stage's: the horizon of a rule's decays
     seed: int
     runners: list[Runner]
 
@@ -80,7 +80,8 @@ def configure(args) -> Plan:
         raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")
     humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
     [seed] = fresh_seeds(FIRST_SEED, 1, used)
-    return Plan(config, replace(child, epochs=config.epochs), seed, found + humans)
+    also = [Runner("named", name, str(rule), None) for name, rule in map(named, config.also)]
+    return Plan(config, replace(child, epochs=config.epochs), seed, found + also + humans)
 
 
 def label(plan: Plan) -> tuple[str, int]:
@@ -93,17 +94,26 @@ def stage_epochs(epochs: int) -> list[int]:
 
 
 def final_score(record: dict) -> float:
-    """Return the validation accuracy after a record's last epoch; -1 if it diverged."""
-    return -1.0 if record["curve"][-1] is None else record["curve"][-1]
+    """Return the validation accuracy after a record's last epoch; minus infinity if it diverged."""
+    return -math.inf if record["curve"][-1] is None else record["curve"][-1]
 
 
 def work(plan: Plan, trials: Trials) -> None:
     """Train stage by stage, each time the better half of the found rules and all human ones."""
     found = [runner for runner in plan.runners if runner.kind == "found"]
-    humans = [runner for runner in plan.runners if runner.kind == "human"]
+    others = [runner for runner in plan.runners if runner.kind != "found"]
+    unknown = [runner for runner in others if runner.lr is None]
+    jobs = [{"epochs": 0, **runner._asdict(), "seed": plan.seed} for runner in unknown]
+    swept = trials.do(
+        "rates", jobs, best_rate, lambda job: (job["rule"], plan.child, job["seed"]),
+        lambda outcome: {"swept_lr": outcome[0], "curve": [], "sweep": outcome[1]},
+    )  # fmt: skip
+    rates = {record["rule"]: record["swept_lr"] for record in swept}
+    others = [one._replace(lr=rates.get(one.rule, one.lr)) for one in others]
+    others = [one for one in others if one.lr is not None]  # it diverged at every rate
     for epochs in stage_epochs(plan.config.epochs):
         jobs = [
-            {"epochs": epochs, **runner._asdict(), "seed": plan.seed} for runner in [*found, *humans]
+            {"epochs": epochs, **runner._asdict(), "seed": plan.seed} for runner in [*found, *others]
         ]
         records = trials.do(
             f"{epochs} epochs",
@@ -119,7 +129,7 @@ def work(plan: Plan, trials: Trials) -> None:
 def summarize(plan: Plan, records: list[dict]) -> list[dict]:
     """Return a row for each rule, longest training first, then best final validation accuracy."""
     longest: dict[str, dict] = {}
-    for record in records:  # later stages come later
+    for record in (record for record in records if record["epochs"]):  # later stages come later
         longest[record["rule"]] = record
     first = stage_epochs(plan.config.epochs)[0]
     rows = []
@@ -130,7 +140,8 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
         row["best"] = max(scores, default=None)
         early = record["curve"][first - 1] if len(record["curve"]) >= first else None
         rows.append({**row, f"after_{first}": early})
-    return sorted(rows, key=lambda row: (-row["epochs"], -(row["final"] or -1.0)))
+    worst = lambda score: math.inf if score is None else -score  # noqa: E731
+    return sorted(rows, key=lambda row: (-row["epochs"], worst(row["final"])))
 
 
 def table(rows: list[dict]) -> str:

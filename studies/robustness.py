@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from child import ChildConfig, evaluate_rule
+import results
+from child import ChildConfig, ProtocolConfig, evaluate_rule
 from config import ConfigError, as_program, resolve, setting
 from dsl import Rule
-from rules import HUMAN, named
-from studies.searches import RUNS, best_found, fresh_seeds, read_searches, with_people
+from rules import HUMAN, is_class, named
+from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches, with_people
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
 
@@ -35,7 +36,7 @@ FIGURE = "studies.figures.robustness"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Also):
     top: int = setting(3, "best families of the searches, the best rule of each", low=1)
     seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
     rules: tuple[str, ...] = setting((), "more rules, by name or string", words=True)
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
     """All that determines the trainings."""
 
     config: Config
-    child: ChildConfig
+    child: ProtocolConfig
     seeds: list[int]
     field: list[tuple[str, str]]  # (name, rule), human optimizers last
 
@@ -58,14 +59,14 @@ def configure(args) -> Plan:
     """
     config = resolve(Config, args)
     child, used, records, _ = read_searches(args.runs)
-    if not 10 <= child.batch_size <= child.epoch_size // 10:
+    if isinstance(child, ChildConfig) and not 10 <= child.batch_size <= child.epoch_size // 10:
         raise ConfigError(
             f"{args.runs[0]} has batches of {child.batch_size}, which no factor of 10 fits"
         )
     if (child.beta_horizon, child.eps) != (1.0, 1e-8):
         raise ConfigError(f"{args.runs[0]} was searched with a changed --beta-horizon or --eps")
     best = [(r["infix"], Rule.parse(r["rule"])) for r in best_found(records, config.top)]
-    field = with_people([*best, *map(named, config.rules)])
+    field = with_people([*best, *map(named, config.rules + config.also)])
     seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
     return Plan(config, child, seeds, field)
 
@@ -74,12 +75,17 @@ def label(plan: Plan) -> tuple[str, int]:
     return f"top{plan.config.top}", plan.seeds[0]
 
 
-def changed(child: ChildConfig, what: str | None, factor: float) -> ChildConfig:
+def changed(child: ProtocolConfig, what: str | None, factor: float) -> ProtocolConfig:
     """Return a child of which one setting is multiplied by a factor; as it is if `what` is None."""
     if what is None:
         return child
     value = getattr(child, what) * factor
     return replace(child, **{what: round(value) if what == "batch_size" else value})
+
+
+def can_change(child: ProtocolConfig, rule: str, what: str) -> bool:
+    """Return whether a child has a setting, and a rule heeds it: other optimizers have their own."""
+    return hasattr(child, what) and (what == "batch_size" or not is_class(rule))
 
 
 def work(plan: Plan, trials: Trials) -> None:
@@ -89,6 +95,7 @@ def work(plan: Plan, trials: Trials) -> None:
         {"what": what, "factor": factor, "name": name, "rule": rule, "seed": seed}
         for what, factor in variants
         for name, rule in plan.field
+        if what is None or can_change(plan.child, rule, what)
         for seed in plan.seeds
     ]
     trials.do(
@@ -105,7 +112,7 @@ def by_change(records: list[dict]) -> dict[tuple, dict[int, float]]:
     scores: dict[tuple, dict[int, float]] = {}
     for record in records:
         key = record["rule"], record["what"], record["factor"]
-        scores.setdefault(key, {})[record["seed"]] = record["accuracy"] or 0.0
+        scores.setdefault(key, {})[record["seed"]] = results.worth(record)
     return scores
 
 
@@ -118,8 +125,9 @@ def summarize(plan: Plan, records: list[dict]) -> list[dict]:
         row["unchanged"] = float(np.mean(list(before.values())))
         for what in CHANGED:
             for factor in FACTORS:
-                after = scores[rule, what, factor]
-                row[f"{what} x {factor:g}"] = float(np.mean([after[s] - before[s] for s in before]))
+                after = scores.get((rule, what, factor), {})
+                ahead = [after[seed] - before[seed] for seed in before if seed in after]
+                row[f"{what} x {factor:g}"] = float(np.mean(ahead)) if ahead else None
         rows.append(row)
     return rows
 
@@ -131,7 +139,8 @@ def table(rows: list[dict]) -> str:
     lines.append(f"{'as it is':>9}" + "".join(f"{f'x {f:g}':>8}" for _ in CHANGED for f in FACTORS))
     for row in rows:
         name = row["name"].upper() if row["human"] else row["name"]
-        numbers = "".join(f"{row[column]:>+8.3f}" for column in columns)
+        cells = ["-" if row[column] is None else f"{row[column]:+.3f}" for column in columns]
+        numbers = "".join(f"{cell:>8}" for cell in cells)
         lines.append(f"{row['unchanged']:>9.4f}{numbers}  {name}")
     return (
         "\n".join([*lines, f"Mean over {rows[0]['n']} seeds; changes are differences, by seed."]) + "\n"

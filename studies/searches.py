@@ -4,24 +4,39 @@ Nothing to run here. Read next: compare.py, rescore.py, longrun.py and robustnes
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
 import results
-from child import FORMER, ChildConfig, identify
-from config import ConfigError, from_dict
+from child import FORMER, ChildConfig, ProtocolConfig, identify
+from config import ConfigError, from_dict, setting
 from data import ANY
 from dsl import Rule
-from rules import HUMAN, NAMED_RULES
+from rules import HUMAN, NAMED_RULES, OptimizerClass
 from sameness import by_family
-from studies.trials import Argument
+from studies.trials import Argument, kind_of
+from tasks.own import TaskConfig
 
 RUNS = Argument(
     "runs", {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of search.py"}
 )
+
+
+@dataclass(frozen=True)
+class Also:
+    """Who else comes along."""
+
+    also: tuple[str, ...] = setting(
+        (),
+        "more rules by name or string, or optimizers, such as 'torch.optim.AdamW(weight_decay=0.01)', "
+        "lion_pytorch:Lion, 'mine.py:Mine(betas=(0.9, 0.99))'",
+        words=True,
+    )
+
+
 PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}
 
 
@@ -37,7 +52,7 @@ def read_search(folder: Path) -> dict:
     return saved
 
 
-def read_child(folder: Path) -> tuple[ChildConfig, int]:
+def read_child(folder: Path) -> tuple[ProtocolConfig, int]:
     """Return the child that a search scored its rules with, and its seed.
 
     Raises:
@@ -46,21 +61,22 @@ def read_child(folder: Path) -> tuple[ChildConfig, int]:
     saved = read_search(folder)
     if saved.get("table", "none") != "none":
         raise results.RunError(f"{folder} searched a table, so there is no network to train")
-    if lacking := {"dataset", "child_seed"} - saved.keys():
+    kind = kind_of(saved)
+    if lacking := {"task" if kind is TaskConfig else "dataset", "child_seed"} - saved.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
     for name in FORMER.keys() & saved.keys():
         if saved[name] != FORMER[name]:
             what = f"scored with {name} {saved[name]}, which is gone; its scores do not compare"
             raise results.RunError(f"{folder} was {what}")
-    names = {field.name for field in fields(ChildConfig)} & saved.keys()
+    names = {field.name for field in fields(kind)} & saved.keys()
     try:
-        child = from_dict(ChildConfig, {name: saved[name] for name in names})
+        child = from_dict(kind, {name: saved[name] for name in names})
     except ConfigError as error:
         raise results.RunError(f"{folder}: config.json: {error}") from None
     return replace(child, screen=False), saved["child_seed"]  # these rules passed, or need not
 
 
-def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dict], dict[str, float]]:
+def read_searches(folders: list[Path]) -> tuple[ProtocolConfig, list[int], list[dict], dict[str, float]]:
     """Return what runs share and hold: child, seeds, records, and mean rewards of human optimizers.
 
     Raises:
@@ -68,11 +84,18 @@ def read_searches(folders: list[Path]) -> tuple[ChildConfig, list[int], list[dic
     """
     folders = list({folder.resolve(): folder for folder in folders}.values())
     children = [read_child(folder) for folder in folders]
-    known = next((child for child, _ in children if child.data_sha256 != ANY), children[0][0])
-    first = replace(children[0][0], data=known.data, data_sha256=known.data_sha256)
+    # Of the ConvNet's pictures some runs say which they are, and that is where they are looked for.
+    told = [one for one, _ in children if getattr(one, "data_sha256", ANY) != ANY]
+    pictures = (told or [children[0][0]])[0]
+    own = isinstance(children[0][0], TaskConfig)
+    here = {} if own else {"data": pictures.data, "data_sha256": pictures.data_sha256}
+    first = replace(children[0][0], **here)
     for folder, (child, _) in zip(folders, children, strict=True):
-        sha256 = first.data_sha256 if child.data_sha256 == ANY else child.data_sha256
-        for name, value in asdict(replace(child, data=first.data, data_sha256=sha256)).items():
+        if type(child) is not type(first):
+            raise results.RunError(f"{folders[0]} and {folder} train other things: they do not compare")
+        any_will_do = getattr(child, "data_sha256", ANY) == ANY
+        known = {name: x for name, x in here.items() if any_will_do or name == "data"}
+        for name, value in asdict(replace(child, **known)).items():
             if value != getattr(first, name):
                 what = f"differ in {name}, so their scores do not compare"
                 raise results.RunError(f"{folders[0]} and {folder} {what}")
@@ -112,7 +135,7 @@ def fresh_seeds(first: int, number: int, used: list[int] | set[int]) -> list[int
     return list(islice((seed for seed in count(first) if seed not in used), number))
 
 
-def with_people(rules: Iterable[tuple[str, Rule]]) -> list[tuple[str, str]]:
+def with_people(rules: Iterable[tuple[str, Rule | OptimizerClass]]) -> list[tuple[str, str]]:
     """Return (name, rule) of rules, one a key, and of the human optimizers behind them."""
     field = {rule.key(): (name, str(rule)) for name, rule in rules if rule.key() not in PEOPLE}
     return [*field.values(), *((name, NAMED_RULES[name].rule) for name in HUMAN)]
@@ -124,4 +147,7 @@ def prepare(plan, new: bool):
     Raises:
         DataError: they are not there, or others, or too few.
     """
-    return plan._replace(child=identify(plan.child))
+    if isinstance(plan.child, ChildConfig):
+        return plan._replace(child=identify(plan.child))
+    plan.child.open()
+    return plan

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from child import ChildConfig, ConvNet, Descent, flatten_parameters, open_pictures
+from child import Apart, ChildConfig, ConvNet, Flat, equip, open_pictures, turn
 from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
 
 BATCH = 100  # images
@@ -228,15 +228,13 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = task.net()
-    weights = flatten_parameters(net)
-    total_steps = horizon * (task.size // task.batch_size)
-    optimizer = Descent(weights, rule, lr, seed, total_steps)
+    weights, optimizer = equip(net, rule, lr, seed, horizon * (task.size // task.batch_size))
     curve: list[float | None] = [None] * epochs
     test: list[float | None] = [None] * epochs
     for epoch in range(epochs):
         if not train_epoch(task, net, weights, optimizer, task.batches(seed, epoch, examples)):
             break
-        net.eval()
+        turn("eval", net, optimizer)
         with torch.no_grad():
             score = task.score(net, "validation")
             if not math.isfinite(score):  # a perplexity may overflow before a weight does
@@ -247,13 +245,13 @@ def train(
     return Outcome(curve, test, time.process_time() - cpu_s)
 
 
-def train_epoch(task, net: nn.Module, weights: Tensor, optimizer: Descent, batches) -> bool:
+def train_epoch(task, net: nn.Module, weights: Flat | Apart, optimizer, batches) -> bool:
     """Take a step on every batch; return False as soon as a weight is not finite."""
-    net.train()
+    turn("train", net, optimizer)
     for inputs, targets in batches:
-        weights.grad.zero_()
+        weights.zero()
         F.cross_entropy(task.logits(net, inputs), targets).backward()
         optimizer.step()
-        if not weights.detach().sum().isfinite() and not weights.detach().isfinite().all():
+        if not weights.finite():
             return False
     return True

@@ -28,7 +28,7 @@ from data import ANY
 from results import aligned, number
 from rules import HUMAN, named
 from studies import tasks
-from studies.searches import with_people
+from studies.searches import Also, with_people
 from studies.trials import Argument, Trials, launch
 
 ARGUMENT = Argument(
@@ -39,7 +39,7 @@ EXPONENTS = range(-5, 2)  # of the sweep's learning rates
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Also):
     rules: tuple[str, ...] = setting((), "rules to try, by name or string", words=True)
     # DEVIATION: the paper (recalled) trains its Wide ResNet for 300 epochs.
     epochs: int = setting(10, "epochs of a training", low=1)
@@ -70,7 +70,7 @@ def configure(args) -> Plan:
     """
     config = resolve(Config, args)
     text = tasks.text_hash() if args.task == "text" else None
-    field = with_people(map(named, config.rules))
+    field = with_people(map(named, config.rules + config.also))
     return Plan(args.task, config, resolve_precision("auto"), field, text)
 
 

@@ -26,16 +26,24 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 import results
-from child import FORMER, ChildConfig, start_worker
+from child import FORMER, ChildConfig, ProtocolConfig, start_worker
 from config import ConfigError, Parser, add_settings, draw_or_warn, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, reopen
+from tasks.own import TaskConfig
 
 
 class Trials:
     """The records of a run folder, and the workers that make more of them."""
 
-    def __init__(self, executor: Executor, run: results.Run, progress: Progress):
+    def __init__(
+        self,
+        executor: Executor,
+        run: results.Run,
+        progress: Progress,
+        scale: results.Scale | None = None,
+    ):
+        self.scale = {"scale": list(scale)} if scale not in (None, results.Scale()) else {}
         self.executor, self.run, self.progress = executor, run, progress
         self.recorded = {record["id"]: record for record in read_trials(run.folder)}
         self.records: list[dict] = []  # of the jobs done or found done, in order
@@ -78,7 +86,7 @@ class Trials:
                     reason = str(error).strip().splitlines()[-1]
                     failed = f"'{job['rule']}' with seed {job['seed']} failed: {reason}"
                     raise results.RunError(failed) from None
-                done[id] = {"id": id, **job, **outcome}
+                done[id] = {"id": id, **job, **outcome, **self.scale}
                 self.run.append("records.jsonl", done[id])
         self.records += [done[id] for id in sorted(done)]
         return self.records[first:]
@@ -151,10 +159,12 @@ def from_folder(study: Study, folder: Path) -> Any:
     ended = results.read_meta(folder).get("end") is not None
 
     def back(hint: Any, value: Any) -> Any:
+        hint = kind_of(value) if hint is ProtocolConfig else hint
         if is_dataclass(hint):  # older folders have other settings, which a report does without
             names = {field.name for field in fields(hint)}
             gone = [x for x in value.keys() - names if x not in FORMER or value[x] != FORMER[x]]
-            lacking = names - value.keys() - {"data_sha256"} if hint is ChildConfig else ()
+            own = issubclass(hint, ProtocolConfig)
+            lacking = names - value.keys() - {"data_sha256"} if own else ()
             if not ended and (wrong := sorted([*gone, *lacking])):
                 what = "is unfinished and has settings of another version"
                 raise results.RunError(f"{folder} {what}: {', '.join(wrong)}")
@@ -166,6 +176,11 @@ def from_folder(study: Study, folder: Path) -> Any:
     if lacking := hints.keys() - saved.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
     return study.Plan(**{name: back(hint, saved[name]) for name, hint in hints.items()})
+
+
+def kind_of(saved: dict) -> type[ProtocolConfig]:
+    """Return the class of a child's settings: of the ConvNet, or of a task of one's own."""
+    return TaskConfig if "task" in saved else ChildConfig
 
 
 FORMERLY = {"valley": "rosenbrock"}  # names of studies in older run folders
@@ -255,7 +270,9 @@ def launch(study: Study, argv: list[str] | None) -> int:
         except KeyboardInterrupt:
             print("interrupted before anything was made", file=sys.stderr)
             return 130
-        return _to_end(plan, Trials(executor, run, Progress(run.folder / "log.txt")), study)
+        scale = getattr(getattr(plan, "child", None), "scale", None)
+        trials = Trials(executor, run, Progress(run.folder / "log.txt"), scale)
+        return _to_end(plan, trials, study)
 
 
 def _to_end(plan: Any, trials: Trials, study: Study) -> int:

@@ -172,6 +172,16 @@ def test_curve_equals_a_plain_training_loop_with_torch_adam(config, downsample, 
     assert_same_weights(training, net, 2e-3)  # Adam enlarges rounding where the gradient is tiny
 
 
+def test_anybodys_optimizer_trains_as_in_a_plain_loop(config):
+    result = evaluate_rule("torch.optim.AdamW(weight_decay=0.5, betas=(0.8, 0.9))", config, 4)
+    how = {"lr": result.lr, "weight_decay": 0.5, "betas": (0.8, 0.9)}
+    _, curve = train_plainly(config, 4, 3, lambda p: torch.optim.AdamW(p, **how))
+    np.testing.assert_allclose(result.curve, curve, atol=3 / 200)
+    assert result.accuracy > 0.5 and len(result.sweep) == 4
+    diverged = evaluate_rule("torch.optim.SGD(momentum=0.9)", replace(config, lr_exponents=(9, 10)), 4)
+    assert diverged.status == "diverged"
+
+
 def test_sweep_equals_a_plain_training_loop_at_every_rate(config):
     result = evaluate_rule(SGD, config, 2)
     for lr, accuracy in result.sweep:
@@ -224,7 +234,7 @@ def test_test_accuracy_is_that_of_the_final_weights_and_changes_no_score(config,
     training = Training(ADAM, result.lr, config, 3)
     for _ in range(config.epochs):
         training.epoch()
-    pictures = training.pictures
+    pictures = training.task
     x = (torch.from_numpy(images).float() - pictures.mean) * pictures.scale
     training.net.eval()
     with torch.no_grad():
@@ -258,11 +268,11 @@ def test_only_weights_that_are_not_finite_count_as_diverged(config):
     """A constant rule ignores the gradient, so a NaN loss leaves its weights alone."""
     training = Training("1 g neg id left", 1e36, config, 0)  # 15 steps: all weights are 1.5e37
     assert training.epoch() is not None
-    images, labels = training.pictures.batch(training.pictures.training[:20])
+    images, labels = training.task.batch(training.task.training[:20])
     training.net.train()
-    assert F.cross_entropy(training.forward(images), labels).isnan()
-    assert not training.weights.detach().sum().isfinite()  # the sum overflows, no weight does
-    assert training.weights.isfinite().all()
+    assert F.cross_entropy(training.task.logits(training.net, images), labels).isnan()
+    assert not training.weights.vector.detach().sum().isfinite()  # the sum overflows, no weight does
+    assert training.weights.vector.isfinite().all()
 
     infinite = Training(CONSTANT, 1e38, config, 0)  # the least float32 is -3.4e38
     assert infinite.epoch() is None and infinite.optimizer.state["step"] == 4
@@ -273,11 +283,11 @@ def test_random_operands_follow_the_childs_seed(config):
     for seed in (0, 7):
         one_step = replace(config, epoch_size=20)
         training = Training("noise 1 id id left", 0.1, one_step, seed)
-        start = training.weights.detach().clone()
+        start = training.weights.vector.detach().clone()
         training.epoch()
         generator = torch.Generator().manual_seed(seed)
         noise = 0.01 * torch.randn(len(start), generator=generator)
-        assert torch.equal(training.weights.detach(), start - 0.1 * noise)
+        assert torch.equal(training.weights.vector.detach(), start - 0.1 * noise)
 
 
 # --- precision and threads ------------------------------------------------------------------------
@@ -290,9 +300,9 @@ def test_bfloat16_agrees_roughly_with_float32(config):
     assert np.abs(exact - rounded).max() < 0.1  # bfloat16 has 8 bits: a few pictures in 200
     assert results[1].accuracy > 0.9
     plain, coarse = (Training(ADAM, 1e-3, config, 0) for config in configs)
-    images, _ = plain.pictures.batch(plain.pictures.training[:20])
-    outputs = [training.forward(images) for training in (plain, coarse)]
-    assert outputs[1].dtype == coarse.weights.dtype == torch.float32
+    images, _ = plain.task.batch(plain.task.training[:20])
+    outputs = [training.task.logits(training.net, images) for training in (plain, coarse)]
+    assert outputs[1].dtype == coarse.weights.vector.dtype == torch.float32
     error = (outputs[0] - outputs[1]).norm() / outputs[0].norm()
     assert 1e-4 < error < 0.03  # rounded indeed, to about 2^-8
 

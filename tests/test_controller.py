@@ -358,3 +358,25 @@ def test_controller_learns_a_synthetic_reward(algorithm):
     # Random rules have 1/4 of their tokens right; the mean of 20 has a standard deviation of 0.04.
     assert sum(means[:2]) / 2 < 0.45
     assert sum(means[-5:]) / 5 > 0.6
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "ppo", "reinforce"])
+def test_with_ranks_the_order_of_rewards_alone_teaches(algorithm):
+    """Whatever their size, whatever a failure is called: units are the task's own business."""
+    weights = []
+    for ranks, scale in ((True, lambda x: x), (True, lambda x: math.exp(9 * x)), (False, math.exp)):
+        config = ControllerConfig(ranks=ranks, elite_coeff=0.3, controller_lr=0.01)
+        controller = Controller(make_space(), algorithm, config, 0, Rule.fingerprint)
+        rng = random.Random(0)
+        for _ in range(4):
+            rules = controller.ask(5)
+            drawn = [rng.random() for _ in rules]
+            controller.tell(rules, [None if x < 0.3 else scale(x) for x in drawn])
+        weights.append(parameters_to_vector(controller.policy.parameters()))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_ranks_are_shares_of_those_so_far_and_a_failure_has_none():
+    controller = Controller(make_space(), "trpo", ControllerConfig(), 0, Rule.fingerprint)
+    assert controller._ranks([-1e9, 3.0, None, 3.0]) == [1 / 6, 2 / 3, None, 2 / 3]
+    assert controller._ranks([None, 5.0]) == [None, 7 / 8]

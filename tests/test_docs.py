@@ -12,7 +12,8 @@ import results
 from nosbench import search as table_search
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "RESULTS.md", "CLUSTER.md", "data/README.md")]
+NAMES = ("README.md", "RESULTS.md", "CLUSTER.md", "EXERCISES.md", "data/README.md")
+DOCUMENTS = [ROOT / name for name in NAMES]
 DOCUMENTS += [*sorted(ROOT.glob("nosbench/data/*.md")), *sorted(ROOT.glob("reproduce/*.md"))]
 README = (ROOT / "README.md").read_text("utf-8")
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import refusal
 
 import rosenbrock
 from rosenbrock import ADAPTIVE, FOUR, MOVES, PICKED, PLAIN, RATES, RULES, START, best, descend, table
-from rules import NAMED_RULES, make_optimizer
+from rules import NAMED_RULES, make_optimizer, named
 
 TENSORFLOW = json.loads((Path(__file__).parent / "data" / "tensorflow_steps.json").read_text())
 
@@ -115,6 +116,17 @@ def test_what_is_said_of_the_sixteen_rules_holds():
     assert (len(reported), len(lost), len(stuck)) == (16, 3, 4)
     said = " ".join(PICKED.split())
     assert "of all 16" in said and "three diverged" in said and "four never left" in said
+
+
+def test_anybodys_optimizer_races_too():
+    """A class of torch's has the path that the race's own Adam has."""
+    name, other = named("torch.optim.Adam(eps=1e-8)")
+    assert name == "torch.optim.Adam(eps=1e-08)"
+    theirs, ours = (
+        descend(partial(make, lr=0.01), [START], 60)
+        for make in (torch.optim.Adam, partial(make_optimizer, other, total_steps=60))
+    )
+    np.testing.assert_array_equal(theirs, ours)
 
 
 def test_the_lowest_end_counts_a_tie_goes_to_the_smaller_rate_and_a_diverged_run_never_wins():

@@ -102,6 +102,54 @@ def test_what_is_no_rule_is_refused_helpfully(text, told):
         find(text)
 
 
+MINE = """
+import torch
+class Mine(torch.optim.SGD):
+    def __init__(self, params, lr, mu=0.5):
+        super().__init__(params, lr, momentum=mu)
+class Picky(torch.optim.SGD):
+    def step(self, closure):
+        return super().step(closure)
+"""
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("torch.optim.LBFGS", "LBFGS(params, lr=0.001) and step() fail: TypeError"),
+        ("FILE:Picky", ":Picky(params, lr=0.001) and step() fail: TypeError"),
+        ("torch.optim.AdamW(foo=(1, 2))", "AdamW(params, lr=0.001, foo=(1, 2)) and step() fail"),
+        ("torch.optim.Nothing", "no attribute 'Nothing'"),
+        ("no_such_module:Lion", "No module named 'no_such_module'"),
+        ("nowhere.py:Lion", "no file"),
+        ("torch.optim.AdamW(eps=print('evaluated'))", "plain values"),
+        ("torch.optim.AdamW(0.9)", "arguments need names"),
+        ("torch.optim.AdamW(eps=1", "unknown rule"),
+        ("torch.optim.AdamW(lr=1)", "leave lr out"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_is_refused_in_one_line(text, told, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    with pytest.raises(RuleError) as error:
+        rules.named(text.replace("FILE", str(tmp_path / "mine.py")))
+    assert told in str(error.value) and "\n" not in str(error.value)
+    assert "evaluated" not in capsys.readouterr().out
+
+
+def test_anybodys_optimizer_is_made_as_it_would_be_by_hand(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    name, mine = rules.named("mine.py:Mine(mu=0.25)")
+    assert name == str(mine) == f"{tmp_path.resolve()}/mine.py:Mine(mu=0.25)"
+    assert rules.read(name) == mine and mine.key() == mine.infix() == name
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    assert rules.make_optimizer(name, weights, 0.1).defaults["momentum"] == 0.25
+    adamw = rules.make_optimizer("torch.optim:AdamW(weight_decay=0.5)", weights, 0.1)
+    assert type(adamw) is torch.optim.AdamW and adamw.defaults["weight_decay"] == 0.5
+    for rule in ("drop0.1", "m 1 drop0.1 id mul", "powersign", "1e-3w 1 id id mul"):
+        assert not rules.is_class(rule)
+
+
 def test_make_optimizer_passes_settings_on():
     w = torch.ones(3, requires_grad=True)
     group = make_optimizer("adam", [w], lr=0.5, betas=(0.5, 0.6, 0.7), eps=1e-4).param_groups[0]

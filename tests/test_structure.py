@@ -14,7 +14,7 @@ FLOORS = [
     ["config", "dsl", "pool", "results"],
     ["faces", "sameness", "data", "screen"],
     ["rules", "child", "controller", "rivals", "guided"],
-    ["cluster", "search", "rosenbrock"],
+    ["cluster", "tasks", "search", "rosenbrock"],
     ["plots", "export", "bench", "nosbench"],
     ["studies"],
     ["reproduce"],

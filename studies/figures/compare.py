@@ -19,13 +19,12 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from config import as_program
-from dsl import Rule
 from nosbench.intervals import mean_interval
 from plots import style
 from plots.names import CHILDREN, DATASETS
 from plots.style import command, plt
-from results import RunError
-from rules import NAMED_RULES
+from results import RunError, worth
+from rules import NAMED_RULES, read
 from studies.trials import read_config, read_trials
 
 OTHER = "#B0B0B0"  # of rules that were no finalists
@@ -43,8 +42,8 @@ def by_rule(records: list[dict], stage: str) -> dict[str, list[dict]]:
 
 
 def values(records: list[dict], what: str) -> np.ndarray:
-    """Return accuracies, float [seeds]; 0 where it diverged, as compare.py counts it."""
-    return np.array([record[what] or 0.0 for record in records])
+    """Return accuracies, float [seeds]; where it diverged what compare.py counts."""
+    return np.array([worth(record, what) for record in records])
 
 
 def looks(final: dict[str, list[dict]]) -> dict[str, tuple[str, str]]:
@@ -146,7 +145,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         )
     contenders = looks(final)
     formulas = [
-        textwrap.fill(f"{name}:  {Rule.parse(rule).infix()}", 120, subsequent_indent="        ")
+        textwrap.fill(f"{name}:  {read(rule).infix()}", 120, subsequent_indent="        ")
         for rule, (name, _) in contenders.items()
         if final[rule][0]["kind"] != "human"
     ]

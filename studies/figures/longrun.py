@@ -16,16 +16,16 @@ from matplotlib.figure import Figure
 from config import as_program
 from plots import style
 from plots.style import command, plt
-from results import RunError
+from results import RunError, score_label
 from studies.trials import read_config, read_trials
 
 
 def picture(saved: dict, records: list[dict]) -> Figure:
     """Draw the figure."""
     longest = {}
-    for record in records:
+    for record in (record for record in records if record["epochs"]):
         longest[record["rule"]] = record
-    ends = sorted({record["epochs"] for record in records})
+    ends = sorted({record["epochs"] for record in longest.values()})
     figure, axes = plt.subplots(figsize=(7.6, 5.0))
     labels, lasting, finals = [], iter(style.FOUND * len(longest)), []
     for record in sorted(longest.values(), key=lambda record: -record["epochs"]):
@@ -42,11 +42,21 @@ def picture(saved: dict, records: list[dict]) -> Figure:
         axes.axvline(end, color=style.FAINT, lw=0.8, ls=":")
     good = np.concatenate(finals)
     if np.isfinite(good).any():
-        axes.set_ylim(np.nanquantile(good, 0.02) - 0.03, np.nanmax(good) + 0.01)
-    axes.set(xscale="log", xlabel="epochs", ylabel="validation accuracy")
+        low, high = np.nanquantile(good, 0.02), np.nanmax(good)
+        own = "task" in saved["child"]  # with a range of its own
+        axes.set_ylim(
+            *(
+                (low - 0.1 * (high - low), high + 0.05 * (high - low))
+                if own
+                else (low - 0.03, high + 0.01)
+            )
+        )
+    axes.set(xscale="log", xlabel="epochs", ylabel=score_label(saved))
     axes.set_xticks(ends, map(str, ends))
     axes.minorticks_off()
-    text = f"An epoch has {saved['child']['epoch_size']:,} images. Rates are those of the searches' "
+    child = saved["child"]
+    size = f"{child['epoch_size']:,} images" if "epoch_size" in child else f"{child['steps']:,} batches"
+    text = f"An epoch has {size}. Rates are those of the searches' "
     text += f"sweeps. One seed, {saved['seed']}. Grey: stopped at a dotted line."
     found = sum(record["kind"] == "found" for record in longest.values())
     title = f"{found} found rules and the human ones, at most {saved['config']['epochs']} epochs"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from config import as_program
 from plots import style
 from plots.style import command, plt
-from results import RunError
+from results import RunError, score_label, worth
 from rules import HUMAN, NAMED_RULES
 from studies.trials import read_config, read_trials
 
@@ -34,7 +34,7 @@ def picture(saved: dict, records: list[dict]) -> Figure:
             human = name in HUMAN
             color = style.HUMAN[name] if human else next(others)
             mine = [r for r in records if r["rule"] == rule and r["what"] in (what, None)]
-            points = np.array([(r["factor"], r["accuracy"] or 0.0) for r in mine])
+            points = np.array([(r["factor"], worth(r)) for r in mine])
             factors = np.unique(points[:, 0])
             means = [points[points[:, 0] == factor, 1].mean() for factor in factors]
             panel.plot(*points.T, ".", color=color, ms=4, alpha=0.4)
@@ -45,7 +45,7 @@ def picture(saved: dict, records: list[dict]) -> Figure:
         panel.set(title=title, xscale="log", xlabel="times what the search had")
         panel.set_xticks(factors, [f"{factor:g}" for factor in factors])
         panel.minorticks_off()
-    axes[0].set_ylabel("validation accuracy")
+    axes[0].set_ylabel(score_label(saved))
     text = f"{len(saved['seeds'])} fresh seeds; the learning rate is swept anew for each change."
     style.frame(figure, "Rules with hyperparameters that they were not searched with", text)
     style.label_right(axes[-1], labels, 8)

@@ -26,7 +26,7 @@ def config():
     data.prepare(data.SAMPLE, data.HERE)
     sizes = {"filters": 4, "epoch_size": 600, "batch_size": 25, "num_validation": 300, "epochs": 2}
     how = {"downsample": "stride", "lr_exponents": (-2,), "precision": "float32"}
-    return ChildConfig(data.SAMPLE, **sizes, **how)
+    return ChildConfig(dataset=data.SAMPLE, **sizes, **how)
 
 
 def test_both_sides_train_the_same_network():

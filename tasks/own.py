@@ -1,0 +1,143 @@
+"""A task of your own as what a search trains: `python search.py --task my_task.py`.
+
+The file defines one subclass of child.Task. Workers load it by its path. Its version, a hash of the
+file and what it says of its data, is part of a run, which goes on with no other.
+Nothing to run here. Read next: pilot.py, what is measured before a search.
+"""
+
+import ast
+import hashlib
+import sys
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from child import ChildResult, ProtocolConfig, RandomState, Task, evaluate_rule, start_worker
+from config import MAX_SEED, setting
+from dsl import SearchSpace
+from results import Scale
+from rules import load_file
+from sameness import Families
+
+HERE = Path(__file__).parent.parent  # the project
+
+
+class TaskError(ValueError):
+    """A task cannot be searched with; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class TaskConfig(ProtocolConfig):
+    """What a score depends on beside the rule and the seed, for a task of one's own."""
+
+    task: str = setting("", "Python file with a task of your own", "task")
+    sweep_epochs: int = setting(0, "epochs with each rate of the sweep; 0: by the pilot", "task", low=0)
+    rate_by: str = setting(
+        "auto", "what chooses among rates: the score, or the loss in training; auto: by the pilot",
+        "task", choices=("auto", "score", "loss"),
+    )  # fmt: skip
+    follow_rates: bool = setting(True, "go on beyond the sweep's last rate while it is the best", "task")
+    screen: bool = setting(True, "reject rules that cheap tests show to be hopeless", "task")
+
+    # Measured before the search begins, see pilot.py.
+    version: str = setting("", "a hash of the file, what it imports and its data", flag=False)
+    score_name: str = setting("", "of the scores; higher is better", flag=False)
+    steps: int = setting(1, "batches of an epoch", low=1, flag=False)
+    apart: bool = setting(False, "the rule runs tensor by tensor, as some rest at times", flag=False)
+    untrained: float = setting(0.0, "mean score of the untrained network", flag=False)
+    trivial: tuple[float, ...] = setting((), "score of a trivial predictor, if there is one", flag=False)
+    noise: float = setting(0.0, "standard deviation of one training's score over seeds", flag=False)
+    human: float = setting(0.0, "score of the best human optimizer", flag=False)
+    failure: float = setting(-sys.float_info.max, "what a failed training counts", flag=False)
+
+    @property
+    def scale(self) -> Scale:
+        chance = max(self.untrained, *self.trivial, -sys.float_info.max)
+        return Scale(self.failure, chance, max(0.02 * (self.human - chance), self.noise))
+
+    def open(self) -> Task:
+        """Return the task, loaded once a process.
+
+        Raises:
+            TaskError: its file is none, or another one than the config was made for.
+        """
+        task, version = open_task(self.task)
+        if self.version not in ("", version):
+            what = f"{self.task} or its data has changed: it was {self.version} and is {version}"
+            raise TaskError(f"{what}; bring the old one back or begin anew")
+        return task
+
+
+@lru_cache(maxsize=4)
+def open_task(path: str) -> tuple[Task, str]:
+    """Return the task that a file defines, and its version."""
+    file = Path(path)
+    if file.suffix != ".py" or not file.is_file():
+        raise TaskError(f"--task is '{path}'; it must be a Python file, *.py")
+    module = load_file(path)
+    own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Task)]
+    own = [one for one in own if one.__module__ == module.__name__]
+    if len(own) != 1:
+        names = ", ".join(one.__name__ for one in own) or "none"
+        raise TaskError(f"{path} must define one subclass of child.Task; it has {names}")
+    with RandomState(0):
+        task = own[0]()
+    texts = b"".join(one.read_bytes() for one in sources(file))
+    digest = hashlib.blake2b(texts, digest_size=8).hexdigest()
+    return task, f"{digest} {task.data_version()}".strip()
+
+
+def sources(file: Path) -> list[Path]:
+    """Return a file and the files beside it that it imports, and they; not those of this project."""
+    found = [file.resolve()]
+    for one in found:
+        tree = ast.parse(one.read_bytes())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+                 for alias in node.names}  # fmt: skip
+        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        beside = sorted(found[0].parent / f"{name.split('.')[0]}.py" for name in names)
+        found += [
+            path for path in beside if path.is_file() and path.parent != HERE and path not in found
+        ]
+    return found
+
+
+@dataclass(frozen=True)
+class OwnTask(TaskConfig):
+    """A task as what scores the rules of a search; search.Scorer says what each method is for."""
+
+    child_seed: int = setting(0, "the first: of weights, data, random numbers", "task", low=0,
+                              high=MAX_SEED)  # fmt: skip
+    cpu_limit_s: float = setting(
+        600.0, "CPU seconds that one rule may use; 0 is no limit", "task", low=0, high=1e7
+    )
+
+    def __str__(self) -> str:
+        return f"{Path(self.task).name}: {self.score_name}, higher is better"
+
+    @property
+    def score_seed(self) -> int:
+        return self.child_seed
+
+    @property
+    def num_seeds(self) -> int:
+        return MAX_SEED + 1 - self.child_seed
+
+    def resolve(self, space: SearchSpace) -> "OwnTask":
+        open_task(self.task)
+        return replace(self, task=str(Path(self.task).resolve()))
+
+    def fetch(self) -> "OwnTask":
+        from tasks import pilot  # it needs this file
+
+        return pilot.measure(self)
+
+    def prepare(self) -> None:
+        start_worker()
+        self.open()
+
+    def evaluate(self, rule: str, seed: int) -> ChildResult:
+        return evaluate_rule(rule, self, seed)
+
+    def identity(self) -> Families:
+        return Families(swept=True)

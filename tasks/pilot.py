@@ -1,0 +1,269 @@
+"""What must be known of a task before rules are searched for it: does it run, and what do scores mean?
+
+First a dry run, twice, in processes of their own: an epoch of Adam, tensor by tensor and flat. It finds
+faults, batches an epoch, parameters that rest at times, strange gradients, and a score that is not the
+same twice. Then the human optimizers train with all rates and to the end. They say when the sweep may
+end, by what to choose rates, how far scores go, and how many seeds tell rules apart. A task on which no
+human optimizer beats both the untrained network and the trivial predictor is refused: what a search
+finds there is luck. Nothing to run here. Read next: charlm.py, karate.py and pendulum.py, tasks.
+"""
+
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from concurrent.futures import Executor
+from dataclasses import replace
+
+import torch
+
+from child import Training
+from pool import TaskError as Failed
+from pool import WorkerDied, WorkerPool, usable_cores
+from rules import HUMAN, NAMED_RULES
+from tasks.own import HERE, OwnTask, TaskConfig, TaskError, open_task
+
+DRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tasks.pilot import dry; dry(*sys.argv[1:])"
+ADAM = NAMED_RULES["adam"].rule
+NOISE_SEEDS = range(6_000, 6_005)  # far from those of searches and studies
+APART = 2.8  # standard deviations of one training by which two must differ to be told apart: 2 sqrt(2)
+
+
+# --- the dry run ----------------------------------------------------------------------------------
+
+
+def dry(path: str, seed: str) -> None:
+    """Train an epoch in each mode and print what was found as JSON; a process of its own calls it."""
+    torch.set_num_threads(1)
+    try:
+        print(json.dumps(look(path, int(seed))))
+    except Exception as error:
+        # The frames of the user's file and below it; what leads to it is ours.
+        frames = traceback.extract_tb(error.__traceback__)
+        first = next((i for i, frame in enumerate(frames) if frame.filename.endswith(path)), 0)
+        told = traceback.format_list(frames[first:]) + traceback.format_exception_only(error)
+        print("Traceback (most recent call last):\n" + "".join(told), end="", file=sys.stderr)
+        sys.exit(1)
+
+
+def look(path: str, seed: int) -> dict:
+    """Return what a dry run finds."""
+    task, version = open_task(path)
+    config = TaskConfig(task=path, epochs=task.epochs, apart=True)
+    first = Training(ADAM, 1e-3, config, seed)
+    names = {p: name for name, p in first.net.named_parameters()}
+    if not first.weights.parameters:
+        raise TaskError("no parameter of the model is trainable")
+    with first.random:
+        first.net.eval()
+        untrained = float(task.score(first.net))
+        trivial = task.trivial()
+        first.net.train()
+    if not math.isfinite(untrained):
+        raise TaskError(f"the score of the untrained network is {untrained}")
+    steps, rested, seen, sizes = 0, set(), set(), []
+    with first.random:
+        for batch in task.batches(first.net, seed, 0):
+            first.weights.zero()
+            loss = task.loss(first.net, batch)
+            if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+                raise TaskError("loss must return a tensor of one number, with its graph")
+            if not loss.isfinite():
+                raise TaskError(f"the loss is {loss.item()} at step {steps}")
+            loss.backward()
+            for p in first.weights.parameters:  # rules get the same from one vector
+                p.grad = p.grad.to_dense() if p.grad is not None and p.grad.is_sparse else p.grad
+            got = {p for p in first.weights.parameters if p.grad is not None}
+            seen, rested = seen | got, rested | (set(first.weights.parameters) - got)
+            if steps < 20:
+                sizes.append(torch.cat([p.grad.float().abs().flatten() for p in got])[:100_000])
+            first.optimizer.step()
+            steps += 1
+    if not steps:
+        raise TaskError("batches has given none")
+    coarse = {str(p.dtype) for p in names} & {"torch.bfloat16", "torch.float16"}
+    apart = bool(rested) or len({p.dtype for p in first.weights.parameters}) > 1 or bool(coarse)
+    second = Training(ADAM, 1e-3, replace(config, apart=apart, steps=steps), seed)
+    score, sizes = second.epoch(), torch.cat(sizes)
+    return {
+        "version": version,
+        "score_name": "minus " * task.lower_is_better + task.score_name,
+        "sign": -1 if task.lower_is_better else 1,
+        "epochs": task.epochs,
+        "steps": steps,
+        "apart": apart,
+        "rested": sorted(names[p] for p in rested),
+        "untrained": untrained,
+        "trivial": None if trivial is None else float(trivial),
+        "score": score,
+        "parameters": sum(p.numel() for p in first.weights.parameters),
+        "median gradient": float(sizes[sizes > 0].median()) if (sizes > 0).any() else 0.0,
+        "zero gradients": float((sizes == 0).float().mean()),
+    }
+
+
+def dry_run(config: OwnTask) -> dict:
+    """Return what the dry run finds; in two processes, whose strings have different hashes.
+
+    Raises:
+        TaskError: the task's own code failed, whose traceback was printed, or scores differ.
+    """
+    command = [sys.executable, "-c", DRY, str(HERE), config.task, str(config.child_seed)]
+    found = []
+    for hash_seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            print(done.stderr, end="", file=sys.stderr)
+            fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise TaskError(f"the dry run of {config.task} failed: {fault.removeprefix('tasks.own.')}")
+        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    one, two = found
+    if apart := [name for name in one if one[name] != two[name]]:
+        told = ", ".join(f"{name} {one[name]} and {two[name]}" for name in apart[:3])
+        why = "a set of strings and numbers drawn without torch, numpy or random differ like this"
+        raise TaskError(f"the same seed gives in two processes {told}; {why}")
+    return one
+
+
+def last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+# --- the pilot ------------------------------------------------------------------------------------
+
+
+def whole_curve(rule: str, lr: float, config: TaskConfig, seed: int) -> dict:
+    """Train to the end, also where an epoch is worse than nothing; a worker calls it."""
+    start_s, training = time.process_time(), Training(rule, lr, config, seed)
+    before = [p.detach().clone() for p in training.weights.parameters]
+    untrained, losses = training.score(), []
+    while len(losses) < config.epochs and training.epoch() is not None:
+        losses.append(training.loss)
+    changed = sum(
+        int((p.detach() != b).sum()) for p, b in zip(training.weights.parameters, before, strict=True)
+    )
+    lost = [None] * (config.epochs - len(losses))
+    return {
+        "lr": lr,
+        "untrained": untrained,
+        "scores": [*training.curve[: len(losses)], *lost],
+        "losses": [*losses, *lost],
+        "moved": changed / sum(p.numel() for p in before),
+        "cpu_s": time.process_time() - start_s,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if MAC else 1e3),
+    }
+
+
+MAC = sys.platform == "darwin"  # where the peak is in bytes
+
+
+def regret(curves: dict[str, list[dict]], epochs: int, by: str, worst: float) -> float:
+    """Return what is lost by choosing a rate after so many epochs, as a mean over rules."""
+    lost = []
+    for some in curves.values():
+        ends = [worst if one["scores"][-1] is None else one["scores"][-1] for one in some]
+        values = [one["scores" if by == "score" else "losses"][epochs - 1] for one in some]
+        signed = [-math.inf if value is None else value if by == "score" else -value for value in values]
+        lost.append(max(ends) - ends[signed.index(max(signed))])
+    return statistics.fmean(lost)
+
+
+def measure(config: OwnTask) -> OwnTask:
+    """Return the config with all that the dry run and the pilot find, which are told on the way.
+
+    Raises:
+        TaskError: the task fails, differs from itself, or no human optimizer learns it.
+    """
+    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    say(f"dry run of {config.task}, twice")
+    found = dry_run(config)
+    names = ("version", "score_name", "epochs", "steps", "apart")
+    config = replace(config, **{name: found[name] for name in names})
+    if config.sweep_epochs > config.epochs:
+        raise TaskError(f"--sweep-epochs is {config.sweep_epochs}; the task trains {config.epochs}")
+    say(f"  {found['parameters']:,} parameters, {config.steps} batches an epoch, {config.epochs} epochs")
+    median, zeros = found["median gradient"], found["zero gradients"]
+    if config.screen and (median > 1 or zeros > 0.1):
+        what = f"gradients have a median of {median:.2g}, and {zeros:.0%} are exactly 0"
+        say(
+            f"WARNING: {what}. The tests that reject\n"
+            "         rules before training know 1 to 1e-4 and no zeros: --no-screen does without\n"
+            "         them, or scale the loss so that gradients are below 1."
+        )
+    if found["rested"]:
+        say(f"  without gradient at some steps, where they rest: {', '.join(found['rested'][:5])}")
+    pool = WorkerPool(usable_cores(), config.cpu_limit_s, initializer=config.prepare, preload=("child",))
+    try:
+        return weigh(config, found, pool, say)
+    except (Failed, WorkerDied) as error:
+        raise TaskError(f"{config.task} failed in training: {last_line(error)}") from None
+    finally:
+        pool.stop()
+
+
+def weigh(config: OwnTask, found: dict, executor: Executor, say) -> OwnTask:
+    """Train the human optimizers and say what their scores mean."""
+    say("pilot: SGD, Momentum, RMSProp and Adam with all rates, to the end")
+    rates = [10.0**exponent for exponent in sorted(config.lr_exponents)]
+    rules = {name: NAMED_RULES[name].rule for name in HUMAN}
+
+    def train(rule: str, lr: float, seed: int):
+        return executor.submit(whole_curve, rule, lr, replace(config, sweep_epochs=1), seed)
+
+    jobs = {name: [train(rule, lr, config.child_seed) for lr in rates] for name, rule in rules.items()}
+    curves = {name: [job.result() for job in some] for name, some in jobs.items()}
+    end = lambda one: -math.inf if one["scores"][-1] is None else one["scores"][-1]  # noqa: E731
+    best = {name: max(some, key=end) for name, some in curves.items()}
+    winner = max(HUMAN, key=lambda name: end(best[name]))
+    human = end(best[winner])
+    again = [train(rules[winner], best[winner]["lr"], seed) for seed in NOISE_SEEDS]
+    again = [job.result() for job in again]
+    untrained = statistics.fmean([curves["adam"][0]["untrained"], *(one["untrained"] for one in again)])
+    trivial = () if found["trivial"] is None else (found["sign"] * found["trivial"],)
+    ends = [one["scores"][-1] for one in [best[winner], *again] if one["scores"][-1] is not None]
+    noise = statistics.stdev(ends) if len(ends) > 1 else 0.0
+    floor, chance = min(untrained, *trivial, math.inf), max(untrained, *trivial, -math.inf)
+    told = f"untrained {untrained:.5g}" + (f", trivial {trivial[0]:.5g}" if trivial else "")
+    people = [f"{name.upper()} {end(best[name]):.5g} at {best[name]['lr']:g}" for name in HUMAN]
+    say(f"  {config.score_name} (higher is better): {told}, {', '.join(people)}")
+    if human <= chance or statistics.fmean(ends) <= chance:
+        raise TaskError(
+            f"no human optimizer beats both the untrained network and the trivial predictor in "
+            f"{config.task} ({told}, best {human:.5g}): what a search finds there is luck. More epochs?"
+        )
+    span = human - chance
+    # A training that ends as far below the start as the best ends above it has failed.
+    config = replace(config, untrained=untrained, trivial=trivial, noise=noise, human=human,
+                     failure=floor - (human - floor))  # fmt: skip
+    lengths = [config.sweep_epochs] if config.sweep_epochs else range(1, config.epochs + 1)
+    ways = ["score", "loss"] if config.rate_by == "auto" else [config.rate_by]
+    tried = [(k, by, regret(curves, k, by, floor)) for k in lengths for by in ways]
+    fine = [one for one in tried if one[2] <= max(0.05 * span, noise / 4)]
+    length, by, lost = fine[0] if fine else min(tried, key=lambda one: one[2])
+    config = replace(config, sweep_epochs=length, rate_by=by)
+    short = regret(curves, 1, "score", floor)
+    say(
+        f"  rates are chosen by {by} after {length} of {config.epochs} epochs, which loses {lost:.3g}\n"
+        f"  of score on average; after one epoch and by score it would be {short:.3g}"
+    )
+    seeds = max(1, math.ceil((APART * noise / (0.1 * span)) ** 2))
+    say(
+        f"  noise: over seeds one training has a standard deviation of {noise:.3g}. Two rules trained\n"
+        f"  once can be told apart if they differ by {APART * noise:.3g}; from nothing learned to "
+        f"{winner.upper()} it is {span:.3g}.\n"
+        f"  To tell a tenth of that takes {seeds} seeds a rule (--replicates {seeds})"
+    )
+    if stuck := [f"{one['lr']:g}" for one in curves["sgd"] if one["moved"] < 0.02]:
+        say(f"  SGD leaves nearly all weights as they were at {', '.join(stuck)}: too small a step")
+    every = [one for some in curves.values() for one in some]
+    seconds = statistics.fmean(one["cpu_s"] for one in every) / config.epochs
+    each = seconds * (length * (len(rates) - 1) + config.epochs)
+    memory = max(one["megabytes"] for one in every)
+    say(f"  about {each:.1f} core-seconds a rule; a worker needs {memory:.0f} MB")
+    return config

@@ -1,0 +1,70 @@
+"""Anybody's optimizer in the studies: it is swept, seeded and tested like everybody."""
+
+import pytest
+from made import MadeTrials, made_result, plan_of
+
+from child import best_rate, train_curve
+from studies import compare, longrun, robustness, transfer
+from studies.figures import compare as compare_figure
+from studies.figures import longrun as longrun_figure
+from studies.figures import robustness as robustness_figure
+from studies.trials import to_dict
+
+ADAMW = "torch.optim.AdamW(weight_decay=0.01)"
+
+
+def test_compare_tests_it_with_the_others_and_corrects_for_it(searched):
+    few = ("--top", 2, "--seeds", 2, "--finalists", 1)
+    plan = plan_of(compare, searched, *few, "--also", ADAMW, "adam")
+
+    def outcome(task, *job):
+        return made_result(*job) if task is compare.evaluate_rule else (made_result(*job), 0.5)
+
+    trials = MadeTrials(compare, plan, outcome)
+    rows, text = compare.report(plan, trials.records)
+    [mine] = [row for row in rows if row["kind"] == "named"]
+    assert (mine["rule"], mine["n"]) == (ADAMW, plan.config.final_seeds)
+    assert {record["stage"] for record in trials.records if record["rule"] == ADAMW} == {"final"}
+    assert mine["p_holm"] >= mine["p"] and len([row for row in rows if row["p"] is not None]) == 2
+    assert f"{ADAMW}" in text and "Holm-corrected for 2" in text.replace("\n", " ")
+    compare_figure.plt.close(compare_figure.picture(trials.records))
+
+
+def test_longrun_sweeps_it_first_and_never_stops_it(searched):
+    plan = plan_of(longrun, searched, "--top", 2, "--epochs", 4, "--also", ADAMW, "torch.optim.SGD")
+
+    def outcome(task, rule, *job):
+        if task is best_rate:
+            return (None if "SGD" in rule else 0.01), [(0.01, 0.3)]
+        assert task is train_curve
+        return [0.4] * job[-1], 1.0
+
+    trials = MadeTrials(longrun, plan, outcome)
+    mine = [record for record in trials.records if record["rule"] == ADAMW]
+    assert [record["epochs"] for record in mine] == [0, 1, 4] and mine[-1]["lr"] == 0.01
+    assert [r["epochs"] for r in trials.records if r["rule"] == "torch.optim.SGD"] == [0]  # diverged
+    rows, text = longrun.report(plan, trials.records)
+    assert [row["kind"] for row in rows if row["rule"] == ADAMW] == ["named"] and ADAMW in text
+    figure = longrun_figure.picture(to_dict(longrun, plan), trials.records)
+    longrun_figure.plt.close(figure)
+
+
+def test_robustness_changes_what_it_has(searched):
+    plan = plan_of(robustness, searched, "--top", 1, "--seeds", 2, "--also", ADAMW)
+    trials = MadeTrials(robustness, plan)
+    assert {r["what"] for r in trials.records if r["rule"] == ADAMW} == {None, "batch_size"}
+    rows, text = robustness.report(plan, trials.records)
+    [mine] = [row for row in rows if row["rule"] == ADAMW]
+    assert mine["eps x 2"] is None and mine["batch_size x 2"] is not None and ADAMW in text
+    figure = robustness_figure.picture(to_dict(robustness, plan), trials.records)
+    robustness_figure.plt.close(figure)
+
+
+@pytest.mark.parametrize("study, what", [(compare, "RUN"), (longrun, "RUN"), (transfer, "text")])
+def test_what_cannot_be_is_refused_before_anything_is_made(study, what, searched, tmp_path, capsys):
+    where = str(searched) if what == "RUN" else what
+    flags = [where, "--also", "torch.optim.LBFGS", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stop:
+        study.main(flags)
+    assert stop.value.code == 2 and not (tmp_path / "out").exists()
+    assert "torch.optim.LBFGS(params, lr=0.001) and step() fail" in capsys.readouterr().err
