@@ -87,7 +87,8 @@ class Sweeps:
                 self._add(key, advise(mean_sweep(keys[key]), adam), child, {*keys[key]})
 
     def _add(self, key: str, advice: Advice, config: dict, seeds: set[int]) -> None:
-        child = place(config), tuple(config[name] for name in CHILD)
+        settings = {"epoch_size": 0} | config if "task" in config else config  # pictures come first
+        child = place(config), tuple(settings.get(name) for name in CHILD)
         self._found.setdefault(key, {}).setdefault((advice, *child), set()).update(seeds)
 
     def of(self, rule: Rule) -> list[Found]:
@@ -111,6 +112,8 @@ def mean_sweep(sweeps: dict[int, dict[float, float | None]]) -> dict:
 
 def place(config: dict) -> str:
     """Return what a run's child is, shortly."""
+    if "task" in config:
+        return f"{Path(config['task']).name}, {config['epochs']} epochs"
     shrinks = {"pool": "pooled", "stride": "strided"}.get(config["downsample"], config["downsample"])
     return f"{config['dataset']}, {shrinks}, {config['epoch_size']:,} images an epoch"
 

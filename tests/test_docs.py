@@ -60,7 +60,8 @@ def test_every_script_has_help_and_the_flags_that_documents_give_it(script, caps
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
-def test_python_examples_run(code):
+def test_python_examples_run(code, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RUNS", tmp_path)
     exec(compile(code, "README.md", "exec"), {})
 
 

@@ -23,8 +23,8 @@ from nosbench.intervals import mean_interval
 from plots import style
 from plots.names import CHILDREN, DATASETS
 from plots.style import command, plt
-from results import RunError, worth
-from rules import NAMED_RULES, read
+from results import RunError, guessing, score_label, worth
+from rules import NAMED_RULES, is_class, read
 from studies.trials import read_config, read_trials
 
 OTHER = "#B0B0B0"  # of rules that were no finalists
@@ -57,7 +57,8 @@ def looks(final: dict[str, list[dict]]) -> dict[str, tuple[str, str]]:
         elif kind == "found":
             chosen[rule] = f"rule {next(found)}", style.CONTROLLER
         else:
-            chosen[rule] = name if name in NAMED_RULES else f"also {next(also)}", NAMED
+            short = read(rule).name if is_class(rule) else name if name in NAMED_RULES else None
+            chosen[rule] = short or f"also {next(also)}", NAMED
     return chosen
 
 
@@ -91,7 +92,7 @@ def draw_selection(axes: plt.Axes, contestants: list[dict], rerank: dict, looks:
     style.label_right(axes, labels)
 
 
-def draw_final(axes: plt.Axes, final: dict, looks: dict) -> None:
+def draw_final(axes: plt.Axes, final: dict, looks: dict, score: str) -> None:
     """Draw a row for everybody: seeds as dots, mean and interval, validation above test."""
     for row, (rule, (name, color)) in enumerate(looks.items()):
         for what, kind in KINDS.items():
@@ -106,7 +107,9 @@ def draw_final(axes: plt.Axes, final: dict, looks: dict) -> None:
     reference = values(final[human], "accuracy").mean()
     axes.axvline(reference, color=looks[human][1], lw=1.2, ls=style.DASHED, zorder=0)
     # What hardly learns would leave the others no room: it is named at the edge.
-    learn = {rule: values(final[rule], "accuracy").mean() > 0.8 * reference for rule in looks}
+    [record, *_] = final[human]
+    least = guessing(record) if "scale" in record else 0.8 * reference
+    learn = {rule: values(final[rule], "accuracy").mean() > least for rule in looks}
     drawn = np.concatenate(
         [values(final[rule], what) for rule in looks if learn[rule] for what in KINDS]
     )
@@ -118,7 +121,7 @@ def draw_final(axes: plt.Axes, final: dict, looks: dict) -> None:
             axes.annotate(text, (0, row), (4, 0), xycoords=("axes fraction", "data"),
                           textcoords="offset points", va="center")  # fmt: skip
     axes.set(yticks=range(len(looks)), yticklabels=[name for name, _ in looks.values()])
-    axes.set(ylim=(len(looks) - 0.4, -0.6), xlabel="accuracy")
+    axes.set(ylim=(len(looks) - 0.4, -0.6), xlabel=score)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     dot = {"ls": "", "marker": "o", "ms": 4, "color": style.DARK}
@@ -156,17 +159,20 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         mosaic, figsize=(10.5, sum(heights) + 1.3), height_ratios=heights
     )
     child, seeds = saved["child"], max(map(len, rerank.values()))
+    size = f"{child['epoch_size']:,} images" if "epoch_size" in child else f"{child['steps']:,} batches"
     caption = (
         f"Bars: 95 % t-intervals of the mean, {seeds} seeds left and {config['final_seeds']} right. "
         f"Dashed: human means, right the best one. Final learning rates: {config['rates']}. "
-        f"Epochs of {child['epoch_size']:,} images, {child['epochs']} at the best rate."
+        f"Epochs of {size}, {child['epochs']} at the best rate."
     )
-    what = CHILDREN.get(child["downsample"], "ConvNet")
-    title = f"{DATASETS[child['dataset']]}, {what}: found rules against human optimizers"
+    what = Path(child["task"]).name if "task" in child else None
+    what = what or f"{DATASETS[child['dataset']]}, {CHILDREN.get(child['downsample'], 'ConvNet')}"
+    title = f"{what}: found rules against human optimizers"
     style.frame(figure, title, caption)
     panels["formulas"].axis("off")
     panels["formulas"].text(0, 1, "\n".join(formulas), va="top", fontsize=9)
-    draw_final(panels["right"], final, contenders)
+    score = score_label(saved) if "task" in child else "accuracy"
+    draw_final(panels["right"], final, contenders, score)
     draw_selection(panels["left"], saved["contestants"], rerank, contenders)
     return style.save(figure, output)
 
