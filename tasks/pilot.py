@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import torch
 
-from child import Training
+from child import RandomState, Training
 from pool import TaskError as Failed
 from pool import WorkerDied, WorkerPool, usable_cores
 from rules import HUMAN, NAMED_RULES
@@ -55,10 +55,11 @@ def look(path: str, seed: int) -> dict:
     """Return what a dry run finds."""
     task, version = open_task(path)
     config = TaskConfig(task=path, epochs=task.epochs, apart=True)
+    with RandomState(seed):
+        if not any(p.requires_grad for p in task.model().parameters()):
+            raise TaskError("no parameter of the model is trainable")
     first = Training(ADAM, 1e-3, config, seed)
     names = {p: name for name, p in first.net.named_parameters()}
-    if not first.weights.parameters:
-        raise TaskError("no parameter of the model is trainable")
     with first.random:
         first.net.eval()
         untrained = float(task.score(first.net))

@@ -1,7 +1,7 @@
 """Anybody's optimizer in the studies: it is swept, seeded and tested like everybody."""
 
 import pytest
-from made import MadeTrials, made_result, plan_of
+from made import MadeTrials, made_result, plan_of, write_run
 
 from child import best_rate, train_curve
 from studies import compare, longrun, robustness, transfer
@@ -13,7 +13,7 @@ from studies.trials import to_dict
 ADAMW = "torch.optim.AdamW(weight_decay=0.01)"
 
 
-def test_compare_tests_it_with_the_others_and_corrects_for_it(searched):
+def test_compare_tests_it_with_the_others_and_corrects_for_it(searched, tmp_path):
     few = ("--top", 2, "--seeds", 2, "--finalists", 1)
     plan = plan_of(compare, searched, *few, "--also", ADAMW, "adam")
 
@@ -27,7 +27,8 @@ def test_compare_tests_it_with_the_others_and_corrects_for_it(searched):
     assert {record["stage"] for record in trials.records if record["rule"] == ADAMW} == {"final"}
     assert mine["p_holm"] >= mine["p"] and len([row for row in rows if row["p"] is not None]) == 2
     assert f"{ADAMW}" in text and "Holm-corrected for 2" in text.replace("\n", " ")
-    compare_figure.plt.close(compare_figure.picture(trials.records))
+    folder = write_run(compare, plan, trials.records, tmp_path / "run")
+    assert compare_figure.draw([folder], tmp_path / "compare.png")[0].stat().st_size > 0
 
 
 def test_longrun_sweeps_it_first_and_never_stops_it(searched):

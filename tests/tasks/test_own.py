@@ -45,7 +45,7 @@ class Line(Task):
     def loss(self, model, rows):
         return (model(self.x[rows])[:, 0] - self.y[rows]).square().mean()
     def score(self, model):
-        return self.loss(model, range(40, 60)).item()
+        return ((model(self.x[40:])[:, 0] - self.y[40:]) ** 2).mean().item()
     def trivial(self):
         return float(self.y[40:].square().mean())
 """
@@ -73,15 +73,10 @@ FAULTS = [
     (GIVEN, f"        model.double().float()\n{GIVEN}", LOST),
     ("rows]).square().mean()", "rows]).square()", "one number"),
     (".mean()\n    def s", ".mean() * float('nan')\n    def s", "the loss is nan at step 0"),
-    ("(40, 60)).item()", "(40, 60)).item() / 0", "division by zero"),
-    ("(40, 60)).item()", "(40, 60)).item() * float('inf')", "score of the untrained network is inf"),
+    ("mean().item()", "mean().item() / 0", "division by zero"),
+    ("mean().item()", "mean().item() * float('inf')", "score of the untrained network is inf"),
     ("nn.Linear(3, 1)", "nn.Linear(3, 1).requires_grad_(False)", "no parameter"),
     ("range(0, 40, 4)", "range(0)", "batches has given none"),
-    (
-        "permutation(40)",
-        "permutation(40)[[hash(str(i)) % 40 for i in range(40)]]",
-        "the same seed gives",
-    ),
     ("class Line(Task):", "class Line:", "one subclass of child.Task"),
 ]
 
@@ -168,7 +163,8 @@ def test_the_convnet_as_a_task_of_ones_own_has_the_scores_of_the_child(tmp_path)
             np.testing.assert_allclose(mine, other, atol=1e-7)  # the score here is a float32
 
 
-RESTING = TINY.replace("nn.Linear(3, 1)", "nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])").replace(
+RESTING = TINY.replace("nn.Linear(3, 1)", "nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])")
+RESTING = RESTING.replace("model(self.x[40:])", "model[0](self.x[40:])").replace(
     "model(self.x[rows])[:, 0]",
     "(model[0](self.x[rows]) + (model[1](self.x[rows]) if rows[0] % 4 == 0 else 0))[:, 0]",
 )
@@ -224,7 +220,7 @@ def test_rates_are_followed_off_the_edge_while_they_get_better(tmp_path):
 
 def test_the_rate_is_that_of_the_best_score_or_of_the_least_loss(tmp_path):
     """Held-out points whose sign is turned: there the loss in training and the score disagree."""
-    turned = TINY.replace("range(40, 60)).item()", "range(40, 60)).item() * -1")
+    turned = TINY.replace("mean().item()", "mean().item() * -1")
     for by, good in (("score", min), ("loss", max)):
         result = evaluate_rule(
             SGD, config_of(write(tmp_path, turned), rate_by=by, follow_rates=False), 0
