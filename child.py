@@ -118,7 +118,7 @@ class ChildConfig(ProtocolConfig):
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
 FORMER = {"race": False, "give_up": False}
-LOWEST, HIGHEST = -8, 4  # exponents up to which rates are followed
+HIGHEST = 4  # exponent up to which rates are followed
 
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
@@ -532,13 +532,10 @@ def sweep_rates(rule: str, config: ProtocolConfig, seed: int) -> Iterator[Traini
 
     for exponent in sorted(config.lr_exponents):
         yield begin(exponent)
-    for step, bound in ((1, HIGHEST), (-1, LOWEST)) if config.follow_rates else ():
-        while True:
-            edge = max(merits, key=lambda exponent: step * exponent)
-            inside = [value for exponent, value in merits.items() if exponent != edge]
-            if step * (bound - edge) <= 0 or merits[edge] <= max(inside, default=-math.inf):
-                break
-            yield begin(edge + step)
+    while config.follow_rates and (edge := max(merits)) < HIGHEST:
+        if merits[edge] <= max((x for e, x in merits.items() if e < edge), default=-math.inf):
+            break  # of rates below the sweep's none is tried: there the network stays as it is
+        yield begin(edge + 1)
 
 
 def merit(training: Training) -> float:

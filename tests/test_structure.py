@@ -67,7 +67,7 @@ for name in sys.argv[1:]:
 def test_importing_the_front_opens_no_room_and_no_library_it_does_not_need():
     """Really imported, one after the other."""
     assert len(FRONT) <= 16
-    assert [room.name for room in ROOMS] == "bench export nosbench plots reproduce studies".split()
+    assert [room.name for room in ROOMS] == "bench export nosbench plots reproduce studies tasks".split()
     others = [path.stem for path in FRONT if path.stem not in ("rules", "rosenbrock")]
     command = [sys.executable, "-c", STEPS, "rules", "rosenbrock", *others]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
