@@ -43,6 +43,19 @@ class Lead:
         return [f"minus {name.upper()} {self.intervals[name]:+.4f}, {p[name]}" for name in HUMAN]
 
 
+def found_leads() -> list[tuple[str, str, Lead]]:
+    """Return for each grid of rates the name and the lead of the found rule that was best on the first
+    stage's seeds; none unless every grid is there, on two seeds or more."""
+    leads = []
+    for grid, folder in COMPARISONS.items():
+        mine, found = records(folder), [one for one in summary(folder) if one["kind"] == "found"]
+        if not found:
+            return []
+        best = max(found, key=lambda one: compare.scores(mine, "rerank", one["rule"]).mean())  # noqa: B023
+        leads.append((grid, best["name"], Lead([folder], best["rule"])))
+    return leads if all(lead.count > 1 for _, _, lead in leads) else []
+
+
 def found_beat_human() -> Claim:
     """Reproduced if, with each grid of rates, the found rule that was best on the first stage's seeds
     leads each human optimizer significantly on the final stage's. Sign-flip tests, Holm-corrected for
@@ -51,19 +64,13 @@ def found_beat_human() -> Claim:
         "found rules beat the human optimizers on the search's ConvNet", "yes", "better-than-adam"
     )
     number, details, counts, won = [], [], [], []
-    for grid, folder in COMPARISONS.items():
-        found = [one for one in summary(folder) if one["kind"] == "found"]
-        if not found:
-            return row
-        mine = records(folder)
-        best = max(found, key=lambda one: compare.scores(mine, "rerank", one["rule"]).mean())
-        ahead = Lead([folder], best["rule"])
-        if ahead.count < 2:
-            return row
+    for grid, name, ahead in found_leads():
         number.append(f"{ahead.intervals['adam']:+.4f}")
-        details += [f"rates by {grid}, {best['name']} {text}" for text in ahead.details()]
+        details += [f"rates by {grid}, {name} {text}" for text in ahead.details()]
         counts.append(str(ahead.count))
         won += ahead.won
+    if not won:
+        return row
     return row._replace(
         number=f"minus ADAM {', by half decades '.join(number)}",
         n=f"{' and '.join(counts)} fresh seeds", verdict=graded(won),

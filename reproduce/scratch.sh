@@ -92,6 +92,10 @@ for task in text fashion wrn; do
 done
 run rosenbrock-valley-s0 studies.valley --library torch
 run rosenbrock-found-s0 studies.valley $best --starts 10 --library torch
+half=1e-4,3.2e-4,1e-3,3.2e-3,1e-2,3.2e-2,1e-1
+run rosenbrock-tensorflow-s0 studies.valley --rates $half --starts 10 --rules powersign powersign-adam g-plus-m \
+    "adam g2 id clip1e-5 sub"
+run rosenbrock-near-s0 studies.valley --rates $half --starts 21 --around 1e-9
 
 # --- the study of the controller on NOS-Bench ---
 

@@ -12,7 +12,7 @@ from helpers import Config
 
 import results
 from nosbench.standings import COLUMNS
-from reproduce import claims, convnet, elsewhere, reading, searching
+from reproduce import answers, claims, convnet, elsewhere, reading, searching
 from rules import HUMAN, NAMED_RULES
 from studies.robustness import CHANGED, FACTORS
 
@@ -346,26 +346,71 @@ def test_the_order_of_reported_rules_is_compared_with_that_on_the_convnet(publis
 
 
 @pytest.mark.parametrize(
-    "finals, other, verdict",
+    "finals, other, finer, verdict",
     [
-        ([1.0, 1.0, 1.0, 1.0], [9.0] * 4, "reproduced"),
-        ([1.0, 9.0, 9.0, 1.0], [9.0] * 4, "partly"),
-        ([1.0, 1.0, 9.0, 9.0], [9.0, 1.0, 1.0, 1.0], "not reproduced"),  # lucky where it was chosen
-        ([9.0, 1.0, 1.0, 1.0], [9.0] * 4, "reproduced"),
-        ([None, 9.0, None, 9.0], [1.0] * 4, "reproduced"),  # the other one is chosen
-        ([None, 9.0, None, 9.0], [9.0] * 4, "not reproduced"),
-        ([3.5] * 4, [9.0] * 4, "not reproduced"),  # below SGD alone
+        ([0.1, 0.1, 0.1, 0.1], [9.0] * 4, [0.1] * 4, "reproduced"),
+        ([1.9, 1.9, 1.9, 1.9], [9.0] * 4, [1.4] * 4, "not reproduced"),  # no more than Adam itself
+        ([0.1, 0.1, 0.1, 0.1], [9.0] * 4, [0.19] * 4, "partly"),  # with rates between Adam is better
+        ([0.1, 9.0, 9.0, 0.1], [9.0] * 4, [0.1] * 4, "partly"),
+        ([0.1, 0.1, 9.0, 9.0], [9.0, 0.1, 0.1, 0.1], [9.0] * 4, "not reproduced"),  # lucky where chosen
+        ([9.0, 0.1, 0.1, 0.1], [9.0] * 4, [0.1] * 4, "reproduced"),
+        ([None, 9.0, None, 9.0], [0.1] * 4, [9.0] * 4, "partly"),  # the other one is chosen
+        ([None, 9.0, None, 9.0], [9.0] * 4, [9.0] * 4, "not reproduced"),
+        ([3.5] * 4, [9.0] * 4, [3.5] * 4, "not reproduced"),  # below SGD alone
     ],
 )
-def test_on_the_valley_a_rule_is_chosen_on_half_of_the_starts(published, finals, other, verdict):
-    folder = published / "rosenbrock-found-s0"
-    everyone = {"Adam - g": finals, "m - g": other}
-    everyone |= {"RMSProp": [3.0] * 4, "SGD": [4.0] * 4, "Adam": [2.0] * 4}
-    everyone["Momentum"] = [0.1] * 4  # is no rival
-    write(folder, [{"name": name} for name in everyone])
-    end = lambda value: {"status": "ok" if value else "diverged", "final_value": value}  # noqa: E731
-    lines = {name: {"starts": [end(v) for v in values]} for name, values in everyone.items()}
-    recorded(folder, [{"name": name, "lr": 0.1} | line for name, line in lines.items()])
-    rules = [["Adam - g", "adam g id id sub"], ["m - g", "m g id id sub"]]
-    described(folder, {"rules": rules, "config": {"starts": 4, "rates": [0.1]}})
-    assert elsewhere.rosenbrock_valley().verdict == verdict
+def test_on_the_valley_a_rule_is_chosen_on_half_of_the_starts(published, finals, other, finer, verdict):
+    def raced(folder, field):
+        """Of each name where it ends from each start, by rate."""
+        folder = published / folder
+        write(folder, [{"name": name} for name in field])
+        end = lambda value: {"status": "ok" if value else "diverged", "final_value": value}  # noqa: E731
+        recorded(folder, [
+            {"name": name, "lr": lr, "starts": list(map(end, ends))}
+            for name, rates in field.items() for lr, ends in rates.items()
+        ])  # fmt: skip
+        rules = [["Adam - g", "adam g id id sub"], ["m - g", "m g id id sub"]]
+        described(folder, {"rules": rules, "config": {"starts": 4, "rates": [0.1]}})
+
+    people = {"RMSProp": [3.0] * 4, "SGD": [4.0] * 4, "Adam": [2.0] * 4, "Momentum": [0.01] * 4}
+    torchs = dict.fromkeys(("RMSProp", "SGD", "Adam"), {0.1: [0.01] * 4})  # are nobody's business
+    raced("rosenbrock-found-s0", {"Adam - g": {0.1: finals}, "m - g": {0.1: other}} | torchs)
+    assert elsewhere.rosenbrock_valley().verdict == "not run"
+    rates = {name: {0.1: ends, 3.2e-2: [9.0] * 4} for name, ends in people.items()}
+    rates["Adam"][3.2e-2] = [1.5] * 4
+    raced("rosenbrock-tensorflow-s0", rates | {"Adam - g": {3.2e-2: finer, 0.1: [9.0] * 4}})
+    row = elsewhere.rosenbrock_valley()
+    assert row.verdict == verdict and "Momentum from 4 by decades, 4 by half decades" in row.details[2]
+
+
+def test_the_results_begin_with_answers_that_follow_the_records(published, capsys):
+    def said():
+        assert answers.main([]) == 0
+        return [line.split(" | ")[1] for line in capsys.readouterr().out.splitlines()[2:]]
+
+    assert [text.split()[0] for text in said()] == ["Not", "Not", "Shown", "Ask"]
+    searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
+    for last, rises in ((0.5, "Yes"), (0.1, "No")):
+        searched(published / "protocol-strided-cifar10-trpo-s0", [0.3] * 50 + [last] * 50)
+        assert said()[0].startswith(
+            f"{rises}: mean reward 0.300 in the first fifth, {last:.3f} in the last"
+        )
+    grids = [published / f"compare-{grid}-cifar10" for grid in ("protocol", "halfdecades")]
+    for leads, better in (((0.1, 0.1), "Yes"), ((0.1, -0.1), "In part"), ((0.0, -0.1), "No")):
+        for folder, lead in zip(grids, leads, strict=True):  # over Adam; over the others it always leads
+            compared(folder, {("found", "x"): (0.6, list(0.6 + NOISE))} | people(0.1, lead))
+        assert said()[1].startswith(f"{better}: the best found rule minus ADAM {leads[0]:+.4f}")
+        assert f"{leads[1]:+.4f} by half decades" in said()[3]
+    transferred(published / "transfer-text", {"1": [0.1, 0.11, 0.1], "adam": [0.5, 0.5, 0.51]})
+    assert said()[2].startswith("Shown by 1 of 5") and "a language model: yes" in said()[2]
+    studied(published / "study", "random-new", 10 + WHOLE)
+    studied(published / "study", "reinforce-new", 50 + WHOLE[::-1])
+    assert re.search(r"rules: [45]\.\d with an elite too", said()[3])
+
+
+def test_the_page_of_results_is_short_and_answers_first():
+    lines = (reading.PUBLISHED.parent.parent / "RESULTS.md").read_text("utf-8").splitlines()
+    assert len(lines) <= 130 and sum(len(line) + 1 for line in lines) <= 14_000
+    assert all(
+        any(line.startswith(f"| {question} | ") for line in lines[:10]) for question in answers.QUESTIONS
+    )
