@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
-from helpers import refusal
+from helpers import ROOT, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain import pairs
@@ -161,3 +164,45 @@ def test_any_text_behind_a_flag_is_taken_as_it_is_or_refused(name, text):
         assert exit.code == 2
     else:
         assert getattr(config, name) == type(getattr(Config(), name))(text)
+
+
+# --- programs -------------------------------------------------------------------------------------
+
+PROGRAM = """
+import os, signal, sys
+from config import as_program
+def main():
+    print("é", flush=True)
+    print("é", file=sys.stderr)
+    {more}
+    print("é", flush=True)
+    os.mkdir("done")
+    return 0
+sys.exit(as_program(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "more", "code", "done"),
+    [
+        ("", "", 0, True),
+        ("2>&1 | true", "import time; time.sleep(0.3)", 0, True),
+        (">&-", "", 0, True),
+        ("<&- >&- 2>&-", "assert min(map(os.dup, range(3))) > 2", 0, True),
+        ("2>/dev/full", "", 0, True),
+        (">/dev/full", "", 1, True),
+        ("", "os.kill(os.getpid(), signal.SIGHUP)", 0, True),
+        ("", "os.kill(os.getpid(), signal.SIGTERM)", 143, False),
+        ("", "os.kill(os.getpid(), signal.SIGINT)", 130, False),
+    ],
+)
+def test_nothing_beside_its_work_ends_a_program(tmp_path, how, more, code, done):
+    (tmp_path / "program.py").write_text(PROGRAM.format(more=more))
+    command = f"set -o pipefail; '{sys.executable}' program.py {how}"
+    shown = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=shown, **streams)
+    assert (ended.returncode, (tmp_path / "done").exists()) == (code, done), ended.stdout
+    assert "Traceback" not in ended.stdout and "Exception" not in ended.stdout
+    if not how:
+        assert ended.stdout.count("\\xe9") == 2 + done

@@ -10,6 +10,7 @@ import resource
 import shlex
 import shutil
 import signal
+import sys
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -524,6 +525,18 @@ def test_resume_refuses_records_that_do_not_replay(tmp_path, base, capfd):
     said = capfd.readouterr().err
     assert "cannot go on" in said and "go on with" not in said
     assert (folder / "records.jsonl").read_bytes() == before
+
+
+def test_a_figure_that_fails_is_a_warning_behind_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "plots", None)  # it cannot be imported
+    folder = run(tmp_path / "run")
+    out, err = capsys.readouterr()
+    assert "WARNING: no figure, ModuleNotFoundError" in err
+    assert f"Draw it again with: python -m plots.learning_curve {folder}\n" in err
+    assert "human  ADAM" in out and "Next: python rules.py show" in out
+    log = (folder / "log.txt").read_text()
+    assert "human  ADAM" in log and "no figure" in log and "Next: " in log
+    assert results.read_meta(folder)["end"] is not None
 
 
 def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, monkeypatch, capsys):

@@ -84,7 +84,7 @@ cat rün/log.txt
 == the C locale | 0 | holds the run
 LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $T --out run
 == scripts that only show | 0 |
-for script in "$ROOT/rules.py list" "-m nosbench.show adam" "-m reproduce.claims"; do
+for script in "$ROOT/rules.py list" "-m nosbench.show adam"; do
   $PY $script | true
   $PY $script >&- 2>&-
 done

@@ -12,7 +12,7 @@ from helpers import killed
 
 import data
 import results
-from bench import child, controller, pool, rule, show, textbook, timing
+from bench import child, controller, kills, pool, rule, show, textbook, timing
 from bench.launch import report
 from child import ChildConfig, ConvNet, evaluate_rule
 from rules import NAMED_RULES
@@ -163,3 +163,24 @@ def test_pools_are_compared_with_the_one_of_two_workers():
     rows = rows_of(pool.show(records))
     assert rows["1 workers"] == ["0.1", "0.75 [0.50-1.00]", "0.45 [0.40-0.50]", "40"]
     assert rows["2 workers"][2:] == ["1.00 [1.00-1.00]", "-"]
+
+
+# --- kills ----------------------------------------------------------------------------------------
+
+
+def test_lines_that_are_gone_or_changed_are_counted():
+    before = {"records.jsonl": [b"a", b"b", b"c"], "humans.jsonl": [b"x"], "updates.jsonl": []}
+    same = {"records.jsonl": [b"a", b"b", b"c", b"d"], "humans.jsonl": [b"x"], "updates.jsonl": [b"u"]}
+    assert kills.lost_lines(before, same) == 0
+    assert kills.lost_lines(before, same | {"records.jsonl": [b"a", b"c"]}) == 2
+    assert kills.lost_lines(before, same | {"humans.jsonl": []}) == 1
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_loses_nothing(tmp_path):
+    folder = tmp_path / "kills"
+    assert kills.main(["--kills", "4", "--samples", "60", "--out", str(folder)]) == 0
+    *rows, end = results.read_lines(folder / "records.jsonl")
+    assert len(rows) == 4 and {row["what"] for row in rows} <= {*kills.HERE}
+    assert end["what"] == "end" and (end["code"], end["tracebacks"], end["records"]) == (0, 0, 60)
+    assert sum(row["lost"] for row in [*rows, end]) == 0
