@@ -160,7 +160,7 @@ class Cluster(Executor):
         self._address, self._setup, self._say = address, (initializer, cpu_limit_s), say
         self._carrier, self._executor = make_carrier(), self._client.get_executor(pure=False)
         self._open: WeakSet[Future] = WeakSet()
-        self._told: set[str] = set()
+        self._told, self._sent_away = set(), set()
         self._left = Event()
         answers = self._client.run(self._carrier, try_out.__name__, pickle.dumps(self._setup))
         for what, _, about in answers.values():
@@ -210,20 +210,23 @@ class Cluster(Executor):
 
     def _send_away(self, address: str, why: str) -> None:
         """Have a worker leave for good; until it has, it may be given tasks again."""
-        self._tell(f"WARNING: a Dask worker cannot do this work and was sent away: {why}")
-        with contextlib.suppress(Exception):  # it has left already
-            self._client.run(make_leave(), workers=[address])
+
+        def end():
+            with contextlib.suppress(Exception):  # it has left already
+                self._client.run(make_leave(), workers=[address])
+
+        if address not in self._sent_away:
+            self._sent_away.add(address)
+            self._say(f"WARNING: a Dask worker cannot do this work and was sent away: {why}")
+            Thread(target=end, daemon=True).start()  # Dask's own thread, which calls this, must not wait
 
     def _compare(self, there: dict) -> None:
         """Warn if scores of a worker may differ from those that are made here."""
         if changed := [name for name, value in _conditions().items() if there[name] != value]:
             what = ", ".join(f"{name} {there[name]}" for name in changed)
-            self._tell(f"WARNING: Dask workers have another {what}: scores may differ")
-
-    def _tell(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self._say(line)
+            if what not in self._told:
+                self._told.add(what)
+                self._say(f"WARNING: Dask workers have another {what}: scores may differ")
 
     def _watch_scheduler(self) -> None:
         """Fail what is not done when the scheduler is lost.
