@@ -26,6 +26,7 @@ from pool import TaskError, WorkerDied
 
 CONNECT_S = 10  # seconds to wait for the scheduler
 WATCH_S = 1  # seconds until a lost one is noticed
+TRIES = 5  # of a task whose outcome Dask loses, though its scheduler is there
 LOST = "the Dask scheduler is lost"
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 CERTIFICATES = f"tls:// needs {TLS}CA_FILE, {TLS}CLIENT__CERT and {TLS}CLIENT__KEY in the environment"
@@ -183,21 +184,24 @@ class Cluster(Executor):
         self._send(future, pickle.dumps((*self._setup, fn, args)))
         return future
 
-    def _send(self, future: Future, call: bytes) -> None:
+    def _send(self, future: Future, call: bytes, tries: int = TRIES) -> None:
         sent = self._executor.submit(self._carrier, run.__name__, call)
-        sent.add_done_callback(partial(self._receive, future, call))
+        sent.add_done_callback(partial(self._receive, future, call, tries))
 
-    def _receive(self, future: Future, call: bytes, sent: Future) -> None:
+    def _receive(self, future: Future, call: bytes, tries: int, sent: Future) -> None:
         """Give a future what came of its task, or send the task again."""
         from distributed import KilledWorker
 
-        if sent.cancelled():
-            return _settle(future, error=ConnectionError(LOST))
-        if error := sent.exception():
-            died = isinstance(error, KilledWorker)
-            return _settle(future, error=WorkerDied(error) if died else error)
-        what, value, about = sent.result()
+        error = ConnectionError(LOST) if sent.cancelled() else sent.exception()
         try:
+            if isinstance(error, KilledWorker):
+                return _settle(future, error=WorkerDied(error))
+            if error is not None:
+                # What is carried raises nothing, so Dask has lost it, for example with who left.
+                if self._client.status == "running" and tries > 1:
+                    return self._send(future, call, tries - 1)
+                return _settle(future, error=error)
+            what, value, about = sent.result()
             if what == "unfit":
                 self._send_away(value, about)
                 return self._send(future, call)
