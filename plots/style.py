@@ -9,10 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-os.environ["MPLBACKEND"] = "Agg"  # figures go to files; no screen is needed, and no notebook's settings
 import matplotlib
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -35,7 +33,7 @@ from plots.names import (  # noqa: F401
 DASHED = (0, (4, 1.5))  # what people made, and limits
 DOTTED = (0, (1, 1.2))  # rules with a name, where found ones are solid
 
-matplotlib.rcdefaults()  # and nobody's matplotlibrc
+matplotlib.rcdefaults()  # nobody's matplotlibrc
 plt.rcParams.update(
     {
         "figure.figsize": (7.2, 4.2),

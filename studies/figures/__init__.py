@@ -1,0 +1,1 @@
+import plots  # noqa: F401  (before matplotlib)
