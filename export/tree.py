@@ -93,18 +93,19 @@ def draw(rule: Rule, file: Path) -> list[Path]:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m export.tree", description=__doc__)
     parser.add_argument("rule", nargs="+", metavar="RULE", help="a name, or a rule's tokens")
-    file_help = "picture to write, an SVG goes beside it (default: tree.png here)"
+    file_help = "picture to write, an SVG goes beside it; replaces an older one (default: tree.png)"
     parser.add_argument(
         "-o", type=Path, metavar="FILE", dest="file", default=Path("tree.png"), help=file_help
     )
     args = parser.parse_args(argv)
+    older = args.file.exists()
     try:
         paths = draw(find(" ".join(args.rule)), args.file)
     except RuleError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"cannot write {error.filename}: {error.strerror}")
-    print(f"Wrote {' and '.join(map(str, paths))}")
+    print(f"Wrote {' and '.join(map(str, paths))}" + ", in place of an older one" * older)
     return 0
 
 
