@@ -93,9 +93,6 @@ def test_batches_are_the_normalised_pictures_with_their_labels(config, root, dat
         np.testing.assert_allclose(images.numpy(), expected, atol=1e-5)  # float32
 
 
-# --- training, against a plain loop ---------------------------------------------------------------
-
-
 def reordered(weight):
     """The weights of a head whose inputs are in the order channel, row, column."""
     return weight.view(10, 7, 7, -1).permute(0, 3, 1, 2).flatten(1)
@@ -200,9 +197,6 @@ def test_decays_see_the_long_runs_horizon_in_the_sweep(config):
         assert_same_weights(training, net, 1e-2)
 
 
-# --- scores ---------------------------------------------------------------------------------------
-
-
 def test_a_screened_rule_costs_no_training_and_the_others_score_the_same(config):
     rejected = evaluate_rule(CONSTANT, replace(config, screen=True), 0)
     assert outcome(rejected) == ("rejected", None, None, [], [])
@@ -288,9 +282,6 @@ def test_random_operands_follow_the_childs_seed(config):
         generator = torch.Generator().manual_seed(seed)
         noise = 0.01 * torch.randn(len(start), generator=generator)
         assert torch.equal(training.weights.vector.detach(), start - 0.1 * noise)
-
-
-# --- precision and threads ------------------------------------------------------------------------
 
 
 def test_bfloat16_agrees_roughly_with_float32(config):

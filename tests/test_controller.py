@@ -100,9 +100,6 @@ def loops(function, masks, *log_probs):
     return total / len(masks)
 
 
-# --- the policy -----------------------------------------------------------------------------------
-
-
 def test_initial_weights_are_uniform_in_plus_minus_0_08():
     assert (module.HIDDEN, module.INIT_RANGE) == (150, 0.08)
     for name, parameter in Policy(make_space(3, ())).named_parameters():
@@ -159,9 +156,6 @@ def test_sampled_frequencies_match_the_probabilities():
     assert_frequencies(counts, dict(zip(strings, p.tolist(), strict=True)))
     with pytest.raises(AssertionError):  # the test tells it from uniform sampling
         assert_frequencies(counts, dict.fromkeys(strings, 1 / len(strings)))
-
-
-# --- TRPO -----------------------------------------------------------------------------------------
 
 
 def test_conjugate_gradient_is_the_best_point_of_the_krylov_space_and_exact_at_its_end():
@@ -277,9 +271,6 @@ def test_a_step_that_lowers_the_objective_is_not_taken_however_small_its_kl(smal
     report = module.trpo_step(policy, batch, objective, 0.01)
     assert not report["accepted"] and report["line_search_steps"] == module.BACKTRACK_ITERS
     assert torch.equal(before, parameters_to_vector(policy.parameters()))
-
-
-# --- the controller -------------------------------------------------------------------------------
 
 
 def share_right(rule, target=("m", "g", "neg", "id", "mul")):

@@ -411,8 +411,6 @@ def test_groups_have_their_own_lr_rule_betas_and_eps():
 # --- the optimizer by itself ----------------------------------------------------------------------
 
 RANDOM_RULE = "noise g drop0.3 id mul | r1 adam id drop0.1 add"
-
-
 DEAD = "m v id id add | g ld id id left"  # nor does it ask for total_steps
 AVERAGES = {DEAD: set(), POWERSIGN: {"m"}, "g gamma id log sub | r1 v id id div": {"gamma", "v"}}
 

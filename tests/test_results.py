@@ -58,9 +58,6 @@ def refused(words, use, *args):
         use(*args)
 
 
-# --- making a folder ------------------------------------------------------------------------------
-
-
 def test_a_new_folder_has_its_config_and_meta_and_nothing_beside_it(tmp_path):
     folder = tmp_path / "a" / "b" / "run"
     with Run.create(folder, CONFIG, META) as run:
@@ -122,9 +119,6 @@ def test_jobs_of_one_second_get_default_folders_of_their_own(tmp_path, monkeypat
     names = [folder.name for folder in results.RUNS.iterdir()]
     assert len(names) == 40
     assert all(re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", name) for name in names)
-
-
-# --- lines ----------------------------------------------------------------------------------------
 
 
 RECORDS = [
@@ -248,9 +242,6 @@ def test_workers_do_not_hold_the_lock_of_their_parent(run):
         Run.reopen(run.folder).close()
 
 
-# --- reading a run --------------------------------------------------------------------------------
-
-
 def damage_run(name, content):
     return lambda folder: (folder / name).write_text(content, errors="surrogateescape")
 
@@ -304,9 +295,6 @@ def test_families_by_their_definition():
     assert len(results.best_families(records, name=lambda r: r["key"])) > 6
 
 
-# --- whole files ----------------------------------------------------------------------------------
-
-
 def read_often(path, pipe):
     seen = set()
     for _ in range(100):
@@ -348,9 +336,6 @@ def test_environment_says_what_a_result_may_depend_on(tmp_path, monkeypatch):
     assert found.items() >= known.items() and found["processor"] and found["python"] in sys.version
     monkeypatch.setenv("PATH", str(tmp_path))  # where there is no git
     assert results.environment(threads=1)["commit"] is None
-
-
-# --- what people see ------------------------------------------------------------------------------
 
 
 def test_columns_are_as_wide_as_their_widest_cell():

@@ -18,9 +18,6 @@ TOKENS = {"operands": ("g", "m", "sign_g", "1"), "unary": ("id", "neg", "sign")}
 SPACE = SearchSpace(1, **TOKENS, binary=("mul", "left"))
 
 
-# --- fingerprint: alike within a relative tolerance -----------------------------------------------
-
-
 MERGED = """
 sign_g sign_g id id mul | r1 g id id mul = g g id id left       g g id id add = g 2 id id mul
 g g log id left | r1 r1 exp id left = g sign_g id id mul        g2 g2 id id mul = g g3 id id mul
@@ -85,9 +82,6 @@ def test_an_operand_that_is_appended_shifts_no_fingerprint_though_it_draws(monke
         assert len({tuple(sameness.probe()[token].tolist()) for token in ("g", "late", "later")}) == 3
     finally:
         sameness.probe.cache_clear()
-
-
-# --- families: alike up to one factor, as far as a training shows ----------------------------------
 
 
 KIN = """
@@ -157,9 +151,6 @@ def test_families_are_their_definition():
         units[n], sizes[n] = unit, size
         founders.append(number)
     assert 200 < len(founders) < 400 and families.count >= len(founders)
-
-
-# --- passing over known rules ---------------------------------------------------------------------
 
 
 def make(kind: str, **settings):

@@ -222,19 +222,13 @@ def test_weight_decay_of_a_group_is_decoupled(name):
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 @pytest.mark.parametrize("name", ALL)
-def test_a_rate_may_be_a_tensor_of_one_element(name, shape):
-    rate = torch.full(shape, 0.25)
-    other = maker(name)(parameters(), lr=0.25)
-    weights = train(maker(name)(parameters(), lr=rate), range(3))
-    same(weights, train(other, range(3)), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["exported adam", "exported m noise log id add", "rule adam"])
-def test_eps_may_be_a_tensor_and_a_seed_any_whole_number(name):
-    eps = {"eps": torch.full((1,), 0.25)} if "adam" in name else {}
-    seed = {"seed": np.int64(2**40)} if name != "exported adam" else {}
-    plain = maker(name)(parameters(), **dict.fromkeys(eps, 0.25) | dict.fromkeys(seed, 2**40))
-    same(train(maker(name)(parameters(), **eps, **seed), range(3)), train(plain, range(3)))
+def test_rate_and_eps_may_be_tensors_of_one_element_and_a_seed_any_whole_number(name, shape):
+    plain = {"lr": 0.25} | ({"eps": 0.25} if "adam" in name else {})
+    given = {setting: torch.full(shape, value) for setting, value in plain.items()}
+    if "noise" in name or name == "rule g-plus-m":
+        plain["seed"], given["seed"] = 2**40, np.int64(2**40)
+    weights = train(maker(name)(parameters(), **given), range(3))
+    same(weights, train(maker(name)(parameters(), **plain), range(3)), rtol=1e-6, atol=1e-6)
 
 
 class Tagged(torch.Tensor):

@@ -82,8 +82,6 @@ def picture(name: str, folders: list[Path]):
     return FIGURES[name].picture(groups)
 
 
-# --- all figures ----------------------------------------------------------------------------------
-
 DRAWN = {"learning_curve": "twins settings begun", "entropy": "seeds settings deep"}
 DRAWN |= {"hall_of_fame": "twins deep", "timeline": "settings deep"}
 DRAWN |= {"tree": "sgd powersign m-over-exp-g2 powersign-clip-g"}
@@ -163,9 +161,6 @@ def test_a_run_whose_settings_mean_nothing_is_refused(name, value, tmp_path):
     rewrite_config(folder, {} if value is None else {name: value}, name)
     with pytest.raises(results.RunError, match=name):
         read(folder)
-
-
-# --- grouping -------------------------------------------------------------------------------------
 
 
 def test_seeds_are_one_group_and_settings_are_two(folders):
@@ -255,9 +250,6 @@ def test_labels_of_what_is_beyond_the_limits_stay_beside_the_axes():
     assert beside.width > 0.7 * figure.bbox.width
 
 
-# --- learning curve -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("case", ["one", "twins", "begun", "first"])
 def test_every_record_is_drawn_once(case, folders):
     groups = read_groups(folders[case])
@@ -308,9 +300,6 @@ def test_human_optimizers_are_lines_in_the_close_up(folders):
     assert {"SGD 0.702", "Momentum 0.705", "RMSProp 0.706", "Adam 0.789"} <= labels
     low, high = top.get_ylim()
     assert low < 0.702 and high > max(best_trained(records_of(folders["one"])))
-
-
-# --- the others -----------------------------------------------------------------------------------
 
 
 def test_entropy_lines_are_the_updates(folders):

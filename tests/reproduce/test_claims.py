@@ -95,9 +95,7 @@ def people(lead, over_adam):
 ONE_PERSON = {("human", "adam"): (0.5, [0.5, 0.5])}  # from which the noise of one training is known
 
 
-# --- the table ------------------------------------------------------------------------------------
-
-
+@pytest.mark.slow
 def test_every_claim_is_judged_on_what_is_published():
     rows = claims.claims()
     assert len({row.claim for row in rows}) == len(rows) == 15
@@ -110,9 +108,6 @@ def test_every_claim_is_judged_on_what_is_published():
 
 def test_what_has_no_records_is_not_run(published):
     assert {row.verdict for row in claims.claims()} == {"not run"} == {reading.graded([])}
-
-
-# --- searching ------------------------------------------------------------------------------------
 
 
 IMPROVE = [([(0.1, 0.5)] * 2, "reproduced"), ([(0.1, 0.5), (0.5, 0.1)], "partly")]  # from, to
@@ -190,9 +185,6 @@ def test_a_careful_controller_must_win_after_2_000_and_after_10_000_rules(publis
     assert searching.beats_careful_search().verdict == "holds"
     studied(published / "study-depth2", "evolution-new", 49.9 + WHOLE[5::-1])  # a lead within the noise
     assert searching.beats_careful_search().verdict == "holds in part"
-
-
-# --- the search's ConvNet -------------------------------------------------------------------------
 
 
 LEADS = [(0.1, 0.1, "reproduced"), (0.1, -0.1, "partly"), (-0.1, -0.1, "not reproduced")]
@@ -284,9 +276,6 @@ def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses,
     assert convnet.survives_changes().verdict == "not run"  # how large is the noise?
     compared(published / "compare-protocol-cifar10", ONE_PERSON)
     assert convnet.survives_changes().verdict == verdict
-
-
-# --- elsewhere ------------------------------------------------------------------------------------
 
 
 def transferred(folder, tests, validation=None):
