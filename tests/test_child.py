@@ -62,9 +62,8 @@ def split_by_hand(labels):
 def config(root):
     sizes = {"filters": 4, "epoch_size": 300, "epochs": 3, "batch_size": 20, "num_validation": 200}
     how = {"downsample": "stride", "lr_exponents": (-4, -3, -2, -1), "precision": "float32"}
-    return ChildConfig(
-        dataset=SAMPLE, data=str(root), screen=False, **sizes, **how
-    )  # hopeless ones are wanted
+    how |= {"dataset": SAMPLE, "data": str(root), "screen": False}  # hopeless rules are wanted here
+    return ChildConfig(**sizes, **how)
 
 
 def outcome(result):

@@ -124,7 +124,7 @@ class Picky(torch.optim.SGD):
         ("nowhere.py:Lion", "no file"),
         ("torch.optim.AdamW(eps=print('evaluated'))", "plain values"),
         ("torch.optim.AdamW(0.9)", "arguments need names"),
-        ("torch.optim.AdamW(eps=1", "unknown rule"),
+        ("torch.optim.AdamW(eps=1", "is a formula, for people"),
         ("torch.optim.AdamW(lr=1)", "leave lr out"),
     ],
 )
