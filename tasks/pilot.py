@@ -42,6 +42,8 @@ def dry(path: str, seed: str) -> None:
     torch.set_num_threads(1)
     try:
         print(json.dumps(look(path, int(seed))))
+    except TaskError as error:  # of ours, so there is nothing to trace
+        sys.exit(f"TaskError: {error}")
     except Exception as error:
         # The frames of the user's file and below it; what leads to it is ours.
         frames = traceback.extract_tb(error.__traceback__)
@@ -120,9 +122,10 @@ def dry_run(config: OwnTask) -> dict:
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
-            print(done.stderr, end="", file=sys.stderr)
             fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise TaskError(f"the dry run of {config.task} failed: {fault.removeprefix('tasks.own.')}")
+            if not fault.startswith("TaskError: "):
+                print(done.stderr, end="", file=sys.stderr)
+            raise TaskError(f"{config.task} failed in its dry run: {fault.removeprefix('TaskError: ')}")
         found.append(json.loads(done.stdout.strip().splitlines()[-1]))
     one, two = found
     if apart := [name for name in one if one[name] != two[name]]:

@@ -19,9 +19,7 @@ from tasks import pilot
 from tasks.own import OwnTask, TaskConfig, TaskError, open_task, sources
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
-EXAMPLES = sorted(
-    path for path in Path(pilot.__file__).parent.glob("*.py") if "Task)" in path.read_text()
-)
+EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
 
 # A line through noisy points; the score is minus the mean squared error.
 TINY = """
@@ -286,10 +284,6 @@ def test_the_version_covers_what_the_file_imports_from_beside_it(tmp_path):
 
 
 # --- what ships -----------------------------------------------------------------------------------
-
-
-def test_three_tasks_ship():
-    assert [path.stem for path in EXAMPLES] == ["charlm", "imports", "oscillator"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
