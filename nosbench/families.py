@@ -82,11 +82,11 @@ class Trial:
         return todo
 
     def rewards(self, rules: list[Rule]) -> list[float | None]:
-        return [mean_reward(self.scores[self.identity(rule)]) for rule in rules]
+        return [mean_reward(self.scores[self.identity(rule)], 0.0) for rule in rules]
 
     def told(self, plan: Plan) -> dict:
         """Return what the search found, by fresh child seeds."""
-        rewards = {family: mean_reward(scores) or 0.0 for family, scores in self.scores.items()}
+        rewards = {family: mean_reward(scores, 0.0) or 0.0 for family, scores in self.scores.items()}
         ranked, again, seen = sorted(rewards, key=lambda family: -rewards[family]), Families(), set()
         alike = [again(self.first[family][0]) for family in ranked]  # families depend on who founds them
         ranked = [f for f, n in zip(ranked, alike, strict=True) if not (n in seen or seen.add(n))]
