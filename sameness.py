@@ -88,8 +88,8 @@ def probe() -> dict[str, Tensor]:
 
 MIN_COSINE = 0.99  # between the updates of two rules of one family, at every gradient scale
 MAX_APART = 0.05  # decades by which the ratio of their sizes may differ from scale to scale
-# Mean log10 of an element over the scales within which a sweep from 1e-5 to 10 undoes a constant factor;
-# clip(m, 1e-4) would need a higher rate to train as sign(m) does.
+# log10 of an element, at gradients of size 1e-2, within which a sweep from 1e-5 to 10 undoes a constant
+# factor; clip(m, 1e-4) would need a higher rate to train as sign(m) does.
 REACH = (-3.5, 2.5)
 SCALES, WEIGHTS, STEPS, LAST = 5, 64, 16, 3
 
@@ -98,11 +98,12 @@ SCALES, WEIGHTS, STEPS, LAST = 5, 64, 16, 3
 def stream() -> dict[str, Tensor]:
     """Return every operand, float32 [SCALES, LAST * WEIGHTS], in the last steps of noisy gradients.
 
-    Gradients have a mean as large as their noise, at scales from 1 to 1e-4; weights are of size 0.1, as
-    a network's are. A decay has come far enough to be told from a constant.
+    Gradients have a mean as large as their noise, at scales from 0.1 to 1e-5. At larger ones, which the
+    networks here never see, exp(g^2) and the like would tell rules apart that train alike. Weights are
+    of size 0.1, as a network's are. A decay has come far enough to be told from a constant.
     """
     generator = torch.Generator().manual_seed(3)
-    scale = torch.logspace(0, 1 - SCALES, SCALES, dtype=torch.float64).unsqueeze(1)
+    scale = torch.logspace(-1, -SCALES, SCALES, dtype=torch.float64).unsqueeze(1)
     w = 0.1 * torch.randn(SCALES, WEIGHTS, generator=generator, dtype=torch.float64)
     mean = torch.randn(WEIGHTS, generator=generator, dtype=torch.float64)
     last = list(islice(operands(w, mean, 1.0, scale, STEPS + 2, generator), STEPS))[-LAST:]
@@ -159,7 +160,7 @@ class Families:
         if key not in self._numbers:
             direction, size = profile(rule)
             if np.isfinite(direction).all() and np.isfinite(size).all():
-                undone = np.clip(size.mean(), *REACH) if self.swept else 0
+                undone = np.clip(size[1], *REACH) if self.swept else 0
                 self._numbers[key] = self._join(direction, size - undone)
             else:
                 name = f"fingerprint {fingerprint(rule)}"
