@@ -112,6 +112,8 @@ def find(name_or_rule: str | Rule) -> Rule:
     if text.lower() in NAMED_RULES:
         return Rule.parse(NAMED_RULES[text.lower()].rule)
     words = text.lower().split()
+    if is_class(text):
+        raise RuleError(f"'{text}' is an optimizer class, which has no tokens and no formula")
     if re.search(r"[()*+/^]", text):
         what = f"'{text}' is a formula, for people; a rule is told by its name or its tokens"
         raise RuleError(f"{what}, which hall_of_fame.csv has in column `rule`")

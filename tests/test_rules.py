@@ -94,6 +94,7 @@ NO_RULE = {"powersing": "powersign", "": "rules.py list", "zzz": "rules.py list"
 NO_RULE |= {"g 1 id id plus": "unknown binary function 'plus'", "adam sgd": "one rule at a time"}
 NO_RULE |= {"g g0 id id mul": "\n    ^^", "drop(Adam, 0.3) * exp(g^2)": "is a formula, for people"}
 NO_RULE |= {"m + g": "hall_of_fame.csv has in column `rule`"}
+NO_RULE |= {"torch.optim.AdamW(weight_decay=0.01)": "is an optimizer class, which has no tokens"}
 
 
 @pytest.mark.parametrize("text, told", NO_RULE.items())
