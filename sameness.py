@@ -91,6 +91,7 @@ MAX_APART = 0.05  # decades by which the ratio of their sizes may differ from sc
 # log10 of an element, at gradients of size 1e-2, within which a sweep from 1e-5 to 10 undoes a constant
 # factor; clip(m, 1e-4) would need a higher rate to train as sign(m) does.
 REACH = (-3.5, 2.5)
+SWEPT, FAR = 1, 12.0  # the place of those gradients' scale; decades that stand for infinitely many
 SCALES, WEIGHTS, STEPS, LAST = 5, 64, 16, 3
 
 
@@ -160,7 +161,7 @@ class Families:
         if key not in self._numbers:
             direction, size = profile(rule)
             if np.isfinite(direction).all() and np.isfinite(size).all():
-                undone = np.clip(size[1], *REACH) if self.swept else 0
+                undone = np.clip(size[SWEPT], *REACH) if self.swept else 0
                 self._numbers[key] = self._join(direction, size - undone)
             else:
                 name = f"fingerprint {fingerprint(rule)}"
@@ -193,6 +194,55 @@ def by_family() -> Callable[[dict], int]:
     """Return a function record -> number of its rule's family, the same for records of any runs."""
     families = Families()
     return lambda record: families(Rule.parse(record["rule"]))
+
+
+# --- by likeness ----------------------------------------------------------------------------------
+
+# Squared distance at which a score tells e times less; and the weight of the mean of all beside a score
+# at no distance. On scores of 9,000 rules of depth 2, 1,000 of which foretold the others, half and twice
+# the width did no better.
+WIDTH, PRIOR = 0.07, 0.1
+
+
+@lru_cache(maxsize=4096)
+def behaviour(rule: Rule) -> np.ndarray:
+    """Return a rule as a point, float [21]: like rules are near each other.
+
+    Its direction's sketch and, without the factor that a sweep undoes, its log10 sizes, so that a
+    squared distance is a mean over the scales. What is not finite or zero counts as no direction, and
+    as a size far off.
+    """
+    direction, size = profile(rule)
+    size = np.nan_to_num(size, nan=-FAR, posinf=FAR, neginf=-FAR)
+    apart = np.clip(size - np.clip(size[SWEPT], *REACH), -FAR, FAR)
+    sketched = np.nan_to_num(direction, posinf=0, neginf=0).ravel() @ sketch()
+    return np.concatenate([sketched, apart]) / SCALES**0.5
+
+
+class Forecast:
+    """Foretells the scores of rules: a mean over those that behave alike (Nadaraya 1964, Watson 1964).
+
+    sum_i w_i score_i / sum_i w_i, w_i = exp(-squared distance / WIDTH), and PRIOR * the mean of all.
+    """
+
+    def __init__(self):
+        self._places: dict[Hashable, int] = {}
+        self._points, self._scores = np.empty((64, 16 + SCALES)), np.empty(64)
+
+    def note(self, name: Hashable, rule: Rule, score: float) -> None:
+        """Remember the score of what has this name, in the place of an earlier one."""
+        place = self._places.setdefault(name, len(self._places))
+        if place == len(self._scores):
+            self._points = np.concatenate([self._points, np.empty_like(self._points)])
+            self._scores = np.concatenate([self._scores, np.empty_like(self._scores)])
+        self._points[place], self._scores[place] = behaviour(rule), score
+
+    def __call__(self, rules: list[Rule]) -> np.ndarray:
+        """Return a forecast for each rule, float [n]; there must be a score already."""
+        n, points = len(self._places), np.stack([behaviour(rule) for rule in rules])
+        apart = ((points[:, None] - self._points[:n]) ** 2).sum(-1)
+        weights, scores = np.exp(-apart / WIDTH), self._scores[:n]
+        return (weights @ scores + PRIOR * scores.mean()) / (weights.sum(1) + PRIOR)
 
 
 # --- passing over known rules ---------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from test_rivals import CONSTRAINED, LARGE, distance, far_apart, legal_strings
 
 from controller import Batch
-from dsl import Rule
+from dsl import FULL, Rule, SearchSpace
 from guided import Guided, GuidedConfig
 from nosbench.table import Table
 from rivals import RandomSearch
+from sameness import Families, profile
 from search import ProposerConfig, make_proposer, make_space
 
 NEW = {"candidates": 16, "population": 10, "tournament": 3}
@@ -27,7 +29,7 @@ def history(proposer, samples, reward, batch=5):
     return rules
 
 
-@pytest.mark.parametrize("guide", ["lstm", "tokens", "none"])
+@pytest.mark.parametrize("guide", ["behaviour", "lstm", "tokens", "none"])
 def test_a_search_finds_all_of_a_small_space_whatever_its_elite_and_then_goes_on(guide):
     """Only one rule is good, so all parents stand at one place; the others are far from it."""
     strings = legal_strings()
@@ -72,6 +74,19 @@ def test_the_guide_leaves_alone_what_the_elite_has_in_common(guide):
             guided.tell(members[:1], [0.9])
         kept[pick] = sum(rule.tokens[7:] == end for _ in range(5) for rule in guided.ask(10))
     assert kept["none"] < 42 < 48 <= kept[guide]
+
+
+def test_the_guide_takes_what_behaves_like_the_good_whatever_its_tokens():
+    """Good is what points as sign(m) does; half of what is scored then does so nearly."""
+    space = SearchSpace(1, **FULL)
+    like = profile(Rule.parse("sign_m g id id left"))[0][2]
+    share = {}
+    for guide in ("behaviour", "none"):
+        guided = Guided(space, GuidedConfig(guide=guide, elite_parents=0.5, **NEW), 0, Families())
+        reward = lambda rule: max(0.0, np.nan_to_num(profile(rule)[0][2] @ like).item())  # noqa: E731
+        late = history(guided, 200, reward)[100:]
+        share[guide] = np.mean([reward(rule) for rule in late])
+    assert share["behaviour"] > 0.75 > 0.55 > share["none"]
 
 
 def test_rules_as_a_batch_are_those_that_a_policy_samples():
