@@ -144,10 +144,11 @@ class Families:
 
     Args:
         swept: whether learning rates are swept, so that a constant factor within REACH is nothing.
+        cosine, apart: in the place of MIN_COSINE and MAX_APART, for wider or narrower families.
     """
 
-    def __init__(self, swept: bool = True):
-        self.swept = swept
+    def __init__(self, swept: bool = True, cosine: float = MIN_COSINE, apart: float = MAX_APART):
+        self.swept, self.cosine, self.apart = swept, cosine, apart
         self.count = 0
         self._numbers: dict[str, int] = {}  # by key, and by fingerprint where there is no direction
         self._founders: list[int] = []  # the numbers of the others; a row each in what follows
@@ -171,13 +172,13 @@ class Families:
 
     def _join(self, direction: np.ndarray, size: np.ndarray) -> int:
         n, short = len(self._founders), direction.ravel() @ sketch()
-        near = np.flatnonzero(np.abs(self._sizes[:n] - size).max(1) <= MAX_APART)
+        near = np.flatnonzero(np.abs(self._sizes[:n] - size).max(1) <= self.apart)
         # Of unit vectors with such a cosine the squared distance is at most 2 - 2 * cosine, also along
         # a sketch; where that is more, the long product is spared. A little more is for rounding.
         apart = ((self._sketches[near] - short) ** 2).sum(1)
-        near = near[apart <= 1.01 * SCALES * (2 - 2 * MIN_COSINE)]
+        near = near[apart <= 1.01 * SCALES * (2 - 2 * self.cosine)]
         cosines = np.einsum("nsd,sd->ns", self._directions[near].astype(np.float32), direction)
-        alike = near[(cosines >= MIN_COSINE).all(1)]
+        alike = near[(cosines >= self.cosine).all(1)]
         if len(alike):
             return self._founders[alike[0]]
         if n == len(self._sizes):

@@ -175,7 +175,7 @@ def test_a_forecast_is_its_definition():
     for rule, value in zip(rules[60:] + rules[:1], ours, strict=True):
         top, bottom = 0.1 * sum(known.values()) / 101, 0.1
         for number, score in known.items():
-            weight = math.exp(-math.dist(point(rule), point(rules[number])) ** 2 / 5 / 0.07)
+            weight = math.exp(-(math.dist(point(rule), point(rules[number])) ** 2) / 5 / 0.07)
             top, bottom = top + weight * score, bottom + weight
         assert value == pytest.approx(top / bottom, abs=1e-3), str(rule)
 
