@@ -27,7 +27,6 @@ from sameness import Forecast
 LEARNING_RATE, STEPS, MINIBATCH, ENTROPY_COEFF = 4e-3, 2, 48, 0.05
 UNIT = 0.02  # of forecasts, as they are divided by the temperature: one training's deviation over seeds
 ELITE_LEAST = 10  # families in the elite, if there are so many: fewer bind a search to what it met first
-REACH = (1, 2, 4, 8)  # mutations from parent to child: more where fewer leave too little that is new
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Guided(Evolution):
 
     def ask(self, n: int) -> list[Rule]:
         """Take new ones of many children; too few are made up for by farther ones, at last by known."""
-        reaches, rules = [*REACH, 0] if self.config.candidates > 1 else [1], []
+        reaches, rules = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1], []
         while len(rules) < n:
             reach = reaches.pop(0)
             drawn = [rule for _ in range(n) for rule in self._brood(reach)]
@@ -93,7 +92,7 @@ class Guided(Evolution):
         return (log_prob_of(log_probs, some.tokens) + ENTROPY_COEFF * spread).mean()
 
     def _brood(self, reach: int) -> list[Rule]:
-        """Return what so many mutations make of a parent, many times; random rules if there is none."""
+        """Return many children, each so many mutations from one parent; random rules if reach is 0."""
         if not reach or len(self.population) < self.least:
             return [self.space.sample(self.rng) for _ in range(self.config.candidates)]
         of_elite = self.elite and self.rng.random() < self.config.elite_parents
@@ -105,16 +104,17 @@ class Guided(Evolution):
     @torch.no_grad()
     def _rank(self, rules: list[Rule]) -> list[Rule]:
         """Order rules as drawn without replacement from a softmax of what the guide says of them."""
-        batch, logits = Batch.of(rules, self.space), torch.zeros(len(rules))
+        logits = torch.zeros(len(rules))
         if self.config.guide == "behaviour":
             logits = torch.from_numpy(self.forecast(rules) / UNIT)
-        elif self.elite and self.config.guide == "lstm":
-            logits = log_prob_of(self.policy.log_probs(batch.tokens, batch.masks), batch.tokens)
-        elif self.elite and self.config.guide == "tokens":  # each position by itself
-            elite = Batch.of(self.elite, self.space).tokens
-            counts = nn.functional.one_hot(elite, batch.masks.shape[-1]).sum(0) + 0.5  # [T, V]
-            shares = (counts / counts.sum(-1, keepdim=True)).expand(batch.masks.shape)
-            logits = log_prob_of(shares.log(), batch.tokens)
+        elif self.elite and self.config.guide != "none":
+            batch = Batch.of(rules, self.space)
+            log_probs = self.policy.log_probs(batch.tokens, batch.masks)  # [B, T, V]
+            if self.config.guide == "tokens":  # each position by itself
+                elite = Batch.of(self.elite, self.space).tokens
+                counts = nn.functional.one_hot(elite, log_probs.shape[-1]).sum(0) + 0.5  # [T, V]
+                log_probs = (counts / counts.sum(-1, keepdim=True)).log().expand(log_probs.shape)
+            logits = log_prob_of(log_probs, batch.tokens)
         gumbel = -(-torch.rand(len(rules), generator=self.generator).log()).log()
         order = (logits / self.config.guide_temperature + gumbel).argsort(descending=True)
         return [rules[place] for place in order.tolist()]

@@ -5,12 +5,13 @@
 
 study.py has the three seeds of the table, of which two tell what the third has found: few, where members
 of a family share their luck on a seed. Here a search is told by its families, each by its first rule, on
-eight fresh child seeds. Families near and above the lowest bar
-are many, so the ten best and a random sample of the others are measured, and counts are those of the
-sample times what it stands for. A count of kinds, much wider families, by the search's own scores, tells
-whether what was found is different or barely apart. Searches go side by side, since rules with one child seed are
-measured faster together: batch k has the child seed that is k-th in turn, a repeat the one after its
-last. A line tells of one search; lines that are there are not computed again.
+eight fresh child seeds. Families near and above the lowest bar are many, so the ten best and a random
+sample of the others are measured, and counts are those of the sample times what it stands for. Kinds are
+much wider families, among the good by the search's own scores: are its finds different or barely apart?
+
+Searches go side by side, since rules with one child seed are measured faster together: batch k has the
+child seed that is k-th in turn, a repeat the one after its last. A line tells of one search; lines that
+are there are not computed again.
 Settings are study.py's. Read next: standings.py.
 """
 
@@ -178,7 +179,7 @@ def table(files: list[Path]) -> str:
     return "\n".join(markdown(head, rows))
 
 
-def main(argv: list[str] | None = None) -> int:
+def make_parser() -> Parser:
     parser = Parser(prog="python -m nosbench.families", description=__doc__)
     flag = parser.add_argument
     flag("settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS))
@@ -186,16 +187,30 @@ def main(argv: list[str] | None = None) -> int:
     flag("--out", type=Path, default=Path("runs/families"), metavar="DIR", help="folder of the lines")
     add_settings(parser, Plan)
     add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
+    return parser
+
+
+def configure(args) -> tuple[Plan, dict[str, ProposerConfig]]:
+    """Return the plan, and the settings by the names of their files.
+
+    Raises:
+        ConfigError: what is wrong and what is allowed.
+    """
+    if args.name and len(args.settings) > 1:
+        raise ConfigError("--name is for one setting")
+    settings = {name: resolve(ProposerConfig, args, SPACE | SETTINGS[name]) for name in args.settings}
+    return resolve(Plan, args), {args.name or name: config for name, config in settings.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
-        plan = resolve(Plan, args)
-        if args.name and len(args.settings) > 1:
-            raise ConfigError("--name is for one setting")
+        plan, settings = configure(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        files = [args.out / f"{args.name or name}.jsonl" for name in args.settings]
-        for name, file in zip(args.settings, files, strict=True):
-            config = resolve(ProposerConfig, args, SPACE | SETTINGS[name])
+        files = [args.out / f"{name}.jsonl" for name in settings]
+        for file, config in zip(files, settings.values(), strict=True):
             study(file.stem, config, plan, file)
         print(table(files))
     except ValueError as error:
