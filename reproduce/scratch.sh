@@ -11,8 +11,9 @@
 # strided-cifar10-random-s100-race. They took flags, --race and --give-up, that went after commit 4b455d5, which
 # has them and their commands. screening.md says what they showed. Nor can tier-rescored and protocol-rescored, which
 # took the best rules by key, not by family. The comparisons, the long run, robustness and rosenbrock-found-s0 chose
-# theirs by key as well; the same commands now choose families, so some of their rules will be others. The published
-# studies of NOS-Bench count and pass over classes; the same commands now count and pass over families.
+# theirs by key as well, and protocol-rescored-families by narrower families; the same commands now choose families, so
+# some of their rules will be others. The published studies of NOS-Bench count and pass over classes; the same commands
+# now count and pass over families. Only study-guided does so already.
 
 set -eu
 out=${1:-runs/scratch}

@@ -39,7 +39,7 @@ os.makedirs(sys.argv[sys.argv.index("--out") + 1], exist_ok=True)
 # Chose their rules by key, where families are chosen today: what holds whom they chose.
 BY_KEY = {f"compare-{name}-cifar10": "contestants" for name in ("protocol", "halfdecades", "confirm")}
 BY_KEY |= {"longrun-strided-cifar10": "runners", "robustness-strided-cifar10": "field"}
-BY_KEY |= {"rosenbrock-found-s0": "rules"}
+BY_KEY |= {"rosenbrock-found-s0": "rules", "protocol-rescored-families": "best"}  # by narrower families
 FREE = {"data", "precision"}  # where the pictures are, and what this processor has
 
 
