@@ -241,7 +241,7 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
 @lru_cache(maxsize=4)
 def _load(path: Path) -> Table:
     header, arrays = read(path)
-    if header.get("version") in (1, 2):  # without families, or with narrower ones
+    if "family" not in arrays or header.get("version") == 2:  # with narrower ones
         remedy = "python -m nosbench.build --families numbers its families"
         raise TableError(f"{path} is of an older version; {remedy}")
     if header.get("version") != VERSION:

@@ -117,10 +117,15 @@ def test_missing_damaged_and_foreign_tables_are_refused(table, tmp_path, monkeyp
     with pytest.raises(TableError, match="version 99"):
         Table.load("new")
     with np.load(FOLDER / "micro.npz") as file:
-        arrays = {name: file[name] for name in table_module.ARRAYS if name != "family"}
+        arrays = {name: file[name] for name in table_module.ARRAYS}
+    narrow = json.dumps({**table.header, "version": 2})
+    np.savez(tmp_path / "narrow.npz", **arrays | {"header": narrow})
+    del arrays["family"]
     np.savez(tmp_path / "old.npz", **arrays)
-    with pytest.raises(TableError, match="older.* python -m nosbench.build --families adds them$"):
-        Table.load("old")
+    for name in ("narrow", "old"):
+        remedy = "python -m nosbench.build --families numbers its families"
+        with pytest.raises(TableError, match=f"older.* {remedy}$"):
+            Table.load(name)
     del arrays["sweep"]
     np.savez(tmp_path / "part.npz", **arrays)
     with pytest.raises(TableError, match="damaged .*sweep"):
