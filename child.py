@@ -441,7 +441,10 @@ class Apart:
         """All is well, whatever the task has done."""
 
     def finite(self) -> bool:
-        return all(bool(p.detach().isfinite().all()) for p in self.parameters)
+        """Return whether all weights are; their sum is a cheap first look, and it alone may overflow."""
+        weights = [p.detach() for p in self.parameters]
+        total = torch.stack([w.sum(dtype=torch.float32) for w in weights]).sum()
+        return bool(total.isfinite()) or all(bool(w.isfinite().all()) for w in weights)
 
 
 def equip(

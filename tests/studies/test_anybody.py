@@ -1,10 +1,12 @@
 """Anybody's optimizer in the studies: it is swept, seeded and tested like everybody."""
 
 import pytest
+import torch
 from made import MadeTrials, made_result, plan_of, write_run
 
 from child import best_rate, train_curve
-from studies import compare, longrun, robustness, transfer
+from rules import make_optimizer
+from studies import compare, longrun, others, robustness, transfer
 from studies.figures import compare as compare_figure
 from studies.figures import longrun as longrun_figure
 from studies.figures import robustness as robustness_figure
@@ -69,3 +71,25 @@ def test_what_cannot_be_is_refused_before_anything_is_made(study, what, searched
         study.main(flags)
     assert stop.value.code == 2 and not (tmp_path / "out").exists()
     assert "torch.optim.LBFGS(params, lr=0.001) and step() fail" in capsys.readouterr().err
+
+
+def test_muon_takes_matrices_and_filters_and_adam_the_rest():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    start = [p.detach().clone() for p in net.parameters()]
+    optimizer = make_optimizer(f"{others.__file__}:Muon", net.parameters(), 0.01)
+    images, gradients = torch.randn(5, 2, 3, 3), []
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(images).square().sum().backward()
+        gradients.append([p.grad.clone() for p in net.parameters()])
+        optimizer.step()
+    for place, (before, after) in enumerate(zip(start, net.parameters(), strict=True)):
+        matrix = before.dim() > 1
+        alone = torch.nn.Parameter((before.flatten(1) if matrix else before).clone())
+        how = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+        torchs = torch.optim.Muon([alone], 0.01, **how) if matrix else torch.optim.Adam([alone], 0.01)
+        for step in gradients:
+            alone.grad = step[place].view_as(alone)
+            torchs.step()
+        assert torch.equal(alone.view_as(after), after) and not torch.equal(before, after)
