@@ -133,9 +133,10 @@ def study(name: str, config: ProposerConfig, plan: Plan, file: Path) -> None:
     """
     lines = read_lines(file)
     ours = {name: getattr(plan, name) for name in ("child_seed", "fresh", "sample")} | asdict(config)
-    ours = json.loads(json.dumps(ours))
+    ours, usual = (json.loads(json.dumps(some)) for some in (ours, asdict(ProposerConfig())))
     for line in lines:
-        if apart := [name for name in ours if name != "seed" and ours[name] != line["config"].get(name)]:
+        theirs = usual | line["config"]  # older lines lack settings that came later
+        if apart := [name for name in ours if name != "seed" and ours[name] != theirs.get(name)]:
             raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
     if file.exists():
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # a torn last line

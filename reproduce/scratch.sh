@@ -32,6 +32,13 @@ study() {
     python -m nosbench.study "$@" --out "$out/$name"
 }
 
+# families NAME ...: add searches to a study of families.
+families() {
+    name=$1
+    shift
+    python -m nosbench.families "$@" --out "$out/$name"
+}
+
 # bench NAME WHAT ...: measure times; one that was interrupted is measured anew.
 bench() {
     folder=$out/$1 what=$2
@@ -170,6 +177,10 @@ study study-tuning-10000 ppo-long --name ppo-0.07-0.5 $long --seeds 1
 study study-tuning-10000 ppo-long --entropy-coeff 0.1 --name ppo-0.1-0.5 $long --seeds 2
 study study-tuning-10000 trpo-long --name trpo-0.07-0.5 $long --seeds 2
 study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long --seeds 2
+
+# Searches of deeper rules, told by child seeds that none of them saw.
+families study-guided guided evolution-new --iterations 2 --constraints operands-differ,no-final-addition,reuse-computed \
+    --samples 1000 --rotate 8 --seeds 6
 
 # --- timings, best on a machine that does nothing else ---
 

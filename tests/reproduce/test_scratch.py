@@ -14,8 +14,8 @@ from helpers import ROOT, Config
 import results
 import search
 from config import resolve
+from nosbench import families, study
 from nosbench import search as table_search
-from nosbench import study
 from plots.runs import relevant
 from studies import trials
 
@@ -25,6 +25,7 @@ GONE = {f"laptop-cifar10-random-s10-{flag}" for flag in ("race", "give-up")}
 GONE |= {"strided-cifar10-random-s100-race"}
 GONE |= {"tier-rescored", "protocol-rescored"}  # chose by key
 SHARES = {*PUBLISHED.glob("study-tuning/reinforce-*-0.05-*.jsonl")}  # an elite of a twentieth
+GUIDED = {*PUBLISHED.glob("study-guided/*.jsonl")}  # of nosbench.families, not of nosbench.study
 # What searches, and all settings of one.
 BOTH = table_search.TableScorer, search.SearchConfig
 TableConfig = make_dataclass("TableConfig", (), bases=BOTH, frozen=True)
@@ -77,7 +78,8 @@ def plain(config):
 def test_every_published_folder_has_its_commands_and_no_other(commands):
     folders = {path.parent.name for path in PUBLISHED.glob("*/*.json*")}
     assert {name for name, _, _ in commands} == folders - GONE
-    once = [name for name, module, _ in commands if module != "nosbench.study"]
+    grows = ("nosbench.study", "nosbench.families")
+    once = [name for name, module, _ in commands if module not in grows]
     assert len(once) == len(set(once))
 
 
@@ -108,7 +110,22 @@ def test_studies_of_the_table_are_those_that_were_published(commands):
                 assert len(shared) > 15, name
                 assert all(ours[key] == theirs[key] for key in shared), f"{folder}, {name}"
             lines.add(PUBLISHED / folder / f"{name}.jsonl")
-    assert lines == {*PUBLISHED.glob("study*/*.jsonl")} - SHARES and len(SHARES) == 4
+    assert lines == {*PUBLISHED.glob("study*/*.jsonl")} - SHARES - GUIDED and len(SHARES) == 4
+
+
+def test_studies_of_families_are_those_that_were_published(commands):
+    seeds = {}
+    for folder, _, arguments in of(commands, "nosbench.families"):
+        plan, settings = families.configure(families.make_parser().parse_args(arguments))
+        for name, config in settings.items():
+            file = PUBLISHED / folder / f"{name}.jsonl"
+            planned = range(plan.first_seed, plan.first_seed + plan.seeds)
+            seeds.setdefault(file, set()).update(planned)
+            for line in results.read_lines(file):
+                ours = plain({**vars(plan), **vars(config), "seed": line["seed"]})
+                assert {key: ours[key] for key in line["config"]} == line["config"], (file, line["seed"])
+    assert {file: {line["seed"] for line in results.read_lines(file)} for file in seeds} == seeds
+    assert seeds.keys() == GUIDED
 
 
 @pytest.mark.slow
