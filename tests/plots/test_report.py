@@ -39,8 +39,8 @@ SWEEP = [[1e-3, 0.2], [1e-2, 0.5], [1e-1, 0.49], [1.0, None]]
 STATUSES = ("ok", "ok", "diverged", "ok", "diverged", "ok", "rejected", "rejected", "rejected")
 REWARDS = (0.5, 0.7, 0.0, 0.4, 0.0, 0.6, 0.0, 0.0, 0.0)
 KEYS = ("g", "mul(g,exp(m))", "v", "neg(g)", "log(g)", "add(g,m)", "1", "2", "3")
-RULES = [f"m {x} id exp div" for x in ("g", "g2", "g3", "m", "v", "gamma", "1", "sign_g", "sign_m")]
-RULES[3] = "m g2 id exp div | r1 1 id exp mul"  # e times rule 1, so of its family
+RULES = [f"m {x} id id mul" for x in ("g", "sign_m", "g3", "m", "v", "gamma", "1", "sign_g", "g2")]
+RULES[3] = "m sign_m id id mul | r1 1 id exp mul"  # e times rule 1, so of its family
 STARTS = (10.0, 20.0, 40.0, 50.0, 60.0, 70.0)  # ten seconds of work each, and ten without
 
 
@@ -128,7 +128,7 @@ def test_nothing_from_a_file_becomes_markup(tmp_path):
     folder = make_run(tmp_path / "<b>run & co", samples=12)
     lines = results.read_lines(folder / "records.jsonl")
     ok = next(line for line in lines if line["status"] == "ok" and line["cached_from"] is None)
-    best = ok | {"id": 12, "rule": "g g3 exp exp mul", "reward": 0.99}
+    best = ok | {"id": 12, "rule": "g3 sign_m sqrt id mul", "reward": 0.99}
     best |= dict.fromkeys(("infix", "worker", "key", "error"), evil)
     rejected = best | {"id": 13, "status": "rejected", "key": "other", "reward": 0.0}
     rewrite_records(folder, [*lines, best, rejected])
