@@ -220,7 +220,7 @@ def as_program(main: Callable[[], int]) -> int:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, raw in (("stdout", out := Shown(1, None)), ("stderr", Shown(2, 10.0))):
         encoding = getattr(getattr(sys, name), "encoding", "utf-8")
         buffer = io.BufferedWriter(raw)
@@ -243,6 +243,8 @@ def as_program(main: Callable[[], int]) -> int:
         code = main()
     except KeyboardInterrupt:
         code = 130
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, signal.SIG_IGN)  # all is done but for the last words
     sys.stdout.flush()
     if out.failed:
         print(f"not all of the output could be written: {out.failed}", file=sys.stderr)

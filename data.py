@@ -110,14 +110,16 @@ def _checksum(files: tuple[tuple[str, int, int], ...]) -> str:
     """Return the sha256 of files, each with its time and size, so that changed ones are read again."""
     total = hashlib.sha256()
     for path, *_ in files:
-        total.update(np.load(path, mmap_mode="r"))
+        array = np.load(path, mmap_mode="r")
+        for start in range(0, len(array), 1000):  # in blocks: one in Fortran's order must be copied
+            total.update(np.ascontiguousarray(array[start : start + 1000]))
     return total.hexdigest()
 
 
 def _remedy(name: str, root: Path) -> str:
     folder = root / name
     if name == SAMPLE:
-        return f"remove {folder} and it is unpacked again"
+        return f"remove {folder} if it is there: a new search with --data {root} unpacks it again"
     return f"remove {folder} if it is there and run: python data.py {name} --data {root}"
 
 

@@ -71,7 +71,8 @@ def cpu_quota(proc: Path = Path("/proc/self")) -> float:
         groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
         for mount in (proc / "mountinfo").read_text().splitlines():
             place, _, system = mount.partition(" - ")
-            (root, point), (kind, _, options) = place.split()[3:5], system.split()[:3]
+            # Split at each blank, for the source of a mount may be empty.
+            (root, point), (kind, _, options) = place.split(" ")[3:5], system.split(" ")[:3]
             name = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
             if name is None or name not in ["", *options.split(",")]:
                 continue

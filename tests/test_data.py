@@ -274,3 +274,18 @@ def test_command_says_that_it_downloads_and_reports_its_failure(capsys, tmp_path
     tries, error = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2 and "copy a prepared" in error
     assert re.fullmatch(r"downloading fashion-mnist, \d+ MB, \.\.\.", tries)
+
+
+def test_checksum_is_of_the_arrays_and_not_of_how_a_file_orders_them(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.integers(0, 9, (2500, 4), dtype=np.uint8) for name in data.FILES}
+
+    def checksum(name, order):
+        (tmp_path / name).mkdir()
+        for file, array in arrays.items():
+            np.save(tmp_path / name / f"{file}.npy", np.asarray(array, order=order))
+        return data.checksum(name, tmp_path)
+
+    assert checksum("rows", "C") == checksum("columns", "F")
+    whole = b"".join(array.tobytes() for array in arrays.values())
+    assert checksum("again", "F") == hashlib.sha256(whole).hexdigest()
