@@ -51,12 +51,13 @@ class Config:
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of a process that fork workers or are such, whatever their state."""
+    """Return the children of a process that fork workers or are such, and live."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"forkserver" in (path.parent / "cmdline").read_bytes():
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            ours = state != "Z" and int(parent) == pid
+            if ours and b"forkserver" in (path.parent / "cmdline").read_bytes():
                 found.append(int(path.parent.name))
     return found
 
@@ -173,8 +174,8 @@ class Search:
                 streams = {"stdout": output, "stderr": output, "start_new_session": True}
                 self.process = subprocess.Popen([sys.executable, "search.py", *how], cwd=ROOT, **streams)
 
-    def kill(self, what: str, rng: random.Random) -> None:
-        """Kill a part of it."""
+    def kill(self, what: str, rng: random.Random) -> bool:
+        """Kill a part of it, once there is such a part; return whether there was before the end."""
         if what == "search killed":
             kill(self.process)
         elif what == "search stopped":
@@ -191,11 +192,19 @@ class Search:
         elif self.dask:
             self.dask.kill_worker(rng)
         else:
-            servers = children(self.process.pid)
-            chosen = servers if what == "server" else [pid for one in servers for pid in children(one)]
-            for pid in rng.sample(chosen, min(1, len(chosen))):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            while not self.ended():
+                if chosen := self.parts(what):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(rng.choice(chosen), signal.SIGKILL)
+                        return True
+                time.sleep(0.05)
+            return False
+        return True
+
+    def parts(self, what: str) -> list[int]:
+        """Return the server that forks workers, or the workers that there are."""
+        servers = children(self.process.pid)
+        return servers if what == "server" else [pid for one in servers for pid in children(one)]
 
     def count(self) -> int:
         return len(lines_of(self.folder)["records.jsonl"])
@@ -227,10 +236,10 @@ def measure(config: Config) -> Iterator[dict]:
                 lost, before = lost_lines(before, after), after
                 if search.ended() or done == config.kills:
                     break
-                search.kill(what, rng)
-                done += 1
-                waited_for = search.count() + IN_FLIGHT
-                yield {"what": what, "records": len(after["records.jsonl"]), "lost": lost}
+                if search.kill(what, rng):
+                    done += 1
+                    waited_for = search.count() + IN_FLIGHT
+                    yield {"what": what, "records": len(after["records.jsonl"]), "lost": lost}
             search.process.wait()
             code, whole = search.process.returncode, Path(temporary) / f"whole-{seed}"
             command = [sys.executable, "search.py", *flags, "--workers", "1", "--out", whole]
