@@ -286,6 +286,7 @@ def test_the_version_covers_what_the_file_imports_from_beside_it(tmp_path):
 # --- what ships -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_shipped_tasks_are_learned_and_the_same_in_another_process(path):
     rates = {"charlm": 1e-2, "imports": 1e-1, "oscillator": 1e-1}
