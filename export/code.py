@@ -287,14 +287,14 @@ def _values(p: Tensor) -> Tensor:  #? w
     return _wide(p if plain else p.dequantize())  #? w
 
 
-def _reals(x: Tensor) -> Tensor:
-    """Return complex numbers as pairs of reals, others as they are."""
-    return torch.view_as_real(x) if x.is_complex() else x
+def _reals(x: Tensor) -> Tensor:  #? draws
+    """Return complex numbers as pairs of reals, others as they are."""  #? draws
+    return torch.view_as_real(x) if x.is_complex() else x  #? draws
 
 
 def _here(x: Tensor) -> Tensor:
     """Return the reals that lie here: of a sharded tensor the shard."""
-    x = _reals(x)
+    x = torch.view_as_real(x) if x.is_complex() else x
     return x.to_local() if hasattr(x, "to_local") else x
 
 
