@@ -57,7 +57,7 @@ def report(folder: Path, shows: dict[str, Callable[[list[dict]], str]]) -> str:
         raise results.RunError(f"{folder} holds no measurements of a benchmark")
     facts = f"{meta['processor']}, {meta['cores']} cores, torch {meta['torch']}, "
     facts += f"threads: {meta['threads']}"
-    if "memory" in config:  # processes that a benchmark starts are told nothing about it
+    if "memory" in config and by_name.keys() - {"pool"}:  # whose workers are told nothing about it
         facts += f", freed memory is {config['memory']}"
     facts += "" if meta["end"] else f"; INTERRUPTED after {len(records)} measurements"
     if "downsample" in config:
