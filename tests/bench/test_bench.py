@@ -180,7 +180,8 @@ def test_lines_that_are_gone_or_changed_are_counted():
 def test_a_search_that_is_killed_loses_nothing(tmp_path):
     folder = tmp_path / "kills"
     assert kills.main(["--kills", "4", "--samples", "60", "--out", str(folder)]) == 0
-    *rows, end = results.read_lines(folder / "records.jsonl")
-    assert len(rows) == 4 and {row["what"] for row in rows} <= {*kills.HERE}
-    assert end["what"] == "end" and (end["code"], end["tracebacks"], end["records"]) == (0, 0, 60)
-    assert sum(row["lost"] for row in [*rows, end]) == 0
+    rows = results.read_lines(folder / "records.jsonl")
+    ends = [row for row in rows if row["what"] == "end"]  # several if a search ends between two kills
+    assert len(rows) - len(ends) == 4 and {row["what"] for row in rows} <= {*kills.HERE, "end"}
+    assert {(end["code"], end["tracebacks"], end["records"]) for end in ends} == {(0, 0, 60)}
+    assert sum(row["lost"] for row in rows) == 0
