@@ -631,18 +631,15 @@ def start_worker() -> None:
 
 
 @dataclass(frozen=True)
-class Child(ChildConfig):
-    """The child as what scores the rules of a search; search.Scorer says what each method is for."""
+class Trained:
+    """What scores of search.Scorer need if they come from training: seeds, a limit, the protocol."""
 
     child_seed: int = setting(
-        0, "the first: of weights, order of images, random operands", "child", low=0, high=MAX_SEED
+        0, "the first: of weights, order of data, random operands", "child", low=0, high=MAX_SEED
     )
     cpu_limit_s: float = setting(
         600.0, "CPU seconds that one rule may use; 0 is no limit", "child", low=0, high=1e7
     )
-
-    def __str__(self) -> str:
-        return f"{self.dataset}, {self.precision}"
 
     @property
     def score_seed(self) -> int:
@@ -651,6 +648,17 @@ class Child(ChildConfig):
     @property
     def num_seeds(self) -> int:
         return MAX_SEED + 1 - self.child_seed
+
+    def evaluate(self, rule: str, seed: int) -> ChildResult:
+        return evaluate_rule(rule, self, seed)
+
+
+@dataclass(frozen=True)
+class Child(Trained, ChildConfig):
+    """The child as what scores the rules of a search; search.Scorer says what each method is for."""
+
+    def __str__(self) -> str:
+        return f"{self.dataset}, {self.precision}"
 
     def resolve(self, space: SearchSpace) -> "Child":
         dataset = choose(self.dataset, Path(self.data))
@@ -671,9 +679,6 @@ class Child(ChildConfig):
     def prepare(self) -> None:
         start_worker()
         open_pictures(self)
-
-    def evaluate(self, rule: str, seed: int) -> ChildResult:
-        return evaluate_rule(rule, self, seed)
 
     def identity(self) -> Families:
         return Families(swept=len(self.lr_exponents) > 1)

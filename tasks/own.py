@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from child import ChildResult, ProtocolConfig, RandomState, Task, evaluate_rule, start_worker
-from config import MAX_SEED, setting
+from child import ProtocolConfig, RandomState, Task, Trained, start_worker
+from config import setting
 from dsl import SearchSpace
 from results import Scale
 from rules import load_file
@@ -103,25 +103,11 @@ def sources(file: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class OwnTask(TaskConfig):
+class OwnTask(Trained, TaskConfig):
     """A task as what scores the rules of a search; search.Scorer says what each method is for."""
-
-    child_seed: int = setting(0, "the first: of weights, data, random numbers", "task", low=0,
-                              high=MAX_SEED)  # fmt: skip
-    cpu_limit_s: float = setting(
-        600.0, "CPU seconds that one rule may use; 0 is no limit", "task", low=0, high=1e7
-    )
 
     def __str__(self) -> str:
         return f"{Path(self.task).name}: {self.score_name}, higher is better"
-
-    @property
-    def score_seed(self) -> int:
-        return self.child_seed
-
-    @property
-    def num_seeds(self) -> int:
-        return MAX_SEED + 1 - self.child_seed
 
     def resolve(self, space: SearchSpace) -> "OwnTask":
         open_task(self.task)
@@ -135,9 +121,6 @@ class OwnTask(TaskConfig):
     def prepare(self) -> None:
         start_worker()
         self.open()
-
-    def evaluate(self, rule: str, seed: int) -> ChildResult:
-        return evaluate_rule(rule, self, seed)
 
     def identity(self) -> Families:
         return Families(swept=True)
