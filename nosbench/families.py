@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from config import ConfigError, Parser, add_settings, as_program, resolve, setting
+from config import Parser, as_program, resolve, setting
 from dsl import Rule
 from nosbench import micro
-from nosbench.study import SETTINGS, SPACE
+from nosbench.study import parser_of_settings, settings_of
 from nosbench.table import NONE
 from results import RunError, markdown, read_lines
 from sameness import Families
@@ -181,26 +181,12 @@ def table(files: list[Path]) -> str:
 
 
 def make_parser() -> Parser:
-    parser = Parser(prog="python -m nosbench.families", description=__doc__)
-    flag = parser.add_argument
-    flag("settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS))
-    flag("--name", help="of a setting changed by flags (default: the setting's)")
-    flag("--out", type=Path, default=Path("runs/families"), metavar="DIR", help="folder of the lines")
-    add_settings(parser, Plan)
-    add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
-    return parser
+    return parser_of_settings("families", __doc__, Plan)
 
 
 def configure(args) -> tuple[Plan, dict[str, ProposerConfig]]:
-    """Return the plan, and the settings by the names of their files.
-
-    Raises:
-        ConfigError: what is wrong and what is allowed.
-    """
-    if args.name and len(args.settings) > 1:
-        raise ConfigError("--name is for one setting")
-    settings = {name: resolve(ProposerConfig, args, SPACE | SETTINGS[name]) for name in args.settings}
-    return resolve(Plan, args), {args.name or name: config for name, config in settings.items()}
+    """Return the plan, and the settings by the names of their files; raise as `settings_of`."""
+    return resolve(Plan, args), settings_of(args, ProposerConfig)
 
 
 def main(argv: list[str] | None = None) -> int:

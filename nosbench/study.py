@@ -227,18 +227,34 @@ def study(name: str, config: Config, plan: Plan, file: Path, pool: WorkerPool) -
         progress.update(f"{name}: {number} of {len(todo)} searches")
 
 
-def make_parser() -> Parser:
-    parser = Parser(prog="python -m nosbench.study", description=__doc__)
-    parser.add_argument(
-        "settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS)
-    )
-    parser.add_argument("--name", help="of a setting changed by flags (default: the setting's)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/study"), metavar="DIR", help="folder of the lines"
-    )
-    add_settings(parser, Plan)
+def parser_of_settings(name: str, description: str, plan: type) -> Parser:
+    """Return the parser of nosbench/study.py or families.py: settings, their changes and a plan."""
+    parser = Parser(prog=f"python -m nosbench.{name}", description=description)
+    flag, out = parser.add_argument, Path("runs") / name
+    flag("settings", nargs="+", choices=SETTINGS, metavar="SETTING", help=", ".join(SETTINGS))
+    flag("--name", help="of a setting changed by flags (default: the setting's)")
+    flag("--out", type=Path, default=out, metavar="DIR", help="folder of the lines")
+    add_settings(parser, plan)
     add_settings(parser, ProposerConfig, SPACE, without=("algorithm", "seed"))
     return parser
+
+
+def settings_of(args, kind: type) -> dict:
+    """Return configs of that kind by the names of their files.
+
+    Raises:
+        ConfigError: a changed setting has no name of its own, or several have one name.
+    """
+    if args.name and len(args.settings) > 1:
+        raise ConfigError("--name is for one setting")
+    if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
+        flag = f"--{changed[0].replace('_', '-')}"
+        raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
+    return {args.name or name: resolve(kind, args, SPACE | SETTINGS[name]) for name in args.settings}
+
+
+def make_parser() -> Parser:
+    return parser_of_settings("study", __doc__, Plan)
 
 
 def configure(args) -> tuple[Plan, dict[str, Config]]:
@@ -247,15 +263,7 @@ def configure(args) -> tuple[Plan, dict[str, Config]]:
     Raises:
         ValueError: what is wrong and what is allowed.
     """
-    plan = resolve(Plan, args)
-    if args.name and len(args.settings) > 1:
-        raise ConfigError("--name is for one setting")
-    if (changed := sorted(PARAMETERS & vars(args).keys())) and not args.name:
-        flag = f"--{changed[0].replace('_', '-')}"
-        raise ConfigError(f"{flag} makes another setting of {args.settings[0]}; give it a --name")
-    configs = {
-        args.name or name: resolve(Config, args, SPACE | SETTINGS[name]) for name in args.settings
-    }
+    plan, configs = resolve(Plan, args), settings_of(args, Config)
     for config in configs.values():
         if max(config.replicates, config.rotate) > 1:
             raise ConfigError("--replicates and --rotate must be 1: a study scores a rule with one seed")
