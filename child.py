@@ -14,16 +14,19 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from multiprocessing import current_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from config import MAX_SEED, setting
 from data import (
@@ -119,6 +122,7 @@ class ChildConfig(ProtocolConfig):
 # Settings of earlier versions that are constants now, with the value that they all have today.
 FORMER = {"race": False, "give_up": False}
 HIGHEST = 4  # exponent up to which rates are followed
+NORM_BATCHES = 50  # which batch norm sees again: they replace all but .9^50 of its averages
 
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
@@ -473,6 +477,22 @@ def turn(mode: str, *ones) -> None:
         getattr(one, mode, lambda: None)()
 
 
+def begin_evaluation(
+    net: nn.Module, optimizer, loss: Callable[[nn.Module, Any], Tensor], batches: Callable[[], Iterable]
+) -> None:
+    """Put a network into mode "eval", and an optimizer that has such a mode.
+
+    Such a one evaluates other weights than it trains, schedule-free an average of them. Batch norm's
+    averages belong to those trained, so training batches fill them again, as its authors ask.
+    """
+    turn("eval", optimizer)
+    if hasattr(optimizer, "eval") and any(isinstance(one, _BatchNorm) for one in net.modules()):
+        turn("train", net)
+        for batch in islice(batches(), NORM_BATCHES):
+            loss(net, batch)
+    turn("eval", net)
+
+
 class Training:
     """A task's network in training with one rule and one learning rate."""
 
@@ -492,7 +512,8 @@ class Training:
     def epoch(self) -> float | None:
         """Train for an epoch; return (and note) the score on held-out data, None if it diverged."""
         with self.random:
-            self.curve.append(self.score() if self._train() else None)
+            trained = self._train()
+        self.curve.append(self.score() if trained else None)
         return self.curve[-1]
 
     def _train(self) -> bool:
@@ -516,8 +537,10 @@ class Training:
 
         None if it is no finite number, or so bad that it counts as a failure.
         """
-        turn("eval", self.net, self.optimizer)
-        score = float((self.task.test if test else self.task.score)(self.net))
+        with self.random:
+            batches = lambda: self.task.batches(self.net, self.seed, 0)  # noqa: E731
+            begin_evaluation(self.net, self.optimizer, self.task.loss, batches)
+            score = float((self.task.test if test else self.task.score)(self.net))
         score = -score if self.task.lower_is_better else score
         return score if math.isfinite(score) and score >= self.config.scale.failure else None
 

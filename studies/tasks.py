@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from child import Apart, ChildConfig, ConvNet, Flat, equip, open_pictures, turn
+from child import Apart, ChildConfig, ConvNet, Flat, begin_evaluation, equip, open_pictures, turn
 from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
 
 BATCH = 100  # images
@@ -234,7 +234,8 @@ def train(
     for epoch in range(epochs):
         if not train_epoch(task, net, weights, optimizer, task.batches(seed, epoch, examples)):
             break
-        turn("eval", net, optimizer)
+        again = lambda: task.batches(seed, 0, examples)  # noqa: E731
+        begin_evaluation(net, optimizer, lambda net, batch: loss_of(task, net, *batch), again)
         with torch.no_grad():
             score = task.score(net, "validation")
             if not math.isfinite(score):  # a perplexity may overflow before a weight does
@@ -245,12 +246,16 @@ def train(
     return Outcome(curve, test, time.process_time() - cpu_s)
 
 
+def loss_of(task: Images | Text, net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(task.logits(net, inputs), targets)
+
+
 def train_epoch(task, net: nn.Module, weights: Flat | Apart, optimizer, batches) -> bool:
     """Take a step on every batch; return False as soon as a weight is not finite."""
     turn("train", net, optimizer)
     for inputs, targets in batches:
         weights.zero()
-        F.cross_entropy(task.logits(net, inputs), targets).backward()
+        loss_of(task, net, inputs, targets).backward()
         optimizer.step()
         if not weights.finite():
             return False

@@ -93,3 +93,25 @@ def test_muon_takes_matrices_and_filters_and_adam_the_rest():
             alone.grad = step[place].view_as(alone)
             torchs.step()
         assert torch.equal(alone.view_as(after), after) and not torch.equal(before, after)
+
+
+def test_a_scheduled_optimizer_has_torchs_warm_up_and_half_cosine():
+    who = "studies.others:Scheduled(optimizer='torch.optim.SGD', total_steps=30, warmup_steps=10)"
+    weights = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    ours, theirs = make_optimizer(who, weights[:1], 0.3), torch.optim.SGD(weights[1:], 0.3)
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        theirs,
+        [
+            torch.optim.lr_scheduler.LinearLR(theirs, 0.1, total_iters=9),
+            torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 20),
+        ],
+        [10],
+    )
+    for _ in range(30):
+        for optimizer, p in ((ours, weights[0]), (theirs, weights[1])):
+            optimizer.zero_grad()
+            p.sum().backward()
+            optimizer.step()
+        schedule.step()
+        torch.testing.assert_close(*weights)
+    assert weights[0][0].item() == pytest.approx(-0.3 * (5.5 + 10.5), rel=1e-5)

@@ -204,6 +204,62 @@ def test_trainings_side_by_side_have_the_random_numbers_that_they_have_alone(tmp
     assert alone[0][0] != Training(ADAM, 0.01, config, 6).epoch()
 
 
+AVERAGED = """
+import torch
+
+class Averaged(torch.optim.SGD):
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.all, self.n, self.trained = self.param_groups[0]["params"], 0, None
+        self.means = [torch.zeros_like(p) for p in self.all]
+    def step(self):
+        super().step()
+        self.n += 1
+        for p, mean in zip(self.all, self.means):
+            mean += (p.detach() - mean) / self.n
+    def eval(self):
+        self.trained = [p.detach().clone() for p in self.all]
+        self.put(self.means)
+    def train(self):
+        self.put(self.trained or self.all)
+    @torch.no_grad()
+    def put(self, values):
+        for p, value in zip(self.all, values):
+            p.copy_(value)
+"""
+
+
+def test_weights_that_an_optimizer_evaluates_have_batch_norms_averages_of_their_own(tmp_path):
+    """As the authors of schedule-free ask: batches pass again, as in training, with these weights."""
+    normed = "nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))"
+    path = write(tmp_path, TINY.replace("nn.Linear(3, 1)", normed))
+    rule = write(tmp_path, AVERAGED, "averaged.py") + ":Averaged"
+    training, (task, _) = Training(rule, 0.1, config_of(path), 4), open_task(path)
+    torch.manual_seed(4)
+    net = task.model()
+    optimizer, history = torch.optim.SGD(net.parameters(), 0.1), []
+    for epoch in range(2):
+        net.train()
+        for rows in task.batches(net, 4, epoch):
+            optimizer.zero_grad()
+            task.loss(net, rows).backward()
+            optimizer.step()
+            history.append([p.detach().clone() for p in net.parameters()])
+        trained = history[-1]
+        vector = torch.nn.utils.vector_to_parameters
+        vector(torch.stack([torch.cat([p.flatten() for p in one]) for one in history]).mean(0),
+               net.parameters())  # fmt: skip
+        stale = -task.score(net.eval())
+        net.train()
+        for rows in task.batches(net, 4, 0):
+            task.loss(net, rows)
+        mine = -task.score(net.eval())
+        assert training.epoch() == pytest.approx(mine, rel=1e-5) and mine != pytest.approx(stale, 1e-3)
+        with torch.no_grad():
+            for p, value in zip(net.parameters(), trained, strict=True):
+                p.copy_(value)
+
+
 def test_rates_are_followed_off_the_edge_while_they_get_better(tmp_path):
     steep = TINY.replace(".square().mean()\n    def score", ".square().mean() * 1e-3\n    def score")
     path = write(tmp_path, steep)
