@@ -22,13 +22,14 @@ from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
+from config import MAX_SEED, setting
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from config import MAX_SEED, setting
 from data import (
     ANY,
     IMAGE_SHAPE,

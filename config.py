@@ -7,6 +7,7 @@ such that nothing beside its work ends it. Read next: search.py.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import io
@@ -15,6 +16,7 @@ import os
 import select
 import signal
 import sys
+import time
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +179,7 @@ def from_dict(cls: type, values: dict):
 
 # --- scripts --------------------------------------------------------------------------------------
 
+GRACE_S = 3.0  # for the end that a signal has asked for
 GONE = {errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO}  # nobody looks at it any more
 
 
@@ -210,11 +213,33 @@ class Shown(io.FileIO):
         return not self.behind
 
 
+def end_at_once(signum: int, frame) -> None:
+    """End the process with one line; an exception would be swallowed by some of what is imported."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"interrupted\n")
+    os._exit(128 + signum)
+
+
+def _begins_a_program() -> bool:
+    """Return whether what was started calls `as_program` when all of it is imported."""
+    with contextlib.suppress(AttributeError, TypeError, OSError, ValueError):  # a notebook has no file
+        return "as_program(main)" in Path(sys.modules["__main__"].__file__).read_text("utf-8")
+    return False
+
+
+ENDS = (signal.SIGINT, signal.SIGTERM)
+if _begins_a_program():  # torch is still to come, which takes seconds; nothing is made until then
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for end in ENDS:
+        signal.signal(end, end_at_once)
+
+
 def as_program(main: Callable[[], int]) -> int:
     """Run a script's main such that nothing beside its work ends it; return its exit code.
 
     The terminal may close, the reader of a pipe may leave, and the encoding may be ASCII. SIGTERM
-    is as Ctrl-C, also for process 1 of a container, and a second one does not break into the end.
+    is as Ctrl-C, also for process 1 of a container. The end that the first one asks for may take some
+    seconds undisturbed; whoever asks again after that is obeyed at once.
     """
     for number in range(3):  # or the next file that is opened would be in the place of a closed one
         try:
@@ -228,27 +253,29 @@ def as_program(main: Callable[[], int]) -> int:
         text = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=line_by_line)
         setattr(sys, name, text)
 
-    caught = []
+    caught, ending_s = 0, None  # the signal, and since when it ends
 
     def stop(signum, frame):
-        caught.append(signum)
-        for ends in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(ends, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        nonlocal caught, ending_s
+        if ending_s is None:
+            caught, ending_s = signum, time.monotonic()
+            raise KeyboardInterrupt
+        if time.monotonic() - ending_s > GRACE_S:
+            end_at_once(signum, frame)
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for ends in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ends, stop)
+    for end in ENDS:
+        signal.signal(end, stop)
     try:
         code = main()
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         code = 130
-    for ends in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ends, signal.SIG_IGN)  # all is done but for the last words
+    ending_s = ending_s or time.monotonic()  # all is done but for the last words
     sys.stdout.flush()
     if out.failed:
         print(f"not all of the output could be written: {out.failed}", file=sys.stderr)
-    return 128 + caught[0] if code == 130 and caught else code or int(out.failed is not None)
+    return 128 + caught if code == 130 and caught else code or int(out.failed is not None)
 
 
 def draw_or_warn(draw: Callable[[], Path | list[Path]], again: str, say: Callable[[str], None]):
@@ -258,7 +285,9 @@ def draw_or_warn(draw: Callable[[], Path | list[Path]], again: str, say: Callabl
     """
     try:
         return draw()
+    except KeyboardInterrupt:
+        reason = "interrupted"
     except Exception as error:  # of fonts, of settings, of libraries: there is no list of them
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        say(f"WARNING: no figure, {reason:.300}. Draw it again with: {again}")
-        return None
+    say(f"WARNING: no figure, {reason:.300}. Draw it again with: {again}")
+    return None

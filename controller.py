@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
+from config import setting
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from config import setting
 from dsl import Rule, SearchSpace
 from results import FAILURE_REWARD
 from sameness import Distinct, DistinctConfig

@@ -19,9 +19,9 @@ from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
-
 from config import Parser, as_program
+
+import numpy as np
 
 HERE = Path(__file__).parent / "data"
 SAMPLE = "fashion-mnist-sample"

@@ -14,10 +14,11 @@ Nothing to run here; reproduce/families.md compares the guides. Read next: pool.
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from config import setting
+
 import torch
 from torch import Tensor, nn
 
-from config import setting
 from controller import ELITE_SHARE, Batch, Policy, entropy, gradient_step, log_prob_of
 from dsl import Rule, SearchSpace
 from rivals import Evolution, EvolutionConfig

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from config import setting
+
 from dsl import Rule, SearchSpace
 from sameness import Distinct, DistinctConfig
 

@@ -12,16 +12,18 @@ Writes a folder. Who wins says little about networks. Read next: cluster.py, or 
 
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from config import Parser, as_program, draw_or_warn
+
 import numpy as np
 import torch
 
-from config import Parser, as_program, draw_or_warn
 from dsl import Rule
 from rules import make_optimizer, named
 
@@ -169,8 +171,10 @@ def main(argv: list[str] | None = None) -> int:
     (folder / "table.txt").write_text(text + "\n", "utf-8")
     np.savez_compressed(folder / "paths.npz", **ways)  # x, y and f after each step
     print(f"\n{text}\n\nWrote {folder} with table.txt, paths.npz, rosenbrock.png", flush=True)
+    again = ["python", "rosenbrock.py", "--library", args.library, "--rules", *args.rules]
+    again = shlex.join(again + ["--also", *args.also] * bool(args.also))
     warn = partial(print, file=sys.stderr)
-    draw_or_warn(lambda: draw(ways, folder / "rosenbrock.png"), "python rosenbrock.py", warn)
+    draw_or_warn(lambda: draw(ways, folder / "rosenbrock.png"), again, warn)
     for name in sorted((one for one in rules if isinstance(rules[one], Rule)), key=chosen.get)[:1]:
         print(f"Next: python rules.py show '{rules[name]}' explains {name}, the table's best rule")
     return 0

@@ -26,6 +26,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+if __name__ == "__main__":  # before torch, which takes seconds: what ends it quietly
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader who leaves, as in `... | head`
+
 import torch
 
 from dsl import OPERANDS, Rule, RuleError, RuleOptimizer
@@ -276,5 +280,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
     sys.exit(main())

@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from config import setting
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from config import setting
 from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_rule
 from results import FAILURE_REWARD
 

@@ -31,11 +31,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import torch
-
-import results
-from child import CHILDREN, Child, ChildResult
-from cluster import Cluster
 from config import (
     MAX_SEED,
     ConfigError,
@@ -47,6 +42,12 @@ from config import (
     resolve,
     setting,
 )
+
+import torch
+
+import results
+from child import CHILDREN, Child, ChildResult
+from cluster import Cluster
 from controller import Controller, ControllerConfig
 from data import ANY
 from dsl import (

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from config import as_program, setting
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,6 @@ from bench.launch import launch
 from bench.textbook import textbook
 from bench.timing import spread, table, take_turns, timed
 from child import ChildConfig, Descent, Training, evaluate_rule, open_pictures, resolve_precision
-from config import as_program, setting
 from dsl import CONSTRAINTS, SUBSETS, SearchSpace
 from rules import NAMED_RULES
 

@@ -10,9 +10,10 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from config import as_program
+
 from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
-from config import as_program
 from controller import Controller, ControllerConfig
 from dsl import CONSTRAINTS, Rule, SearchSpace
 from pool import WorkerPool

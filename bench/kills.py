@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from config import as_program, setting
+
 from bench.launch import launch
 from bench.timing import table
-from config import as_program, setting
 
 ROOT = Path(__file__).parent.parent
 FLAGS = "--preset smoke --filters 2 --epoch-size 100 --num-validation 100".split()

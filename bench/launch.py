@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from config import Parser, add_settings, resolve, setting
+
 import results
 from child import start_worker
-from config import Parser, add_settings, resolve, setting
 
 # From which size on freed blocks go back to the system, in bytes.
 MEMORY = {"kept": 10**9, "returned": 4 * 2**20}

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 
 import data
 from bench.launch import launch
 from bench.timing import spread, table, timed, turns
 from child import CHILDREN, ChildConfig, evaluate_rule, resolve_precision, start_worker
-from config import as_program
 from pool import WorkerPool, usable_cores
 
 

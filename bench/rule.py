@@ -12,12 +12,13 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 
+from config import as_program
+
 import numpy as np
 import torch
 
 from bench.launch import Config, launch
 from bench.timing import spread, table, take_turns
-from config import as_program
 from export.code import export
 from rules import find
 

@@ -9,9 +9,10 @@ the lowest and highest. Read next: launch.py beside this file.
 import sys
 from pathlib import Path
 
+from config import Parser, as_program
+
 from bench import child, controller, kills, own, pool, rule
 from bench.launch import report
-from config import Parser, as_program
 from results import RunError
 
 SHOWS = {one.__name__.split(".")[-1]: one.show for one in (child, controller, kills, own, pool, rule)}

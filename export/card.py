@@ -12,10 +12,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+from config import Parser
+
 import dsl
 import faces
 import rules
-from config import Parser
 from export.advice import NO_SWEEP, Sweeps, example_lr
 from export.code import class_name, export
 from results import aligned

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from config import Parser, as_program
+
 from dsl import CLIP, DROP, OPERANDS, Expression, Rule, RuleError
 from rules import find
 

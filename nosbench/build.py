@@ -20,10 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from config import ConfigError, Parser, as_program
+
 import numpy as np
 
 from child import start_worker
-from config import ConfigError, Parser, as_program
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.card import card

@@ -20,12 +20,13 @@ from dataclasses import asdict, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 
+from config import ConfigError, Parser, as_program, from_dict
+
 import numpy as np
 
 import data
 import results
 from child import CHILDREN, ChildConfig, evaluate_rule, identify, resolve_precision, start_worker
-from config import ConfigError, Parser, as_program, from_dict
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
 from nosbench.table import CIFAR, Table

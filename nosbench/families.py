@@ -23,10 +23,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from config import Parser, as_program, resolve, setting
+
 import numpy as np
 import torch
 
-from config import Parser, as_program, resolve, setting
 from dsl import Rule
 from nosbench import micro
 from nosbench.study import parser_of_settings, settings_of

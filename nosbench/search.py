@@ -14,9 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
+from config import MAX_SEED, as_program, setting
+
 import search
 from child import ChildResult
-from config import MAX_SEED, as_program, setting
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.table import NO_RATE, NONE, TIER, Table, check

@@ -9,6 +9,7 @@ Read next: data/README.md beside this file, on what was measured.
 import sys
 
 from config import Parser, as_program
+
 from dsl import Rule
 from nosbench.table import CIFAR, TIER, Entry, Table
 from results import number, read_lines

@@ -28,10 +28,11 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from config import ConfigError, Parser, add_settings, as_program, resolve, setting
+
 import numpy as np
 import torch
 
-from config import ConfigError, Parser, add_settings, as_program, resolve, setting
 from controller import ControllerConfig
 from guided import GuidedConfig
 from nosbench.oracle import Lookup, Measured, make_oracle

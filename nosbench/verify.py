@@ -9,10 +9,11 @@ Exit code 1 says that it does not. Read next: build.py, which measures all rules
 import random
 import sys
 
+from config import ConfigError, Parser, as_program
+
 import numpy as np
 
 from child import start_worker
-from config import ConfigError, Parser, as_program
 from nosbench import micro
 from nosbench.table import NONE, TIER, Table
 from results import Progress

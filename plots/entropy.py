@@ -17,11 +17,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from config import as_program
 from plots import style
 from plots.runs import CONTROLLERS, Group, Run, all_runs, notes, read_groups, title
 from plots.style import command, plt

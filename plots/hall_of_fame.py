@@ -17,10 +17,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import as_program
 from plots import style
 from plots.runs import Group, all_runs, humans, notes, plural, read_groups, score, title
 from plots.style import command, plt

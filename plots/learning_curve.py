@@ -16,6 +16,8 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
@@ -23,7 +25,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
-from config import as_program
 from plots import style
 from plots.runs import Group, Run, all_runs, humans, notes, read_groups, score, setting_of, title
 from plots.style import command, plt

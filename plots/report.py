@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
+from config import as_program
+
 from matplotlib.figure import Figure
 
 import results
-from config import as_program
 from plots import entropy, hall_of_fame, learning_curve, timeline
 from plots.names import HUMAN_NAMES
 from plots.runs import Group, all_runs, humans, notes, plural, read_groups, score, title

@@ -11,10 +11,11 @@ section 4.2.
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from config import as_program
 from plots import style
 from plots.style import command, plt
 from results import RunError, read_config, read_lines

@@ -10,12 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
+from config import ConfigError, from_dict
+
 import numpy as np
 
 import results
 from child import FORMER as SCORED
 from child import Child, ChildConfig
-from config import ConfigError, from_dict
 from controller import ControllerConfig
 from data import ANY
 from guided import GuidedConfig

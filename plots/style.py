@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from config import Parser
+
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
@@ -16,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import results
-from config import Parser
 from plots.names import (  # noqa: F401
     ALGORITHM,
     CONTROLLER,

@@ -14,12 +14,13 @@ interruption and resume, is cut out: the dotted line says how long it was.
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from config import as_program
 from plots import style
 from plots.runs import Run, read_all, score, title
 from plots.style import command, plt

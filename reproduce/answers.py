@@ -5,12 +5,12 @@
 Words such as Yes and No follow the verdicts, numbers come with them. Read next: claims.py.
 """
 
-import signal
 import sys
+
+from config import Parser, as_program
 
 import numpy as np
 
-from config import Parser
 from reproduce import convnet, elsewhere, searching
 from reproduce.reading import OURS, PAPERS, Claim, ratio_of
 
@@ -91,5 +91,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `... | head` ends it quietly
-    sys.exit(main())
+    sys.exit(as_program(main))

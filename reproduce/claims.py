@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from config import Parser, as_program
+
 from reproduce import convnet, elsewhere, searching
 from reproduce.reading import Claim
 

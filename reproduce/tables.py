@@ -20,6 +20,7 @@ from glob import glob
 from pathlib import Path
 
 from config import Parser, as_program
+
 from results import Progress
 
 ROOT = Path(__file__).parent.parent

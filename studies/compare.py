@@ -28,10 +28,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from config import ConfigError, as_program, resolve, setting
+
 import numpy as np
 
 from child import ProtocolConfig, evaluate_and_test, evaluate_rule
-from config import ConfigError, as_program, resolve, setting
 from nosbench.intervals import Interval, mean_interval
 from results import aligned
 from rules import HUMAN, NAMED_RULES, named, read

@@ -10,10 +10,11 @@ rules clearly worse, by three of that below the median. Read next: sameness.py, 
 import sys
 from pathlib import Path
 
+from config import Parser, as_program
+
 import numpy as np
 
 import results
-from config import Parser, as_program
 from sameness import by_family
 from studies.searches import read_searches
 from studies.trials import read_trials, study_of

@@ -20,9 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from config import as_program, resolve, setting
+
 import results
 from child import ProtocolConfig, best_rate, train_curve
-from config import as_program, resolve, setting
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES, named
 from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches

@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from config import as_program, resolve, setting
+
 import numpy as np
 
 import results
 from child import ChildConfig, evaluate_rule
-from config import as_program, resolve, setting
 from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES

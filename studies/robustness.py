@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from config import ConfigError, as_program, resolve, setting
+
 import numpy as np
 
 import results
 from child import ChildConfig, ProtocolConfig, evaluate_rule
-from config import ConfigError, as_program, resolve, setting
 from dsl import Rule
 from rules import HUMAN, is_class, named
 from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches, with_people

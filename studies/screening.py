@@ -10,10 +10,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from config import Parser, as_program
+
 import torch
 
 import results
-from config import Parser, as_program
 from dsl import Rule
 from screen import TESTS, screen
 

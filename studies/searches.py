@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import count, islice
 from pathlib import Path
 
+from config import ConfigError, from_dict, setting
+
 import numpy as np
 
 import results
 from child import FORMER, ChildConfig, ProtocolConfig, identify
-from config import ConfigError, from_dict, setting
 from data import ANY
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES, OptimizerClass

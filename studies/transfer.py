@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from config import as_program, resolve, setting
+
 import numpy as np
 
 import data
 import results
 from child import resolve_precision
-from config import as_program, resolve, setting
 from data import ANY
 from results import aligned, number
 from rules import HUMAN, named

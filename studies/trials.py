@@ -23,11 +23,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from config import ConfigError, Parser, add_settings, draw_or_warn, from_dict
+
 import torch
 
 import results
 from child import FORMER, ChildConfig, ProtocolConfig, start_worker
-from config import ConfigError, Parser, add_settings, draw_or_warn, from_dict
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, reopen
 from tasks.own import TaskConfig

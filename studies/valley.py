@@ -21,10 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from config import as_program, resolve, setting
+
 import numpy as np
 
 import results
-from config import as_program, resolve, setting
 from dsl import Rule
 from results import aligned
 from rosenbrock import ADAM_EPS, ADAPTIVE, FOUR, PICKED, PLAIN, RULES, START, STEPS, descend

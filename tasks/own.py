@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from child import ProtocolConfig, RandomState, Task, Trained, start_worker
 from config import setting
+
+from child import ProtocolConfig, RandomState, Task, Trained, start_worker
 from dsl import SearchSpace
 from results import Scale
 from rules import load_file

@@ -4,16 +4,27 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+from config import (
+    ConfigError,
+    Parser,
+    Shown,
+    add_settings,
+    draw_or_warn,
+    from_dict,
+    resolve,
+    setting,
+)
 
 import pytest
 from helpers import ROOT, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain import pairs
-
-from config import ConfigError, Parser, add_settings, from_dict, resolve, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +180,11 @@ def test_any_text_behind_a_flag_is_taken_as_it_is_or_refused(name, text):
 # --- programs -------------------------------------------------------------------------------------
 
 PROGRAM = """
-import os, signal, sys
+import contextlib, os, signal, sys, time
+import config
+kill = lambda name: os.kill(os.getpid(), getattr(signal, name))
+with contextlib.suppress(BaseException):  # as some imports do
+    {early}
 from config import as_program
 def main():
     print("é", flush=True)
@@ -180,24 +195,29 @@ def main():
     return 0
 sys.exit(as_program(main))
 """
+TWICE = "config.GRACE_S = {}\n    try: kill('SIGINT')\n    finally: kill('SIGTERM'); time.sleep(0.1)"
 
 
 @pytest.mark.parametrize(
-    ("how", "more", "code", "done"),
+    ("how", "early", "more", "code", "done"),
     [
-        ("", "", 0, True),
-        ("2>&1 | true", "import time; time.sleep(0.3)", 0, True),
-        (">&-", "", 0, True),
-        ("<&- >&- 2>&-", "assert min(map(os.dup, range(3))) > 2", 0, True),
-        ("2>/dev/full", "", 0, True),
-        (">/dev/full", "", 1, True),
-        ("", "os.kill(os.getpid(), signal.SIGHUP)", 0, True),
-        ("", "os.kill(os.getpid(), signal.SIGTERM)", 143, False),
-        ("", "os.kill(os.getpid(), signal.SIGINT)", 130, False),
+        ("", "", "", 0, True),
+        ("2>&1 | true", "", "time.sleep(0.3)", 0, True),
+        (">&-", "", "", 0, True),
+        ("<&- >&- 2>&-", "", "assert min(map(os.dup, range(3))) > 2", 0, True),
+        ("2>/dev/full", "", "", 0, True),
+        (">/dev/full", "", "", 1, True),
+        ("", "kill('SIGHUP')", "kill('SIGHUP')", 0, True),
+        ("", "", "kill('SIGTERM')", 143, False),
+        ("", "", "kill('SIGINT')", 130, False),
+        ("", "", TWICE.format(60), 130, False),
+        ("", "", TWICE.format(0), 143, False),  # whoever asks again later is obeyed at once
+        ("", "kill('SIGINT')", "", 130, False),
+        ("2>&-", "kill('SIGTERM')", "", 143, False),
     ],
 )
-def test_nothing_beside_its_work_ends_a_program(tmp_path, how, more, code, done):
-    (tmp_path / "program.py").write_text(PROGRAM.format(more=more))
+def test_nothing_beside_its_work_ends_a_program(tmp_path, how, early, more, code, done):
+    (tmp_path / "program.py").write_text(PROGRAM.format(early=early or "pass", more=more))
     command = f"set -o pipefail; '{sys.executable}' program.py {how}"
     shown = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -205,4 +225,43 @@ def test_nothing_beside_its_work_ends_a_program(tmp_path, how, more, code, done)
     assert (ended.returncode, (tmp_path / "done").exists()) == (code, done), ended.stdout
     assert "Traceback" not in ended.stdout and "Exception" not in ended.stdout
     if not how:
-        assert ended.stdout.count("\\xe9") == 2 + done
+        assert ended.stdout.count("\\xe9") == (0 if early and code else 2 + done)
+        assert ended.stdout.count("interrupted\n") == (code > 0)
+
+
+@pytest.mark.parametrize("script", ["search.py", "-m studies.compare", "-m plots.report", "rules.py"])
+def test_ctrl_c_while_libraries_are_imported_is_a_line(tmp_path, script):
+    for library in ("numpy", "torch"):
+        text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemError"
+        (tmp_path / f"{library}.py").write_text(text)
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, *script.split()]
+    ended = subprocess.run(command, cwd=ROOT, env=path, capture_output=True, text=True)
+    quiet = script == "rules.py"  # is copied without config.py
+    expected = (-signal.SIGINT, "") if quiet else (130, "interrupted\n")
+    assert (ended.returncode, ended.stderr) == expected
+
+
+def test_a_reader_who_stops_is_waited_for_once_and_shown_what_comes_later():
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with open(ours, "rb", buffering=0) as reader, Shown(theirs, 0.05) as shown:
+        full = shown.write(b"x" * 2**20)  # as much as the pipe takes
+        for text in (b"lost", b"lost too"):
+            assert shown.write(text) == len(text) and shown.behind
+            shown.patience_s = 600.0  # but not a second time
+        assert set(reader.read(full)) == set(b"x")
+        assert shown.write(b"seen") == 4 and reader.read(9) == b"seen"
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no\n\tfont")])
+def test_a_figure_that_fails_says_how_to_draw_it_again(error):
+    def draw():
+        raise error
+
+    said = []
+    assert draw_or_warn(lambda: Path("made"), "again", said.append) == Path("made") and said == []
+    assert draw_or_warn(draw, "again", said.append) is None
+    why = "ValueError: no font" if isinstance(error, ValueError) else "interrupted"
+    assert said == [f"WARNING: no figure, {why}. Draw it again with: again"]

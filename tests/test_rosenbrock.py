@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def short(monkeypatch):
 
 
 @pytest.mark.parametrize("library", ["tensorflow", "torch"])
-def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, capsys, library):
+def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monkeypatch, capsys, library):
     folder = tmp_path / "made" / "race"
     rules = ["g m id drop0.3 div", "powersign-ld", "m-exp-v"]
     chosen = ["--library", library] * (library == "torch")
@@ -160,8 +161,13 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, capsy
     assert len(MOVES) == 20 and abs(MOVES).max() < 1e-9 and together.shape[1] == 21
     alone = walk("Momentum", 0.001, 60, [tuple(START + MOVES[2])])
     np.testing.assert_array_equal(together[:, 3], alone[:, 0])
-    assert rosenbrock.main(["--out", str(tmp_path / "default")]) == 0
-    assert PICKED in capsys.readouterr().out
+    monkeypatch.setattr(rosenbrock, "draw", lambda *_: 1 / 0)
+    assert rosenbrock.main(["--out", str(tmp_path / "default"), *chosen, "--also", "g m id id add"]) == 0
+    said = capsys.readouterr()
+    assert PICKED in said.out
+    again = shlex.split(re.search(r"Draw it again with: (.*)", said.err)[1])
+    assert again[:4] == ["python", "rosenbrock.py", "--library", library]
+    assert again[4:] == ["--rules", *rosenbrock.RULES, "--also", "g m id id add"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def test_arrows_point_down(path):
     assert {name for name in later if PLACE[name] > PLACE[own]} <= {up for down, up in UP if down == own}
 
 
+def test_all_programs_but_one_that_is_copied_alone_end_in_as_program():
+    paths = {name: ROOT / f"{name.replace('.', '/')}.py" for name in SCRIPTS}
+    ends = {name: path.read_text("utf-8").splitlines()[-1].strip() for name, path in paths.items()}
+    assert [name for name in SCRIPTS if ends[name] != "sys.exit(as_program(main))"] == ["rules"]
+
+
 STEPS = """
 import importlib, json, sys
 for name in sys.argv[1:]:

@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import as_program
 from nosbench.intervals import Interval, mean_interval, ratio_interval
 from nosbench.standings import Setting, common_seeds, counted, paired
 from plots import style

@@ -18,10 +18,11 @@ spellings. The best rules by the search's own scores are flattered by its noise;
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import as_program
 from nosbench.standings import Setting, counted, read, table
 from plots import style
 from plots.style import command, plt

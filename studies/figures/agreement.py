@@ -14,11 +14,12 @@ correlation over all rules means little, since telling what learns from what doe
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from config import as_program
 from nosbench.intervals import spearman_interval
 from plots import style
 from plots.runs import Run, read_all, relevant

@@ -15,10 +15,11 @@ import textwrap
 from itertools import count
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.lines import Line2D
 
-from config import as_program
 from nosbench.intervals import mean_interval
 from plots import style
 from plots.names import CHILDREN, DATASETS

@@ -10,10 +10,11 @@ cross, which are rules whose early lead says nothing; one seed each, so a small 
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import as_program
 from plots import style
 from plots.style import command, plt
 from results import RunError, score_label

@@ -11,10 +11,11 @@ first or second change.
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import as_program
 from plots import style
 from plots.style import command, plt
 from results import RunError, score_label, worth

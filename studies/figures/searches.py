@@ -16,11 +16,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
 import results
-from config import as_program
 from plots import style
 from plots.runs import Group, all_runs, humans, notes, read_groups, setting_of, title
 from plots.style import command, plt

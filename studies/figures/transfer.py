@@ -10,10 +10,11 @@ lead lasts to the end, or is only a faster start; with one seed a small one is n
 import sys
 from pathlib import Path
 
+from config import as_program
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import as_program
 from plots import style
 from plots.style import command, plt
 from results import RunError

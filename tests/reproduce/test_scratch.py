@@ -8,12 +8,13 @@ import sys
 from dataclasses import make_dataclass
 from pathlib import Path
 
+from config import resolve
+
 import pytest
 from helpers import ROOT, Config
 
 import results
 import search
-from config import resolve
 from nosbench import families, study
 from nosbench import search as table_search
 from plots.runs import relevant
