@@ -17,7 +17,7 @@ search: .venv/ready
 	.venv/bin/python search.py $(if $(findstring --preset,$(ARGS)),,--preset laptop) $(ARGS)
 
 test: .venv/ready
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/ready
 	.venv/bin/ruff check .
