@@ -12,7 +12,6 @@ Read next: screen.py, whose tests come before training.
 import contextlib
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -45,7 +44,7 @@ from data import (
     prepare,
 )
 from dsl import BETAS, EPS, ParameterStep, Rule, SearchSpace
-from results import Scale
+from results import Say, Scale
 from rules import is_class, make_optimizer
 from sameness import Families
 from screen import screen
@@ -684,19 +683,18 @@ class Child(Trained, ChildConfig):
     def __str__(self) -> str:
         return f"{self.dataset}, {self.precision}"
 
-    def resolve(self, space: SearchSpace) -> "Child":
+    def resolve(self, space: SearchSpace, say: Say) -> "Child":
         dataset = choose(self.dataset, Path(self.data))
         child = replace(self, dataset=dataset, precision=resolve_precision(self.precision))
         check_epoch(child)
         if self.dataset != dataset == SAMPLE:
-            print(
+            say(
                 "WARNING: CIFAR-10 is not on disk; the embedded Fashion-MNIST sample takes its place.\n"
-                "         For the paper's data run first: python data.py cifar10",
-                file=sys.stderr,
+                "         For the paper's data run first: python data.py cifar10"
             )
         return child
 
-    def fetch(self) -> "Child":
+    def fetch(self, say: Say) -> "Child":
         prepare(self.dataset, Path(self.data))
         return identify(self)
 

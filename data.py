@@ -80,7 +80,9 @@ def load(name: str, root: Path, sha256: str = ANY) -> Dataset:
         try:
             array = np.lib.format.open_memmap(path, mode="r")
         except FileNotFoundError:
-            raise DataError(f"{path} is missing; {_remedy(name, root)}") from None
+            moved = f"if it was moved, link {root / name} to it, or search.py --resume RUN --data DIR"
+            remedy = _remedy(name, root) if sha256 == ANY else moved
+            raise DataError(f"{path} is missing; {remedy}") from None
         except Exception as error:  # damage of all kinds: numpy reads the header as Python
             reason = str(error).split("\n")[0]
             raise DataError(f"{path} is damaged, no npy ({reason}); {_remedy(name, root)}") from None

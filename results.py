@@ -59,6 +59,9 @@ FIELDS = set("id batch rule infix key seed status cached_from reward lr sweep cu
 FIELDS |= set("start_s wall_s cpu_s worker".split())  # of a record; these differ from run to run
 
 
+Say = Callable[[str], None]  # shows lines; Progress keeps them in a log too
+
+
 class Scale(NamedTuple):
     """What a score means. A record without a `scale` has this one, that of accuracies."""
 
@@ -437,9 +440,11 @@ class Run:
         self.close()
 
 
-def reopen(folder: Path) -> Run:
+def reopen(folder: Path, say: Say) -> Run:
     """Reopen a run folder; warn if the scores to come may differ from those that are there.
 
+    Args:
+        say: shows the warning.
     Raises:
         RunError: it is none, or another process writes to it.
     """
@@ -447,7 +452,7 @@ def reopen(folder: Path) -> Run:
     now = environment(torch.get_num_threads())
     if changed := [name for name in SAME if before.get(name) != now[name]]:
         what = ", ".join(changed)
-        print(f"WARNING: another {what} than at the start: scores may differ", file=sys.stderr)
+        say(f"WARNING: another {what} than at the start: scores may differ")
     return run
 
 
@@ -572,8 +577,15 @@ class Progress:
 
     def __init__(self, log: Path | None = None, stream: TextIO | None = None):
         self.log, self.stream = log, stream or sys.stderr
+        self.early: list[str] = []  # what was said before there was a log
         self.terminal = self.stream.isatty()
         self.last_s, self.width = time.monotonic(), 0
+
+    def begin_log(self, log: Path) -> None:
+        """Give a log file what was said so far, and all that comes."""
+        self.log, early, self.early = log, self.early, []
+        for text in early:
+            self._write(text, None)
 
     def update(self, line: str) -> None:
         """Show the current state; a log gets it at most every 30 seconds."""
@@ -604,7 +616,9 @@ class Progress:
         return self.stream
 
     def _write(self, text: str, stream: TextIO | None) -> None:
-        if self.log is not None:
+        if self.log is None:
+            self.early.append(text)
+        else:
             # A full disk is for those to report whose lines cannot be done without.
             with (
                 contextlib.suppress(OSError),

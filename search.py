@@ -17,6 +17,7 @@ Read next: rosenbrock.py, where rules are seen at work.
 
 import contextlib
 import io
+import json
 import math
 import shlex
 import sys
@@ -62,7 +63,7 @@ from dsl import (
 )
 from guided import Guided, GuidedConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import Progress, Run, reopen
+from results import Progress, Run, Say, reopen
 from rivals import Evolution, RandomSearch
 from rules import HUMAN, NAMED_RULES, find, make_optimizer
 
@@ -202,8 +203,8 @@ class Scorer(Protocol):
     scale: results.Scale  # what it means
     cpu_limit_s: float  # that one score may use; 0 is no limit
 
-    def resolve(self, space: SearchSpace) -> "Scorer": ...  # fit for the space, nothing left "auto"
-    def fetch(self) -> "Scorer": ...  # called once a run, which keeps what is returned: gets its data
+    def resolve(self, space: SearchSpace, say: Say) -> "Scorer": ...  # fits, has nothing left "auto"
+    def fetch(self, say: Say) -> "Scorer": ...  # once a run, which keeps what is returned: gets its data
     def prepare(self) -> None: ...  # called in the parent and in each worker, before it scores
     def evaluate(self, rule: str, seed: int) -> ChildResult: ...  # in a worker, as pickled
     def identity(self) -> Callable[[Rule], Hashable]: ...  # a new one for each search, see sameness.py
@@ -574,12 +575,13 @@ def make_parser(script: Script = SEARCH) -> Parser:
         flag("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
         flag("--cluster", metavar="ADDRESS", help="workers of a Dask cluster instead: its scheduler")
     flag("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
-    flag("--resume", type=Path, metavar="DIR", help="go on with a run; takes only --workers, --cluster")
+    beside = "--workers, --cluster, and --data if the pictures were moved"
+    flag("--resume", type=Path, metavar="DIR", help=f"go on with a run; takes only {beside}")
     parser.set_defaults(**dict.fromkeys(("preset", "workers", "cluster"), None))
     return parser
 
 
-def configure(args, script: Script = SEARCH) -> tuple[SearchConfig, Scorer]:
+def configure(args, script: Script = SEARCH, say: Say = print) -> tuple[SearchConfig, Scorer]:
     """Return the resolved settings; what can be wrong with them is found before anything is made.
 
     Raises:
@@ -591,10 +593,12 @@ def configure(args, script: Script = SEARCH) -> tuple[SearchConfig, Scorer]:
         raise ConfigError("--workers counts local processes; they have no part in a --cluster")
     if args.resume is not None:
         given = {name for name, value in vars(args).items() if value is not None}
-        if given := sorted(given - {"resume", "workers", "cluster"}):
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise ConfigError(f"--resume takes only --workers and --cluster beside it, not {flags}")
-        return read_settings(args.resume, script)
+        if wrong := sorted(given - {"resume", "workers", "cluster", "data"}):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+            raise ConfigError(f"--resume takes only --workers, --cluster and --data, not {flags}")
+        config, scorer = read_settings(args.resume, script)
+        moved = {"data": str(Path(args.data).absolute())} if "data" in given else {}
+        return config, replace(scorer, **moved)
     args.preset = args.preset or next(iter(script.presets))
     preset = script.presets[args.preset]
     config, scorer = (
@@ -607,7 +611,7 @@ def configure(args, script: Script = SEARCH) -> tuple[SearchConfig, Scorer]:
     config = replace(config, start_from=tuple(str(fit(text, space)) for text in config.start_from))
     if len(config.start_from) > config.samples:
         raise ConfigError(f"--start-from has {len(config.start_from)} rules, --samples {config.samples}")
-    scorer = scorer.resolve(space)
+    scorer = scorer.resolve(space, say)
     if (seeds := config.rotate + config.replicates - 1) > scorer.num_seeds:
         raise ConfigError(f"--rotate and --replicates need {seeds} seeds; there are {scorer.num_seeds}")
     return config, scorer
@@ -639,8 +643,8 @@ def is_complete(folder: Path, config: SearchConfig) -> bool:
     return recorded >= config.samples and results.read_meta(folder).get("end") is not None
 
 
-def open_run(args, script: Script, config: SearchConfig, scorer: Scorer) -> Run:
-    """Return the run folder, made or reopened.
+def open_run(args, config: SearchConfig, scorer: Scorer, say: Say) -> Run:
+    """Return the run folder, made or reopened; one whose pictures were moved keeps their new place.
 
     Raises:
         results.RunError: it cannot be made, or another process writes to it.
@@ -650,8 +654,12 @@ def open_run(args, script: Script, config: SearchConfig, scorer: Scorer) -> Run:
             unknown = (
                 f"that it does not say which pictures it had; it goes on with those in {scorer.data}"
             )
-            print(f"WARNING: {args.resume} is so old {unknown}", file=sys.stderr)
-        return reopen(args.resume)
+            say(f"WARNING: {args.resume} is so old {unknown}")
+        run, saved = reopen(args.resume, say), results.read_config(args.resume)
+        if getattr(scorer, "data", None) != saved.get("data"):
+            say(f"the pictures of {args.resume} are in {scorer.data} from now on")
+            run.replace("config.json", json.dumps(saved | {"data": scorer.data}, indent=1) + "\n")
+        return run
     name = f"{args.preset}-{config.algorithm}"
     folder = args.out or results.default_folders("search", name, config.seed)
     environment = results.environment(threads=torch.get_num_threads())
@@ -663,7 +671,7 @@ def count_workers(args) -> int:
     return args.workers or WORKERS.get(args.preset) or usable_cores()
 
 
-def start_workers(args, scorer: Scorer, say: Callable[[str], None]) -> WorkerPool | Cluster:
+def start_workers(args, scorer: Scorer, say: Say) -> WorkerPool | Cluster:
     """Return what scores the rules: processes of this machine, or those of a Dask cluster.
 
     Args:
@@ -737,18 +745,21 @@ def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | N
         ValueError, OSError: what is wrong; nothing was made.
     """
     torch.set_num_threads(1)  # sums on several threads round differently; the history must not
-    config, scorer = configure(args, script)
+    progress = Progress()
+    config, scorer = configure(args, script, progress.say)
     if args.resume is not None and is_complete(args.resume, config):
+        if getattr(args, "data", None) is not None:  # where studies of it look for its pictures
+            scorer.prepare()
+            open_run(args, config, scorer, progress.say).close()
         print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
         print(f"Next: {drawing(args.resume)} draws its learning curve again")
         return None
-    scorer = scorer if args.resume else scorer.fetch()
+    scorer = scorer if args.resume else scorer.fetch(progress.say)
     scorer.prepare()
-    progress = Progress()
     executor = script.executor or start_workers(args, scorer, progress.say)
     stack.callback(executor.stop)
-    run = stack.enter_context(open_run(args, script, config, scorer))
-    progress.log = run.folder / "log.txt"
+    run = stack.enter_context(open_run(args, config, scorer, progress.say))
+    progress.begin_log(run.folder / "log.txt")
     return Search(config, scorer, executor, run, progress)
 
 

@@ -21,7 +21,7 @@ from child import ChildResult
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.table import NO_RATE, NONE, TIER, Table, check
-from results import Scale
+from results import Say, Scale
 from sameness import Families
 from screen import screen
 
@@ -58,12 +58,12 @@ class TableScorer:
         there = MAX_SEED + 1 if self.table == NO_TABLE else Table.load(self.table).num_seeds
         return there - self.table_seed
 
-    def resolve(self, space: SearchSpace) -> "TableScorer":
+    def resolve(self, space: SearchSpace, say: Say) -> "TableScorer":
         if self.table != NO_TABLE:
             check(self.table, space, self.table_seed)
         return self
 
-    def fetch(self) -> "TableScorer":
+    def fetch(self, say: Say) -> "TableScorer":
         return self  # the table ships with the project
 
     def prepare(self) -> None:

@@ -30,7 +30,7 @@ import torch
 import results
 from child import FORMER, ChildConfig, ProtocolConfig, start_worker
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
-from results import Progress, reopen
+from results import Progress, Say, reopen
 from tasks.own import TaskConfig
 
 
@@ -226,9 +226,9 @@ def plan_of(study: Study, args: Namespace) -> Any:
     return study.configure(args)
 
 
-def open_run(study: Study, args: Namespace, plan: Any) -> results.Run:
+def open_run(study: Study, args: Namespace, plan: Any, say: Say) -> results.Run:
     if args.resume is not None:
-        return reopen(args.resume)
+        return reopen(args.resume, say)
     folder = args.out or results.default_folders(stem(study), *study.label(plan))
     environment = results.environment(torch.get_num_threads())
     return results.Run.create(folder, to_dict(study, plan), environment)
@@ -251,6 +251,7 @@ def launch(study: Study, argv: list[str] | None) -> int:
     parser = make_parser(study)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    progress = Progress()
     with contextlib.ExitStack() as stack:
         try:
             plan = plan_of(study, args)
@@ -265,15 +266,15 @@ def launch(study: Study, argv: list[str] | None) -> int:
                 args.workers or usable_cores(), initializer=start_worker, preload=preload
             )
             stack.callback(executor.stop)
-            run = stack.enter_context(open_run(study, args, plan))
+            run = stack.enter_context(open_run(study, args, plan, progress.say))
         except (ValueError, OSError) as error:
             parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
         except KeyboardInterrupt:
             print("interrupted before anything was made", file=sys.stderr)
             return 130
         scale = getattr(getattr(plan, "child", None), "scale", None)
-        trials = Trials(executor, run, Progress(run.folder / "log.txt"), scale)
-        return _to_end(plan, trials, study)
+        progress.begin_log(run.folder / "log.txt")
+        return _to_end(plan, Trials(executor, run, progress, scale), study)
 
 
 def _to_end(plan: Any, trials: Trials, study: Study) -> int:

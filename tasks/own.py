@@ -16,7 +16,7 @@ from config import setting
 
 from child import ProtocolConfig, RandomState, Task, Trained, start_worker
 from dsl import SearchSpace
-from results import Scale
+from results import Say, Scale
 from rules import load_file
 from sameness import Families
 
@@ -110,14 +110,14 @@ class OwnTask(Trained, TaskConfig):
     def __str__(self) -> str:
         return f"{Path(self.task).name}: {self.score_name}, higher is better"
 
-    def resolve(self, space: SearchSpace) -> "OwnTask":
+    def resolve(self, space: SearchSpace, say: Say) -> "OwnTask":
         open_task(self.task)
         return replace(self, task=str(Path(self.task).resolve()))
 
-    def fetch(self) -> "OwnTask":
+    def fetch(self, say: Say) -> "OwnTask":
         from tasks import pilot  # it needs this file
 
-        return pilot.measure(self)
+        return pilot.measure(self, say)
 
     def prepare(self) -> None:
         start_worker()

@@ -25,6 +25,7 @@ import torch
 from child import RandomState, Training
 from pool import TaskError as Failed
 from pool import WorkerDied, WorkerPool, usable_cores
+from results import Say
 from rules import HUMAN, NAMED_RULES
 from tasks.own import HERE, OwnTask, TaskConfig, TaskError, open_task
 
@@ -178,13 +179,12 @@ def regret(curves: dict[str, list[dict]], epochs: int, by: str, worst: float) ->
     return statistics.fmean(lost)
 
 
-def measure(config: OwnTask) -> OwnTask:
-    """Return the config with all that the dry run and the pilot find, which are told on the way.
+def measure(config: OwnTask, say: Say) -> OwnTask:
+    """Return the config with all that the dry run and the pilot find, which they say on the way.
 
     Raises:
         TaskError: the task fails, differs from itself, or no human optimizer learns it.
     """
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     say(f"dry run of {config.task}, twice")
     found = dry_run(config)
     names = ("version", "score_name", "epochs", "steps", "apart")

@@ -314,7 +314,8 @@ def test_a_worker_computes_on_one_thread_in_the_precision_that_the_processor_has
 
 def test_a_search_has_its_scores_from_evaluate_rule(config, root):
     """The scorer travels to the workers: as plain data."""
-    scorer = child.Child(**asdict(config) | {"precision": "auto"}, child_seed=3).resolve(SearchSpace(1))
+    scorer = child.Child(**asdict(config) | {"precision": "auto"}, child_seed=3)
+    scorer = scorer.resolve(SearchSpace(1), print)
     assert scorer.precision == child.resolve_precision("auto")
     scorer = pickle.loads(pickle.dumps(replace(scorer, precision="float32")))
     result = scorer.evaluate(ADAM, 3)
@@ -323,4 +324,4 @@ def test_a_search_has_its_scores_from_evaluate_rule(config, root):
     assert {type(value) for value in (*plain, result.lr, result.wall_s, result.cpu_s)} == {float}
     assert outcome(scorer.evaluate(ADAM, 0)) == outcome(evaluate_rule(ADAM, config, 0))
     with pytest.raises(DataError, match="10001"):
-        replace(scorer, epoch_size=10_001).resolve(SearchSpace(1))
+        replace(scorer, epoch_size=10_001).resolve(SearchSpace(1), print)

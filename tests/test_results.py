@@ -388,8 +388,9 @@ def test_terminal_line_never_wraps(monkeypatch):
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_a_log_or_a_pipe_gets_states_now_and_then_and_all_that_is_said(tmp_path, stream):
     log, shown = tmp_path / "log.txt", stream()
-    progress = Progress(log, shown)
-    progress.say("start")
+    progress = Progress(stream=shown)
+    progress.say("start")  # before there is a log
+    progress.begin_log(log)
     for number in range(100):
         if number in (50, 80):
             progress.last_s -= results.LOG_EVERY_S + 1  # time passes

@@ -557,12 +557,12 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
         (folder / "config.json").write_text(json.dumps(kept))
         return name
 
-    def resume(folder: str):  # as in a new process
+    def resume(*how: str):  # as in a new process
         open_pictures.cache_clear()
-        return search.main(["--resume", folder], tiny())
+        return search.main(["--resume", *how], tiny())
 
-    def refused(folder: str) -> str:
-        return refusal(lambda argv: resume(*argv), [folder], capsys)
+    def refused(*how: str) -> str:
+        return refusal(lambda argv: resume(*argv), how, capsys)
 
     assert resume(broken("new")) == 0
     assert_same(elsewhere / "new", whole)
@@ -577,9 +577,21 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
     labels = np.load(pictures / "train_labels.npy")
     np.save(pictures / "train_labels.npy", labels[::-1])
     assert "holds other pictures" in refused(broken("run"))
-    shutil.rmtree(pictures)
-    assert "is missing" in refused("run") and not pictures.exists()
-    assert len(history(elsewhere / "run")) == 10
+    moved = elsewhere / ".." / "moved"
+    shutil.move(pictures, moved / data.SAMPLE)
+    assert "search.py --resume RUN --data DIR" in refused("run") and not pictures.exists()
+    assert "holds other pictures" in refused("run", "--data", str(moved))
+    assert len(history(elsewhere / "run")) == 10 and results.read_config(Path("run")) == config
+    np.save(moved / data.SAMPLE / "train_labels.npy", labels)
+    shutil.copytree(whole, "complete")
+    meta = results.read_meta(Path("run")) | {"torch": "1.0"}
+    (elsewhere / "run" / "meta.json").write_text(json.dumps(meta))
+    for name in ("run", "complete"):
+        assert resume(name, "--data", "../moved") == 0
+        assert results.read_config(Path(name)) == config | {"data": str(moved)}
+        assert_same(elsewhere / name, whole)
+    log = (elsewhere / "run" / "log.txt").read_text()
+    assert "another torch than at the start" in log and f"pictures of run are in {moved}" in log
 
 
 # --- settings and bad input -----------------------------------------------------------------------
@@ -626,6 +638,6 @@ def test_bad_input_is_one_line_and_exit_code_2_and_creates_nothing(tmp_path, mon
 def test_auto_without_cifar10_warns_and_the_config_names_what_was_taken(tmp_path, capfd):
     _, child = configured("--preset", "laptop", "--data", str(tmp_path))
     assert (child.dataset, child.precision == "auto") == (data.SAMPLE, False)
-    assert "python data.py cifar10" in capfd.readouterr().err
+    assert "python data.py cifar10" in capfd.readouterr().out
     configured("--preset", "smoke")
     assert capfd.readouterr().err == ""  # asked for by name
