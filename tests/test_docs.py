@@ -59,7 +59,12 @@ def test_every_script_has_help_and_the_flags_that_documents_give_it(script, caps
     assert [(document, flag) for document, flag in given.get(script, ()) if flag not in known] == []
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
+SEARCH, OPTIMIZER = re.findall(
+    r"```python\n(.*?)```", README, re.S
+)  # test_own.py searches from Python too
+
+
+@pytest.mark.parametrize("code", [pytest.param(SEARCH, marks=pytest.mark.slow), OPTIMIZER])
 def test_python_examples_run(code, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RUNS", tmp_path)
     exec(compile(code, "README.md", "exec"), {})

@@ -122,17 +122,14 @@ def test_files_are_a_png_and_an_svg_whose_text_is_text(name, folders, tmp_path, 
 
 
 def test_default_place_is_the_first_run_and_the_bytes_are_always_the_same(folders, tmp_path, capsys):
-    folder = make_run(tmp_path / "run", samples=10)
-    both = [folder, folders["one"][0]]
-    for runs, name in (([folder], "timeline"), (both, "timeline-2-runs")):
-        for again in ("", ", in place of an older one"):
-            assert timeline.main(list(map(str, runs))) == 0
-            wrote = " and ".join(str(folder / f"{name}.{kind}") for kind in ("png", "svg"))
-            assert capsys.readouterr().out == f"Wrote {wrote}{again}\n"
-    files = {path: path.read_bytes() for path in folder.glob("timeline*.*")}
-    assert len(files) == 4
-    timeline.draw(both, folder / "timeline-2-runs.png")
-    assert all(path.read_bytes() == content for path, content in files.items())
+    folder, seen = make_run(tmp_path / "run", samples=10), []
+    both, older = [folder, folders["one"][0]], ", in place of an older one"
+    for runs, stem, again in (([folder], "", ""), (both, "-2-runs", ""), (both, "-2-runs", older)):
+        assert timeline.main(list(map(str, runs))) == 0
+        png, svg = (folder / f"timeline{stem}.{kind}" for kind in ("png", "svg"))
+        assert capsys.readouterr().out == f"Wrote {png} and {svg}{again}\n"
+        seen.append((png.read_bytes(), svg.read_bytes()))
+    assert seen[0] != seen[1] == seen[2]
 
 
 @pytest.mark.parametrize("name", [*FIGURES, "report"])
@@ -198,10 +195,9 @@ def test_paper_preset_means_all_of_it(tmp_path):
     assert departures(paper | unused) == {"algorithm": ("random", "trpo")}
     assert departures(paper | {"table": "micro", "filters": 3}) == {"table": ("micro", "none")}
     [group] = read_groups([make_run(tmp_path / "run", samples=5, dataset="cifar10", downsample="pool")])
-    assert "the paper preset" not in notes([group]).replace("in the paper preset", "")
     run = group.runs[0]._replace(config=paper | {"dataset": "cifar10"})
-    assert "TRPO: the paper preset." in notes([group._replace(runs=[run])])
-    assert "TRPO: the paper preset." not in notes([group._replace(runs=[run, group.runs[0]])])
+    for runs, said in (([run], True), (group.runs, False), ([run, *group.runs], False)):
+        assert ("TRPO: the paper preset." in notes([group._replace(runs=runs)])) == said
 
 
 def test_runs_of_other_versions_are_one_group_unless_a_setting_differs(tmp_path):
@@ -237,17 +233,11 @@ def test_what_does_not_compare_is_refused(folders, tmp_path):
 def test_labels_of_what_is_beyond_the_limits_stay_beside_the_axes():
     figure, axes = style.plt.subplots()
     axes.set_ylim(0, 1)
-    labels = {"low": -50, "one": 0.5, "two": 0.5, "three": 0.8, "no": np.nan, "high": 70}
-    style.label_right(axes, [(y, name, "red") for name, y in labels.items()])
+    style.label_right(axes, [(-50, "low", "red"), (np.nan, "no", "red"), (70, "high", "red")])
     figure.draw_without_rendering()
+    low, high = (Text.get_window_extent(text).get_points()[:, 1].mean() for text in axes.texts)
     beside = axes.get_window_extent()
-    centres = {t.get_text(): Text.get_window_extent(t).get_points()[:, 1].mean() for t in axes.texts}
-    assert list(centres) == ["low", "one", "two", "three", "high"]
-    assert beside.y0 - 1 <= centres["low"] < centres["high"] <= beside.y1 + 1
-    places = {name: (y - beside.y0) / (beside.y1 - beside.y0) for name, y in centres.items()}
-    assert (places["one"] + places["two"]) / 2 == pytest.approx(0.5, abs=0.01)  # as near as can be
-    assert places["one"] < places["two"] and places["three"] == pytest.approx(0.8, abs=0.01)
-    assert beside.width > 0.7 * figure.bbox.width
+    assert beside.y0 - 1 <= low < high <= beside.y1 + 1
 
 
 @pytest.mark.parametrize("case", ["one", "twins", "begun", "first"])
@@ -365,13 +355,8 @@ def test_timeline_has_a_bar_for_every_training(folders):
 
 def test_timeline_cuts_out_a_pause_and_says_how_long_it_was(folders):
     run = read(folders["settings"][1])
-    work = timeline.jobs(run)
-    [(since, until)] = timeline.pauses(work)
+    [(since, until)] = pauses = timeline.pauses(timeline.jobs(run))
     assert 890 < until - since < 910
+    assert timeline.clock(np.array([until]), START_S, pauses) * 60 == pytest.approx(since - START_S)
     [axes, _] = timeline.picture([run]).axes
-    trained_s = sum(job["wall_s"] for job in work)
-    assert axes.get_xlim()[1] * 60 < trained_s < 150  # nothing like the 900 s
-    assert "pause of 15 min" in [text.get_text() for text in axes.texts]
-    after = [job for job in work if job["start_s"] >= until]
-    x = timeline.clock(np.array([job["start_s"] for job in after]), START_S, [(since, until)])
-    assert x.min() * 60 == pytest.approx(since - START_S, abs=1e-3)
+    assert axes.get_xlim()[1] * 60 < 150 and "pause of 15 min" in [t.get_text() for t in axes.texts]

@@ -1,6 +1,8 @@
 """The report: its numbers are the records', it loads nothing, and a browser draws it."""
 
 import base64
+import contextlib
+import io
 import json
 import re
 from xml.etree import ElementTree
@@ -65,7 +67,13 @@ def plain_run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(plain_run) -> str:
-    return report.page([plain_run])
+    """The page, written in place of an older one."""
+    page = plain_run / "report.html"
+    page.write_text(report.START + "an older one")
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert report.main([str(plain_run)]) == 0
+    assert said.getvalue() == f"Wrote {page}, in place of an older one\n"
+    return page.read_text()
 
 
 def test_page_is_whole_and_loads_nothing(plain):
@@ -139,12 +147,7 @@ def test_nothing_from_a_file_becomes_markup(tmp_path):
     assert page.text.count(evil) >= 4 and "<b>run & co" in page.text
 
 
-def test_command_writes_over_reports_alone(plain_run, plain, capsys):
-    page = plain_run / "report.html"
-    page.write_text(report.START + "an older one")
-    assert report.main([str(plain_run)]) == 0
-    assert capsys.readouterr().out == f"Wrote {page}, in place of an older one\n"
-    assert page.read_text() == plain
+def test_what_is_no_report_is_not_written_over(plain_run, capsys):
     records = (plain_run / "records.jsonl").read_bytes()
     what = refusal(report.main, [str(plain_run), "-o", str(plain_run / "records.jsonl")], capsys)
     assert "exists and is no report" in what
