@@ -13,6 +13,7 @@ import contextlib
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -69,6 +70,7 @@ class ProtocolConfig:
     rate_by = "score"  # what chooses among rates; or "loss", in training
     follow_rates = False  # off the edge of the sweep
     apart = False  # the rule runs tensor by tensor
+    gradients = 1.0  # scale of the largest that screening tries
     scale = Scale()  # of the scores
     score_name = "accuracy"
 
@@ -158,7 +160,7 @@ class ChildResult:
 # --- what is trained ------------------------------------------------------------------------------
 
 
-class Task:
+class Task(ABC):
     """A network, its data and its score; the ConvNet's is `Pictures`.
 
     Torch's, numpy's and Python's global random numbers are each training's own, so a model, dropout or
@@ -169,21 +171,21 @@ class Task:
     lower_is_better = False
     epochs = 5  # of the long run
 
+    @abstractmethod
     def model(self) -> nn.Module:
         """Return the untrained network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(self, model: nn.Module, seed: int, epoch: int) -> Iterable:
         """Yield the batches of an epoch, from 0, whatever `loss` takes for one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, model: nn.Module, batch) -> Tensor:
         """Return what training makes small, a single number with its graph."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, model: nn.Module) -> float:
         """Return how good the network is on held-out data, which chooses rates and rules."""
-        raise NotImplementedError
 
     def test(self, model: nn.Module) -> float:
         """Return the same on data that nothing is chosen by; if there is none, on the held-out data."""
@@ -477,6 +479,11 @@ def turn(mode: str, *ones) -> None:
         getattr(one, mode, lambda: None)()
 
 
+def number(score) -> float:
+    """Return a score as a number of Python; it may be one of numpy, or a tensor, also with its graph."""
+    return float(score.detach() if isinstance(score, Tensor) else score)
+
+
 def begin_evaluation(
     net: nn.Module, optimizer, loss: Callable[[nn.Module, Any], Tensor], batches: Callable[[], Iterable]
 ) -> None:
@@ -540,7 +547,7 @@ class Training:
         with self.random:
             batches = lambda: self.task.batches(self.net, self.seed, 0)  # noqa: E731
             begin_evaluation(self.net, self.optimizer, self.task.loss, batches)
-            score = float((self.task.test if test else self.task.score)(self.net))
+            score = number((self.task.test if test else self.task.score)(self.net))
         score = -score if self.task.lower_is_better else score
         return score if math.isfinite(score) and score >= self.config.scale.failure else None
 
@@ -576,7 +583,9 @@ def train_best(rule: str, config: ProtocolConfig, seed: int) -> tuple[ChildResul
     start_s, cpu_s = time.time(), time.process_time()
     best: Training | None = None
     sweep: list[tuple[float, float | None]] = []
-    failed_test = screen(Rule.parse(rule)) if config.screen and not is_class(rule) else None
+    failed_test = None
+    if config.screen and not is_class(rule):
+        failed_test = screen(Rule.parse(rule), config.gradients)
     for training in () if failed_test else sweep_rates(rule, config, seed):
         sweep.append((training.lr, training.curve[-1]))
         # A tie goes to the smaller rate. The best one is kept as it is and simply goes on.

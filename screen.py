@@ -36,16 +36,16 @@ def updates(rule: Rule, w: Tensor, gradient: Callable[[], Tensor], steps: int) -
 
 
 @lru_cache(maxsize=1)
-def probe(rule: Rule) -> tuple[Tensor, Tensor]:
+def probe(rule: Rule, largest: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return updates of a rule with warm moving averages, and the true gradient they should follow.
 
-    The gradients are noisy, with a mean as large as the noise, at scales from 1 to 1e-4.
+    The gradients are noisy, with a mean as large as the noise, at scales from `largest` to 1e-4 of it.
 
     Returns:
         float32 [5 steps, R, N] and float32 [R, N].
     """
     generator = torch.Generator().manual_seed(1)
-    scale = torch.logspace(0, -4, 5).unsqueeze(1)  # [R, 1]
+    scale = largest * torch.logspace(0, -4, 5).unsqueeze(1)  # [R, 1]
     w = 0.1 * torch.randn(5, 512, generator=generator)
     mean = scale * torch.randn(5, 512, generator=generator)
     noisy = lambda: mean + scale * torch.randn(5, 512, generator=generator)  # noqa: E731
@@ -57,27 +57,27 @@ def probe(rule: Rule) -> tuple[Tensor, Tensor]:
 # The last two find what the first two do, and more; these are cheaper, and say why.
 
 
-def ignores_gradient(rule: Rule) -> bool:
+def ignores_gradient(rule: Rule, largest: float = 1.0) -> bool:
     """No operand that the update depends on is made from the gradient: an exact reason."""
     return {"w", "T"}.issuperset(rule.reads)
 
 
-def is_constant(rule: Rule) -> bool:
+def is_constant(rule: Rule, largest: float = 1.0) -> bool:
     """All weights always get the same update."""
-    update, _ = probe(rule)
+    update, _ = probe(rule, largest)
     return bool((update == update[0, 0, 0]).all())
 
 
-def ignores_direction(rule: Rule) -> bool:
+def ignores_direction(rule: Rule, largest: float = 1.0) -> bool:
     """The mean cosine between update and true gradient is below MIN_COSINE at every scale."""
-    update, mean = probe(rule)
+    update, mean = probe(rule, largest)
     update = update.double().nan_to_num(0.0, 0.0, 0.0)
     update = update / update.abs().amax(2, keepdim=True).clamp(min=1e-300)  # no overflow in squares
     cosine = torch.cosine_similarity(update, mean.double(), dim=2, eps=1e-300)  # [5 steps, R]
     return bool(cosine.mean(0).max() < MIN_COSINE)
 
 
-def does_not_descend(rule: Rule) -> bool:
+def does_not_descend(rule: Rule, largest: float = 1.0) -> bool:
     """On a quadratic, 50 steps do not bring the loss below MAX_LOSS of what it was at the start.
 
     Its axes differ by 1000 in curvature. A row is one of 8 learning rates, 1e-6 to 10, at one of 3
@@ -86,7 +86,7 @@ def does_not_descend(rule: Rule) -> bool:
     """
     generator = torch.Generator().manual_seed(2)
     lr = torch.logspace(-6, 1, 8).repeat(3).unsqueeze(1)  # [R, 1]
-    scale = torch.logspace(0, -2, 3).repeat_interleave(8).unsqueeze(1)  # [R, 1]
+    scale = largest * torch.logspace(0, -2, 3).repeat_interleave(8).unsqueeze(1)  # [R, 1]
     curvature = torch.logspace(-3, 0, 64)[torch.randperm(64, generator=generator)]
     start, away = 0.1 * torch.randn(2, 64, generator=generator)
     target, w = start + away, start.repeat(len(lr), 1)
@@ -109,6 +109,10 @@ TESTS = {
 }
 
 
-def screen(rule: Rule) -> str | None:
-    """Return the name of the first test that a rule fails, or None if it is worth training."""
-    return next((name for name, fails in TESTS.items() if fails(rule)), None)
+def screen(rule: Rule, largest: float = 1.0) -> str | None:
+    """Return the name of the first test that a rule fails, or None if it is worth training.
+
+    Args:
+        largest: scale of the largest gradients it is tried with; a network's, if that is more than 1.
+    """
+    return next((name for name, fails in TESTS.items() if fails(rule, largest)), None)

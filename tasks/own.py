@@ -45,6 +45,7 @@ class TaskConfig(ProtocolConfig):
     score_name: str = setting("", "of the scores; higher is better", flag=False)
     steps: int = setting(1, "batches of an epoch", low=1, flag=False)
     apart: bool = setting(False, "the rule runs tensor by tensor, as some rest at times", flag=False)
+    gradients: float = setting(1.0, "their median, or 1 if that is more; screening's scale", flag=False)
     untrained: float = setting(0.0, "mean score of the untrained network", flag=False)
     trivial: tuple[float, ...] = setting((), "score of a trivial predictor, if there is one", flag=False)
     noise: float = setting(0.0, "standard deviation of one training's score over seeds", flag=False)
@@ -72,34 +73,56 @@ class TaskConfig(ProtocolConfig):
 @lru_cache(maxsize=4)
 def open_task(path: str) -> tuple[Task, str]:
     """Return the task that a file defines, and its version."""
+    texts = b"".join(one.read_bytes() for one in sources(path))
+    with RandomState(0):  # what is drawn while it is loaded is the same in every process
+        module = load_file(path)
+        own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Task)]
+        own = [one for one in own if one.__module__ == module.__name__]
+        own = [one for one in own if not {*one.__subclasses__()} & {*own}]  # no base of another
+        if len(own) != 1:
+            names = ", ".join(one.__name__ for one in own) or "none"
+            raise TaskError(f"{path} must define one subclass of child.Task; it has {names}")
+        task = own[0]()
+    return task, f"{hashlib.blake2b(texts, digest_size=8).hexdigest()} {task.data_version()}".strip()
+
+
+def forget(path: str) -> None:
+    """Let a file and what it imports from beside it be loaded anew: in a notebook they may change."""
+    open_task.cache_clear()
+    load_file.cache_clear()
+    files = {str(one) for one in sources(path)}
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) in files:
+            del sys.modules[name]
+
+
+def sources(path: str) -> list[Path]:
+    """Return a file and the files beside it that it imports, and they; not those of this project.
+
+    Raises:
+        TaskError: it is no file of Python, or what it imports would not be what stands beside it.
+    """
     file = Path(path)
     if file.suffix != ".py" or not file.is_file():
         raise TaskError(f"--task is '{path}'; it must be a Python file, *.py")
-    module = load_file(path)
-    own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Task)]
-    own = [one for one in own if one.__module__ == module.__name__]
-    if len(own) != 1:
-        names = ", ".join(one.__name__ for one in own) or "none"
-        raise TaskError(f"{path} must define one subclass of child.Task; it has {names}")
-    with RandomState(0):
-        task = own[0]()
-    texts = b"".join(one.read_bytes() for one in sources(file))
-    digest = hashlib.blake2b(texts, digest_size=8).hexdigest()
-    return task, f"{digest} {task.data_version()}".strip()
-
-
-def sources(file: Path) -> list[Path]:
-    """Return a file and the files beside it that it imports, and they; not those of this project."""
-    found = [file.resolve()]
+    found, folder = [file.resolve()], file.resolve().parent
     for one in found:
-        tree = ast.parse(one.read_bytes())
+        try:
+            tree = ast.parse(one.read_bytes())
+        except SyntaxError as error:
+            raise TaskError(f"{one}, line {error.lineno}: {error.msg}") from None
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
                  for alias in node.names}  # fmt: skip
         names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        beside = sorted(found[0].parent / f"{name.split('.')[0]}.py" for name in names)
-        found += [
-            path for path in beside if path.is_file() and path.parent != HERE and path not in found
-        ]
+        for name in sorted({name.split(".")[0] for name in names} - {""}):
+            beside = [folder / f"{name}.py", *sorted((folder / name).rglob("*.py"))]
+            beside = [path for path in beside if path.is_file()]
+            if folder == HERE or not beside:
+                continue
+            if (HERE / f"{name}.py").is_file() or (HERE / name / "__init__.py").is_file():
+                what = "the project has one of that name, which Python takes; call yours something else"
+                raise TaskError(f"{one.name} imports {name} from beside it, but {what}")
+            found += [path for path in beside if path not in found]
     return found
 
 
@@ -111,7 +134,7 @@ class OwnTask(Trained, TaskConfig):
         return f"{Path(self.task).name}: {self.score_name}, higher is better"
 
     def resolve(self, space: SearchSpace, say: Say) -> "OwnTask":
-        open_task(self.task)
+        sources(self.task)  # the dry run loads it, and tells its faults
         return replace(self, task=str(Path(self.task).resolve()))
 
     def fetch(self, say: Say) -> "OwnTask":
@@ -121,7 +144,9 @@ class OwnTask(Trained, TaskConfig):
 
     def prepare(self) -> None:
         start_worker()
+        forget(self.task)
         self.open()
+        start_worker()  # once more: their code may have asked for threads
 
     def identity(self) -> Families:
         return Families(swept=True)

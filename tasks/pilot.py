@@ -5,7 +5,7 @@ faults, batches an epoch, parameters that rest at times, strange gradients, and 
 same twice. Then the human optimizers train with all rates and to the end. They say when the sweep may
 end, by what to choose rates, how far scores go, and how many seeds tell rules apart. A task on which no
 human optimizer beats both the untrained network and the trivial predictor is refused: what a search
-finds there is luck. Nothing to run here. Read next: charlm.py, karate.py and pendulum.py, tasks.
+finds there is luck. Nothing to run here. Read next: charlm.py, imports.py and oscillator.py, tasks.
 """
 
 import json
@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import torch
 
-from child import RandomState, Training
+from child import RandomState, Training, number
 from pool import TaskError as Failed
 from pool import WorkerDied, WorkerPool, usable_cores
 from results import Say
@@ -58,18 +58,25 @@ def look(path: str, seed: int) -> dict:
     """Return what a dry run finds."""
     task, version = open_task(path)
     config = TaskConfig(task=path, epochs=task.epochs, apart=True)
+    if not isinstance(task.epochs, int) or task.epochs < 1:
+        raise TaskError(f"epochs is {task.epochs!r}; it must be a whole number, at least 1")
     with RandomState(seed):
-        if not any(p.requires_grad for p in task.model().parameters()):
-            raise TaskError("no parameter of the model is trainable")
+        trainable = [p for p in task.model().parameters() if p.requires_grad]
+    if not trainable:
+        raise TaskError("no parameter of the model is trainable")
+    if any(p.is_complex() for p in trainable):
+        raise TaskError("parameters are complex; rules know real numbers only")
     first = Training(ADAM, 1e-3, config, seed)
     names = {p: name for name, p in first.net.named_parameters()}
     with first.random:
         first.net.eval()
-        untrained = float(task.score(first.net))
-        trivial = task.trivial()
+        untrained = number(task.score(first.net))
+        trivial = None if (known := task.trivial()) is None else number(known)
         first.net.train()
     if not math.isfinite(untrained):
         raise TaskError(f"the score of the untrained network is {untrained}")
+    if trivial is not None and not math.isfinite(trivial):
+        raise TaskError(f"the score of the trivial predictor is {trivial}")
     steps, rested, seen, sizes = 0, set(), set(), []
     with first.random:
         for batch in task.batches(first.net, seed, 0):
@@ -92,8 +99,13 @@ def look(path: str, seed: int) -> dict:
         raise TaskError("batches has given none")
     coarse = {str(p.dtype) for p in names} & {"torch.bfloat16", "torch.float16"}
     apart = bool(rested) or len({p.dtype for p in first.weights.parameters}) > 1 or bool(coarse)
-    second = Training(ADAM, 1e-3, replace(config, apart=apart, steps=steps), seed)
+    config = replace(config, apart=apart, steps=steps)
+    second, third = (Training(ADAM, 1e-3, config, seed) for _ in range(2))
     score, sizes = second.epoch(), torch.cat(sizes)
+    second.weights.check()  # which the score may have moved
+    if (again := third.epoch()) != score:
+        what = "the task keeps something that training changes, such as a generator made in __init__"
+        raise TaskError(f"the same seed gives scores of {score} and {again} one after another: {what}")
     return {
         "version": version,
         "score_name": "minus " * task.lower_is_better + task.score_name,
@@ -103,7 +115,7 @@ def look(path: str, seed: int) -> dict:
         "apart": apart,
         "rested": sorted(names[p] for p in rested),
         "untrained": untrained,
-        "trivial": None if trivial is None else float(trivial),
+        "trivial": trivial,
         "score": score,
         "parameters": sum(p.numel() for p in first.weights.parameters),
         "median gradient": float(sizes[sizes > 0].median()) if (sizes > 0).any() else 0.0,
@@ -121,7 +133,14 @@ def dry_run(config: OwnTask) -> dict:
     found = []
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        try:
+            limit = config.cpu_limit_s or None
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=limit
+            )
+        except subprocess.TimeoutExpired:
+            what = f"its dry run has not ended within --cpu-limit-s, {config.cpu_limit_s:g} seconds"
+            raise TaskError(f"{config.task}: {what}; do its batches end?") from None
         if done.returncode:
             fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             if not fault.startswith("TaskError: "):
@@ -188,24 +207,22 @@ def measure(config: OwnTask, say: Say) -> OwnTask:
     say(f"dry run of {config.task}, twice")
     found = dry_run(config)
     names = ("version", "score_name", "epochs", "steps", "apart")
-    config = replace(config, **{name: found[name] for name in names})
+    config = replace(config, **{name: found[name] for name in names},
+                     gradients=max(1.0, found["median gradient"]))  # fmt: skip
     if config.sweep_epochs > config.epochs:
         raise TaskError(f"--sweep-epochs is {config.sweep_epochs}; the task trains {config.epochs}")
     say(f"  {found['parameters']:,} parameters, {config.steps} batches an epoch, {config.epochs} epochs")
     median, zeros = found["median gradient"], found["zero gradients"]
-    if config.screen and (median > 1 or zeros > 0.1):
-        what = f"gradients have a median of {median:.2g}, and {zeros:.0%} are exactly 0"
-        say(
-            f"WARNING: {what}. The tests that reject\n"
-            "         rules before training know 1 to 1e-4 and no zeros: --no-screen does without\n"
-            "         them, or scale the loss so that gradients are below 1."
-        )
+    say(f"  gradients have a median of {median:.2g}, and {zeros:.0%} are exactly 0")
+    if median > 1:
+        say("  that is large: operands such as g^2 and g^3 know little else; better scale the loss")
     if found["rested"]:
         say(f"  without gradient at some steps, where they rest: {', '.join(found['rested'][:5])}")
     pool = WorkerPool(usable_cores(), config.cpu_limit_s, initializer=config.prepare, preload=("child",))
     try:
         return weigh(config, found, pool, say)
     except (Failed, WorkerDied) as error:
+        print(error, file=sys.stderr)
         raise TaskError(f"{config.task} failed in training: {last_line(error)}") from None
     finally:
         pool.stop()

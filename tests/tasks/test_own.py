@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from child import ChildConfig, Training, evaluate_rule
 from dsl import RuleOptimizer
 from rules import NAMED_RULES
 from tasks import pilot
-from tasks.own import OwnTask, TaskConfig, TaskError, open_task, sources
+from tasks.own import OwnTask, TaskConfig, TaskError, forget, open_task, sources
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
 EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
@@ -49,6 +50,12 @@ class Line(Task):
 """
 
 
+NAMES = """
+class Line(Base):
+    pass
+"""
+
+
 def write(folder: Path, text: str = TINY, name: str = "line.py") -> str:
     (folder / name).write_text(text)
     return str(folder / name)
@@ -65,6 +72,7 @@ def config_of(path: str, **settings) -> TaskConfig:
 
 GIVEN = "        return (model"  # of the loss
 LOST = "put other tensors in the place"
+KEPT = "self.__dict__.setdefault('rng', np.random.default_rng"
 FAULTS = [
     ("self.y[rows]).square()", "self.z[rows]).square()", "'Line' object has no attribute 'z'"),
     (GIVEN, f"        model.zero_grad()\n{GIVEN}", LOST),
@@ -76,12 +84,21 @@ FAULTS = [
     ("nn.Linear(3, 1)", "nn.Linear(3, 1).requires_grad_(False)", "no parameter"),
     ("range(0, 40, 4)", "range(0)", "batches has given none"),
     ("class Line(Task):", "class Line:", "one subclass of child.Task"),
+    ("    def loss(", "    def lose(", "abstract class Line"),
+    ("def model(self):", "def model(self)", "line.py, line 13: expected ':'"),
+    ("True, 2", "True, 0", "epochs is 0"),
+    ("nn.Linear(3, 1)", "nn.Linear(3, 1, dtype=torch.complex64)", "parameters are complex"),
+    ("return float(self.y[40:].square().mean())", "return torch.tensor(torch.nan)", "predictor is nan"),
+    (".mean().item()", ".mean() + 0 * (model.zero_grad() or 0)", LOST),
+    ("np.random.default_rng([seed, epoch])", f"{KEPT}(3))", "one after another"),
+    ("import numpy as np, torch", "import numpy as np, torch, screen", "imports screen from beside it"),
 ]
 
 
 @pytest.mark.parametrize("old, new, told", FAULTS, ids=[told for *_, told in FAULTS])
 def test_the_dry_run_finds_a_fault(tmp_path, old, new, told):
     assert TINY.count(old) >= 1
+    write(tmp_path, "", "screen.py")  # one of ours has this name
     with pytest.raises(Exception, match=re.escape(told)) as error:
         pilot.look(write(tmp_path, TINY.replace(old, new)), 0)
     assert "\n" not in str(error.value)
@@ -107,6 +124,11 @@ def test_a_fault_is_told_before_anything_is_made(tmp_path, capfd, old, new, told
     number = TINY.splitlines().index(next(x for x in TINY.splitlines() if "self.y[rows]" in x)) + 1
     own = f'File "{path}", line {number}, in loss' in said  # the user's traceback, once
     assert (said.count("Traceback") == 1) == own == (told == FAULTS[0][-1])
+
+
+def test_a_dry_run_that_does_not_end_is_ended(tmp_path):
+    with pytest.raises(TaskError, match="do its batches end"):
+        pilot.dry_run(OwnTask(task=write(tmp_path), cpu_limit_s=0.5))
 
 
 @pytest.mark.parametrize("path", ["nowhere.py", "README.md"])
@@ -321,12 +343,10 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
     lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
     (folder / "records.jsonl").write_text("".join(lines[:6]))
     write(tmp_path, TINY + "\n# changed\n")
-    open_task.cache_clear()
     with pytest.raises(SystemExit) as stop:
         search.main(["--resume", str(folder)])
     assert stop.value.code == 2 and "has changed" in capfd.readouterr().err
     write(tmp_path)
-    open_task.cache_clear()
     assert search.main(["--resume", str(folder)]) == 0
     again = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     timeless = lambda rows: [{k: r[k] for k in r if k not in search.TIMES} for r in rows]  # noqa: E731
@@ -334,9 +354,22 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
 
 
 def test_the_version_covers_what_the_file_imports_from_beside_it(tmp_path):
-    path = write(tmp_path, "import helper_of_line\nfrom child import Task\n" + TINY)
-    helper = Path(write(tmp_path, "import os\n", "helper_of_line.py"))
-    assert sources(Path(path)) == [Path(path).resolve(), helper.resolve()]
+    text = "import helper_of_line\n" + TINY.replace("Line(Task)", "Base(Task)") + NAMES
+    path = write(tmp_path, text)  # of two tasks that which has the other as its base
+    helper = Path(write(tmp_path, "from parts_of_line import part\nBASE = 2\n", "helper_of_line.py"))
+    (tmp_path / "parts_of_line").mkdir()
+    part = Path(write(tmp_path / "parts_of_line", "", "part.py"))
+    assert sources(path) == [Path(path).resolve(), helper.resolve(), part.resolve()]
+    first, known = open_task(path)
+    part.write_text("# changed")
+    assert open_task(path) == (first, known)  # loaded once
+    forget(path)
+    second, version = open_task(path)
+    assert version != known and type(second) is not type(first)
+    helper.write_text("from parts_of_line import part\nBASE = 3\n")
+    forget(path)
+    open_task(path)
+    assert sys.modules["helper_of_line"].BASE == 3
 
 
 # --- what ships -----------------------------------------------------------------------------------
