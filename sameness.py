@@ -31,8 +31,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import results
 from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_rule
-from results import FAILURE_REWARD
+from results import FAILURE_REWARD, Family
 
 DECAY = 0.95  # of the moving average, a call
 
@@ -259,6 +260,25 @@ def best_first(rules: list[Rule], trainings: list[tuple[Rule, float]], width: fl
     for number, (rule, score) in enumerate(trainings):
         forecast.note(number, rule, score)
     return np.argsort(-forecast(rules), kind="stable").tolist() if rules else []
+
+
+def best_smoothed(
+    records: list[dict],
+    width: float,
+    most: int | None = None,
+    name: Callable[[dict], Hashable] = lambda record: record["family"],
+) -> list[Family]:
+    """Return `results.best_families`, in the order of `best_first` if there is a width."""
+    families = results.best_families(records, name=name)
+    if width:
+        trained = [record for record in records if record["cached_from"] is None]
+        rules, founders = (
+            [Rule.parse(record["rule"]) for record in some]
+            for some in (trained, [family.trainings[0] for family in families])
+        )
+        order = best_first(founders, list(zip(rules, map(results.worth, trained), strict=True)), width)
+        families = [families[place] for place in order]
+    return families[:most]
 
 
 # --- passing over known rules ---------------------------------------------------------------------

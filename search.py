@@ -66,7 +66,7 @@ from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Run, Say, reopen
 from rivals import Evolution, RandomSearch
 from rules import HUMAN, NAMED_RULES, find, make_optimizer
-from sameness import best_first
+from sameness import best_smoothed
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution", "guided")
 BATCH = 5  # rules that the controller learns from at once, the paper's number
@@ -294,19 +294,6 @@ def mean_reward(accuracies: list[float | None], failure: float) -> float | None:
     return sum(failure if x is None else x for x in accuracies) / len(accuracies)
 
 
-def best_families(
-    records: list[dict], smoothing: float, most: int | None = None
-) -> list[results.Family]:
-    """Return the best families of a search, by their means or, smoothed, by those of what is alike."""
-    families = results.best_families(records)
-    if smoothing:
-        rule = lambda record: Rule.parse(record["rule"])  # noqa: E731
-        trained = [(rule(r), results.worth(r)) for r in records if r["cached_from"] is None]
-        order = best_first([rule(f.trainings[0]) for f in families], trained, smoothing)
-        families = [families[place] for place in order]
-    return families[:most]
-
-
 # --- the search -----------------------------------------------------------------------------------
 
 
@@ -495,7 +482,7 @@ class Search:
     def write_hall_of_fame(self) -> None:
         """Replace hall_of_fame.csv by the best families so far, with advice on rates."""
         humans, rows = results.read_humans(self.run.folder), []
-        for rank, family in enumerate(best_families(self.records, self.config.smoothing, 100), 1):
+        for rank, family in enumerate(best_smoothed(self.records, self.config.smoothing, 100), 1):
             best, advice = family.best, results.advise(family.best, humans)
             row = {"rank": rank, "reward": family.reward, "spread": family.spread}
             row |= {"trainings": len(family.trainings), "rules": family.num_rules}
@@ -731,7 +718,7 @@ def search_to_end(search: Search, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    best = best_families(search.records, search.config.smoothing, 10)
+    best = best_smoothed(search.records, search.config.smoothing, 10)
     tell = search.progress.result
     table = summary(best, results.read_humans(folder), search.scorer.score_name)
     tell(f"\n{costs(search.records)}\n\n{table}\n")
@@ -839,7 +826,7 @@ def search(**settings) -> Found:
     folder = args.resume if mine is None else mine.run.folder
     records = results.read_records(folder)
     smoothing = results.read_config(folder).get("smoothing", 0.0)
-    return Found(folder, records, results.read_humans(folder), best_families(records, smoothing))
+    return Found(folder, records, results.read_humans(folder), best_smoothed(records, smoothing))
 
 
 if __name__ == "__main__":
