@@ -207,7 +207,7 @@ def by_family() -> Callable[[dict], int]:
 WIDTH, PRIOR = 0.07, 0.1
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=20_000)
 def behaviour(rule: Rule) -> np.ndarray:
     """Return a rule as a point, float [21]: like rules are near each other.
 
@@ -259,7 +259,8 @@ def best_first(rules: list[Rule], trainings: list[tuple[Rule, float]], width: fl
     forecast = Forecast(width)
     for number, (rule, score) in enumerate(trainings):
         forecast.note(number, rule, score)
-    return np.argsort(-forecast(rules), kind="stable").tolist() if rules else []
+    values = [forecast(rules[at : at + 1000]) for at in range(0, len(rules), 1000)]  # bounds memory
+    return np.argsort(-np.concatenate([[], *values]), kind="stable").tolist()
 
 
 def best_smoothed(
