@@ -446,11 +446,11 @@ class Apart:
     def check(self) -> None:
         """All is well, whatever the task has done."""
 
+    @torch.no_grad()
     def finite(self) -> bool:
         """Return whether all weights are; their sum is a cheap first look, and it alone may overflow."""
-        weights = [p.detach() for p in self.parameters]
-        total = torch.stack([w.sum(dtype=torch.float32) for w in weights]).sum()
-        return bool(total.isfinite()) or all(bool(w.isfinite().all()) for w in weights)
+        total = sum(p.sum(dtype=torch.float32).item() for p in self.parameters)
+        return math.isfinite(total) or all(bool(p.isfinite().all()) for p in self.parameters)
 
 
 def equip(
@@ -519,8 +519,7 @@ class Training:
     def epoch(self) -> float | None:
         """Train for an epoch; return (and note) the score on held-out data, None if it diverged."""
         with self.random:
-            trained = self._train()
-        self.curve.append(self.score() if trained else None)
+            self.curve.append(self._score() if self._train() else None)
         return self.curve[-1]
 
     def _train(self) -> bool:
@@ -545,9 +544,12 @@ class Training:
         None if it is no finite number, or so bad that it counts as a failure.
         """
         with self.random:
-            batches = lambda: self.task.batches(self.net, self.seed, 0)  # noqa: E731
-            begin_evaluation(self.net, self.optimizer, self.task.loss, batches)
-            score = number((self.task.test if test else self.task.score)(self.net))
+            return self._score(test)
+
+    def _score(self, test: bool = False) -> float | None:
+        batches = lambda: self.task.batches(self.net, self.seed, 0)  # noqa: E731
+        begin_evaluation(self.net, self.optimizer, self.task.loss, batches)
+        score = number((self.task.test if test else self.task.score)(self.net))
         score = -score if self.task.lower_is_better else score
         return score if math.isfinite(score) and score >= self.config.scale.failure else None
 
