@@ -73,7 +73,7 @@ class TaskConfig(ProtocolConfig):
 @lru_cache(maxsize=4)
 def open_task(path: str) -> tuple[Task, str]:
     """Return the task that a file defines, and its version."""
-    texts = b"".join(one.read_bytes() for one in sources(path))
+    version = digest(path)
     with RandomState(0):  # what is drawn while it is loaded is the same in every process
         module = load_file(path)
         own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Task)]
@@ -83,11 +83,19 @@ def open_task(path: str) -> tuple[Task, str]:
             names = ", ".join(one.__name__ for one in own) or "none"
             raise TaskError(f"{path} must define one subclass of child.Task; it has {names}")
         task = own[0]()
-    return task, f"{hashlib.blake2b(texts, digest_size=8).hexdigest()} {task.data_version()}".strip()
+    return task, f"{version} {task.data_version()}".strip()
 
 
-def forget(path: str) -> None:
-    """Let a file and what it imports from beside it be loaded anew: in a notebook they may change."""
+def digest(path: str) -> str:
+    """Return a hash of a file and of what it imports from beside it."""
+    texts = b"".join(one.read_bytes() for one in sources(path))
+    return hashlib.blake2b(texts, digest_size=8).hexdigest()
+
+
+def forget_changed(path: str) -> None:
+    """Let a file be loaded anew if it, or what it imports, is not what it was: so it is in notebooks."""
+    if digest(path) == open_task(path)[1].split()[0]:
+        return
     open_task.cache_clear()
     load_file.cache_clear()
     files = {str(one) for one in sources(path)}
@@ -144,7 +152,7 @@ class OwnTask(Trained, TaskConfig):
 
     def prepare(self) -> None:
         start_worker()
-        forget(self.task)
+        forget_changed(self.task)
         self.open()
         start_worker()  # once more: their code may have asked for threads
 

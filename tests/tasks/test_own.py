@@ -17,7 +17,7 @@ from child import ChildConfig, Training, evaluate_rule
 from dsl import RuleOptimizer
 from rules import NAMED_RULES
 from tasks import pilot
-from tasks.own import OwnTask, TaskConfig, TaskError, forget, open_task, sources
+from tasks.own import OwnTask, TaskConfig, TaskError, forget_changed, open_task, sources
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
 EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
@@ -361,13 +361,14 @@ def test_the_version_covers_what_the_file_imports_from_beside_it(tmp_path):
     part = Path(write(tmp_path / "parts_of_line", "", "part.py"))
     assert sources(path) == [Path(path).resolve(), helper.resolve(), part.resolve()]
     first, known = open_task(path)
+    forget_changed(path)
     part.write_text("# changed")
     assert open_task(path) == (first, known)  # loaded once
-    forget(path)
+    forget_changed(path)
     second, version = open_task(path)
     assert version != known and type(second) is not type(first)
     helper.write_text("from parts_of_line import part\nBASE = 3\n")
-    forget(path)
+    forget_changed(path)
     open_task(path)
     assert sys.modules["helper_of_line"].BASE == 3
 
