@@ -23,7 +23,6 @@ from helpers import DATA, HERE, SMALL, history, killed, refusal, start, tiny
 import data
 import results
 import search
-from bench import kills
 from child import Child, open_pictures, start_worker
 from dsl import Rule
 from nosbench import search as table_search
@@ -215,8 +214,7 @@ def test_short_known_rules_are_padded_to_the_spaces_length_and_keep_their_key():
         assert space.contains(fitted) and fitted.key() == find(text).key()
 
 
-@pytest.mark.parametrize("algorithm", ["trpo", "evolution"])
-@pytest.mark.parametrize("candidates", ["1", "4"])
+@pytest.mark.parametrize("algorithm, candidates", [("trpo", "4"), ("evolution", "1")])
 def test_what_is_drawn_again_is_trained_again_and_gets_its_mean(tmp_path, algorithm, candidates):
     flags = ["--algorithm", algorithm, "--candidates", candidates, "--replicates", "3", "--rotate", "2"]
     flags += ["--population", "6", "--elite-coeff", "0.3", "--samples", "60", "--lag", "1"]
@@ -410,16 +408,13 @@ def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
 def test_human_optimizers_are_counted_while_rules_are_recorded(tmp_path):
     class Shown(ThreadPoolExecutor, Progress):
         lines: list[str] = []
-
-        def update(self, line):
-            self.lines.append(line)
+        update = lines.append
 
     with Shown(1) as executor:
         searched(tmp_path / "run", "--samples", "6", executor=executor)
     assert Shown.lines[0] == "0/6 rules  human optimizers: 0 of 4 scored"
-    counted = [line for line in Shown.lines if "human optimizers" in line]
     # One worker takes the first batch first, whose records do not wait for the human optimizers.
-    assert any(line.startswith("4/6 rules  human optimizers: 0 of 4") for line in counted)
+    assert any(line.startswith("4/6 rules  human optimizers: 0 of 4") for line in Shown.lines)
     assert "left" in Shown.lines[-1] and "best" in Shown.lines[-1]
 
 
@@ -437,15 +432,6 @@ def test_killed_and_resumed_run_has_the_records_of_an_undisturbed_one(tmp_path):
         file.write(b'{"id": 7, "torn')  # as if the kill had hit the middle of a line
     assert search.main(["--resume", str(broken), "--workers", "1"]) == 0
     assert_same(broken, whole)
-
-
-@pytest.mark.slow
-def test_searches_killed_at_random_moments_lose_and_change_no_record():
-    records = list(kills.measure(kills.Config(kills=20)))
-    ends = [record for record in records if record["what"] == "end"]
-    assert len(records) - len(ends) == 20 and len({record["records"] for record in records}) > 5
-    assert sum(record["lost"] for record in records) == 0
-    assert {(end["code"], end["tracebacks"]) for end in ends} == {(0, 0)}
 
 
 SEARCH = [*SMALL, "--samples", "2000", "--workers", "1"]
@@ -550,10 +536,10 @@ def test_a_figure_that_fails_is_a_warning_behind_the_table(tmp_path, monkeypatch
 
 def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, monkeypatch, capsys):
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
-    here.mkdir()
-    elsewhere.mkdir()
+    for folder in (elsewhere, here):
+        folder.mkdir()
     monkeypatch.chdir(here)
-    assert search.main(["--out", "whole"], tiny(data="data")) == 0
+    assert search.main(["--out", "whole"], tiny(data="data", samples=10)) == 0
     whole, pictures = here / "whole", here / "data" / data.SAMPLE
     config = results.read_config(whole)
     assert config["data"] == str(here / "data")
@@ -561,7 +547,7 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
     monkeypatch.chdir(elsewhere)
 
     def broken(name: str, **changes) -> str:
-        folder = killed(whole, elsewhere / name, 10)
+        folder = killed(whole, elsewhere / name, 5)
         kept = {k: v for k, v in (config | changes).items() if v is not None}
         (folder / "config.json").write_text(json.dumps(kept))
         return name
@@ -590,7 +576,7 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
     shutil.move(pictures, moved / data.SAMPLE)
     assert "search.py --resume RUN --data DIR" in refused("run") and not pictures.exists()
     assert "holds other pictures" in refused("run", "--data", str(moved))
-    assert len(history(elsewhere / "run")) == 10 and results.read_config(Path("run")) == config
+    assert len(history(elsewhere / "run")) == 5 and results.read_config(Path("run")) == config
     np.save(moved / data.SAMPLE / "train_labels.npy", labels)
     shutil.copytree(whole, "complete")
     meta = results.read_meta(Path("run")) | {"torch": "1.0"}

@@ -31,7 +31,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_list_shows_every_rule_with_its_formula_in_aligned_columns(elsewhere, capsys):
+def test_list_shows_every_rule_in_aligned_columns_and_show_the_recorded_rates(elsewhere, capsys):
     make_run(elsewhere / "runs" / "one")
     assert rules.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -46,6 +46,12 @@ def test_list_shows_every_rule_with_its_formula_in_aligned_columns(elsewhere, ca
         assert shown[name][:3] == [find(name).infix(), named.source, state]
         known = {"adam": ["<=0.001 (<=0.001..<=0.001)", "<=1x"], "powersign": ["0.1 (0.01..1)", "100x"]}
         assert shown[name][3:] == known.get(name, ["-", "-"])
+    make_run(elsewhere / "some" / "where")
+    make_run(elsewhere / "some" / "twin", child_seed=1)
+    rules.main(["show", "powersign", "--runs", "some"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "rates lr 0.1, good from 0.01 to 1, 2 decades; Adam's best is 0.001, so this" in out
+    assert "[cifar10, strided, 1,000 images an epoch; 2 seeds]" in out and "lr=0.1)" in out
 
 
 @pytest.mark.parametrize("words", [["powersign"], ["PowerSign"], [NAMED_RULES["powersign"].rule]])
@@ -57,15 +63,6 @@ def test_show_tells_all_faces(words, elsewhere, capsys):
     assert re.search(r"averages +m \(", out)
     assert re.search(r"as written +r1 = sign\(g\) \* sign\(m\);  r2 = exp\(r1\) \* g$", out, re.M)
     assert out.count(NO_SWEEP) == 2 and f"    # {NO_SWEEP}\n    optimizer = " in out
-
-
-def test_show_gives_the_recorded_rates(elsewhere, capsys):
-    make_run(elsewhere / "some" / "where")
-    make_run(elsewhere / "some" / "twin", child_seed=1)
-    rules.main(["show", "powersign", "--runs", "some"])
-    out = " ".join(capsys.readouterr().out.split())
-    assert "rates lr 0.1, good from 0.01 to 1, 2 decades; Adam's best is 0.001, so this" in out
-    assert "[cifar10, strided, 1,000 images an epoch; 2 seeds]" in out and "lr=0.1)" in out
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "powersign"], ["export", "powersign"]])
@@ -92,13 +89,12 @@ def test_show_takes_separate_words_tells_what_is_dead_and_which_rules_act_alike(
     assert re.search(r"dead +g of r1, m of r1, v of r2$", out, re.M)
 
 
-@pytest.mark.parametrize("decay, told", [("ld", 0), ("cd", 1), ("rd", 2)])
-def test_show_tells_of_periods_and_of_tensorflows(decay, told, capsys):
-    rules.main(["show", f"powersign-{decay}"])
-    out = " ".join(capsys.readouterr().out.split())
-    for fact in ("num_periods, 0.5 unless given", "TensorFlow its restart decay has num_periods=1 by"):
-        assert (fact in out) == (told > 0)
-        told -= 1
+def test_show_tells_of_periods_and_of_tensorflows(capsys):
+    for told, decay in enumerate(("ld", "cd", "rd")):
+        rules.main(["show", f"powersign-{decay}"])
+        out = " ".join(capsys.readouterr().out.split())
+        facts = "num_periods, 0.5 unless given", "TensorFlow its restart decay has num_periods=1 by"
+        assert [fact in out for fact in facts] == [told > 0, told > 1]
 
 
 def test_export_writes_a_file_that_trains_and_never_over_another(elsewhere, capsys):

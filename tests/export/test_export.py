@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import math
 import random
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def check(jobs: dict, paths: dict) -> None:
 def special_jobs() -> dict:
     """Return jobs in which something is unusual: settings, non-finite gradients, large tensors."""
     wild = make_job(5)
-    for bad, grads in zip((float("nan"), float("inf"), -float("inf"), 0.0), wild["grads"], strict=False):
+    for bad, grads in zip((math.nan, math.inf, -math.inf, 0.0), wild["grads"], strict=False):
         for g in grads:
             if g is not None and g.dim():
                 g[0] = bad
@@ -182,7 +183,7 @@ def special_jobs() -> dict:
 @pytest.fixture(scope="module")
 def jobs() -> dict:
     named = {f"named_{n.replace('-', '_')}": (rules.find(n), make_job(3)) for n in rules.NAMED_RULES}
-    return random_jobs(36, seed=0) | special_jobs() | named
+    return random_jobs(24, seed=0) | special_jobs() | named
 
 
 @pytest.fixture(scope="module")
@@ -194,19 +195,13 @@ def paths(jobs, tmp_path_factory) -> dict:
 def test_exported_file_follows_rule_optimizer(kind, jobs, paths):
     some = {module: job for module, job in jobs.items() if module.startswith(kind)}
     check(some, paths)
-    assert len(some) >= {"random": 36, "named": len(rules.NAMED_RULES)}.get(kind, 2)
+    assert len(some) >= {"random": 24, "named": len(rules.NAMED_RULES)}.get(kind, 2)
 
 
 @pytest.mark.slow
 def test_exported_files_follow_rule_optimizer_on_a_thousand_more(tmp_path):
     jobs = random_jobs(1000, seed=1)
     check(jobs, run_exported(tmp_path, jobs))
-
-
-def load(rule: str, name: str = "Found", advice: tuple[str, ...] = ()) -> type:
-    names: dict = {"__name__": "exported"}
-    exec(export.export(rules.find(rule), name, list(advice)), names)
-    return names[name]
 
 
 LACKS = {"sgd": ["self.state[p] ", "_sign(", "_drop", "beta1", "eps:", "seed:", '"step"]', "_cos"]}
@@ -237,11 +232,9 @@ def test_files_are_formatted_and_clean(tmp_path):
 
 def test_docstring_has_formula_rates_and_an_example_that_trains():
     text = export.export(rules.find("powersign-ld"), "PowerSign", ["lr 0.5, good"], 0.5, "")
-    doc = text.split('"""')[1]
+    names, doc = {"model": torch.nn.Linear(2, 1)}, text.split('"""')[1]
     assert "update = exp(ld * sign(g) * sign(m)) * g" in doc and "lr 0.5, good" in doc
-    names: dict = {}
     exec(text, names)
-    names["model"] = torch.nn.Linear(2, 1)
     names["loss"] = names["model"](torch.ones(2)).square().sum()
     assert "#" not in doc  # nothing to remark on a rate that was measured
     example = [line.strip() for line in doc.splitlines() if "optimizer" in line or "backward" in line]
@@ -250,11 +243,11 @@ def test_docstring_has_formula_rates_and_an_example_that_trains():
     assert names["optimizer"].state[names["model"].weight]["exp_avg"].abs().sum() > 0
 
 
-def test_no_name_is_mistaken_for_a_place_to_fill_in_and_no_data_set_leaves_the_docstring():
-    evil = 'x"""\nraise SystemExit\n\\'
-    assert load("sgd", advice=(evil,)).__name__ == "Found"
-    assert load("powersign", name="NAMED").__name__ == "NAMED"
-    assert load("powersign", name="HELP").__name__ == "HELP"
+@pytest.mark.parametrize("name", ["Found", "NAMED", "HELP"])
+def test_no_name_is_mistaken_for_a_place_to_fill_in_and_no_data_set_leaves_the_docstring(name):
+    names: dict = {"__name__": "exported"}
+    exec(export.export(rules.find("powersign"), name, ['x"""\nraise SystemExit\n\\']), names)
+    assert names[name].__name__ == name
 
 
 @pytest.mark.parametrize(

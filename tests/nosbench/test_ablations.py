@@ -46,26 +46,20 @@ def test_a_change_is_compared_seed_by_seed_at_the_last_common_checkpoint(tmp_pat
     assert high - mean == pytest.approx(12.706 * statistics.stdev([0.1, 0.3]) / 2**0.5, rel=1e-4)
 
 
-def test_changes_are_named_by_their_settings(tmp_path):
-    base = Setting(write(tmp_path, "base", [1, 2, 3]))
+def test_changes_are_named_and_each_has_a_dot_in_the_figure_and_a_line_in_the_table(tmp_path, capsys):
+    base = write(tmp_path, "base", [10, 20, 60])
     none = Setting(write(tmp_path, "none", [1, 2, 3], constraints=[], candidates=1))
     other = Setting(write(tmp_path, "ppo-new", [1, 2, 3], algorithm="ppo"))
-    assert ablations.changes(none, base) == "candidates 1 (16), without a, without b"
-    assert ablations.changes(other, base) == "ppo-new"
-    assert ablations.changes(base, base) == "no change"
-
-
-def test_the_figure_has_a_dot_and_the_table_a_line_for_each_change(tmp_path, capsys):
-    base = write(tmp_path, "base", [10, 20, 60])
+    assert ablations.changes(none, Setting(base)) == "candidates 1 (16), without a, without b"
+    assert ablations.changes(other, Setting(base)) == "ppo-new"
     files = [write(tmp_path, f"lag-{lag}", [20, 40, 120], lag=lag) for lag in (1, 20)]
     assert ablations.main([*map(str, (base, *files)), "-o", str(tmp_path / "a.png")]) == 0
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| lag")]
+    labels, picture = ["lag 1 (0)", "lag 20 (0)"], (tmp_path / "a.svg").read_text()
     assert [row.split(" | ")[:3] for row in rows] == [
-        [f"| lag {lag} (0)", "3", "2.00 [2.00, 2.00]"] for lag in (1, 20)
+        [f"| {x}", "3", "2.00 [2.00, 2.00]"] for x in labels
     ]
-    picture = (tmp_path / "a.svg").read_text()
-    for lag in (1, 20):
-        assert all(f'id="lag {lag} (0) {name}"' in picture for name in ablations.PANELS)
+    assert all(f'id="{label} {name}"' in picture for label in labels for name in ablations.PANELS)
 
 
 @pytest.mark.parametrize("strangers", [None, {"first": 3}, {"checkpoints": (50, 500)}])

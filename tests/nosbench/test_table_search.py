@@ -12,7 +12,7 @@ import search as search_py
 from child import ChildResult
 from dsl import Rule
 from nosbench import micro, search
-from nosbench.search import Here, TableScorer
+from nosbench.search import TableScorer
 from nosbench.table import NO_RATE, NONE
 from rules import HUMAN, find
 from sameness import Families
@@ -47,24 +47,12 @@ def test_answers_in_the_childs_place(table, fate, scores):
         assert result.curve == [max(counted), result.accuracy]
     if fate == "ok":
         assert dict(result.sweep)[result.lr] == max(counted)
+    screened = TableScorer("micro", screen=True).evaluate(rule, seed)
+    assert screened.error == screen(Rule.parse(rule))  # as a child would
+    assert (screened.status == "rejected") == bool(screened.error) == (not screened.sweep)
     # Plain data, as a worker sends it.
     assert pickle.loads(pickle.dumps(result)) == result
     json.dumps([result.sweep, result.curve, result.accuracy, result.lr])
-
-
-@pytest.mark.parametrize("rule", ["1 noise id id add", "g 1 id id mul"])
-def test_screened_rules_are_rejected_as_a_child_would(table, rule):
-    result = TableScorer("micro", screen=True).evaluate(rule, 0)
-    assert result.error == screen(Rule.parse(rule))
-    assert result.status == ("rejected" if result.error else "ok")
-    assert (result.accuracy is None, result.sweep == []) == (bool(result.error),) * 2
-
-
-def test_here_is_an_executor_that_does_not_wait():
-    here = Here()
-    assert here.submit(divmod, 7, 2).result() == (3, 1)
-    failed = here.submit(divmod, 7, 0)
-    assert failed.done() and isinstance(failed.exception(), ZeroDivisionError)
 
 
 def test_a_search_trains_nothing_and_is_resumed_to_the_same_history(tmp_path, table, capsys):
