@@ -42,7 +42,7 @@ PPO_CLIP, PPO_EPOCHS = 0.2, 4
 # more at depths 1 and 2, before, amid and after 40 updates.
 CG_ITERS, CG_DAMPING = 5, 0.1
 BACKTRACK_ITERS, BACKTRACK_COEFF = 10, 0.8  # the last trial is an eighth of the whole step
-# Share of the distinct rules scored so far that are the elite; 0.05 found fewer good rules on NOS-Bench,
+# Share of the families scored so far that are the elite; 0.05 found fewer good rules on NOS-Bench,
 # with each of two learning rates and two weights of the entropy.
 ELITE_SHARE = 0.1
 RAREST = 1 / 64  # share of new rules below which the entropy's weight grows no more
@@ -71,7 +71,7 @@ class ControllerConfig(DistinctConfig):
     # DEVIATION: priority queue training (Abolafia et al. 2018); 0 is the paper's objective.
     elite_coeff: float = setting(
         0.0,
-        "weight of the mean log-probability of the best tenth of the rules so far",
+        "weight of the mean log-probability of the elite, the best tenth of families so far",
         "beyond the paper",
         low=0,
     )
@@ -236,7 +236,7 @@ def surrogate(
     elite: Batch | None = None,
     clip: float = math.inf,
 ) -> Tensor:
-    """Return mean(ratio * advantage) + entropy_coeff * entropy, the objective to raise.
+    """Return mean(ratio * advantage) + entropy_coeff * entropy + elite_coeff * mean log pi(elite).
 
     The ratio is pi(rule) / pi_sampling(rule), so that rules sampled some updates ago count right. If
     known rules are passed over, what was sampled is no longer pi's own distribution, and the gradient

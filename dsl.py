@@ -29,6 +29,7 @@ GROUP = 5  # tokens in a group: op1 op2 u1 u2 b
 BETAS = (0.9, 0.999, 0.999)  # decays of the moving averages of g, g^2 and g^3
 AVERAGES = ("m", "v", "gamma")  # their names in an optimizer's state
 EPS = 1e-8  # delta, added to what is divided by
+SPREAD = 0x9E3779B1  # 2^32 / golden ratio, whose multiples lie far from each other: seeds of their own
 NUM_PERIODS = 0.5  # n of the decays cd and rd, as the later text has it by other people's code
 MAX_GROUPS = 4  # the ICML text goes to depth 3, the later arXiv text to 4
 
@@ -138,10 +139,11 @@ def keep_where(keep: Tensor, x: Tensor) -> Tensor:
 class Operand(NamedTuple):
     """All that training, printing and searching know of an operand: a new one is a line in the table.
 
-    Export to a file refuses it until export/foreach.py has a line for it, too.
+    Export to a file refuses it until export/foreach.py has a line for it, too, and tests fail until
+    tests/plain.py has.
     """
 
-    infix: str  # needs no brackets but where it is a product with * or a power with ^
+    infix: str  # only one that contains * or ^ is ever put in brackets
     latex: str
     reads: str  # words out of g, w, T (total_steps), and the names of what it keeps between steps
     value: Callable[[ParameterStep], Tensor]
@@ -507,10 +509,12 @@ def is_number(x: object, below: float) -> bool:
 class RuleOptimizer(torch.optim.Optimizer):
     """Train with any rule: w <- w - lr * update(g, w, moving averages), section 3.2.
 
-    Only the operands that the rule uses are computed and stored. NaN and infinity go through to the
-    weights. For bfloat16 and float16 weights the averages and the update are float32; only the new
-    weights round. Complex weights train as pairs of reals. Random operands and drops depend on the
-    seed, the step and the place of a parameter alone, so training resumes bit for bit, sharded or not.
+    Read `step` first: a loop over parameters around its last lines. The rest is what tools expect of
+    torch's optimizers. Only the operands that the rule uses are computed and stored. NaN and infinity
+    go through to the weights. For bfloat16 and float16 weights the averages and the update are float32;
+    only the new weights round. Complex weights train as pairs of reals. Random operands and drops depend
+    on the seed, the step and the place of a parameter alone, so training resumes bit for bit, sharded
+    or not.
     Searches draw otherwise (child.Descent), so their scores of rules that draw are met but for luck.
     For torch.compile and foreach take the file that `python rules.py export` makes of a rule.
 
@@ -655,7 +659,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 w.mul_(1 - lr * float(group["weight_decay"]))
             # No two draws of a training share a number until a group is added: then some may, as places
             # are counted anew. Those of other seeds are far away.
-            number = int(group["seed"]) * 0x9E3779B1 + int(state["step"]) * len(pairs) + place
+            number = int(group["seed"]) * SPREAD + int(state["step"]) * len(pairs) + place
             generator.manual_seed(number % 2**32)
             reals = {name: as_reals(x) for name, x in state.items()}
             step = ParameterStep(as_reals(widened(w)), as_reals(g), reals, group, generator)

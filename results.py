@@ -45,7 +45,7 @@ from typing import NamedTuple, TextIO
 import numpy
 import torch
 
-LOG_EVERY_S = 30.0
+LOG_EVERY_S = 10.0
 CHANCE = 0.1  # accuracy of guessing: every data set has ten classes
 LEARNS = 1.5 * CHANCE  # an accuracy up to it is guessing, or hardly better
 # UNSPECIFIED: the reward of a rule that diverged. It is that of every rule without a score.

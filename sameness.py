@@ -35,7 +35,7 @@ import results
 from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_rule
 from results import FAILURE_REWARD, Family
 
-DECAY = 0.95  # of the moving average, a call
+DECAY = 0.95  # of the moving average `new_share`, per call of `take`
 
 # --- what rules are tried on ----------------------------------------------------------------------
 

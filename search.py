@@ -85,7 +85,7 @@ class ProposerConfig(GuidedConfig, ControllerConfig):
     samples: int = setting(10_000, "rules to sample", "controller", low=1, high=MANY)
     # UNSPECIFIED: how stale the controller's batches were; 20 is about what 100 workers make.
     lag: int = setting(
-        20, "updates that a batch waits for its scores, beyond one", "controller", low=0, high=MANY
+        20, "updates that a batch is written ahead of; 0 is on-policy", "controller", low=0, high=MANY
     )
     iterations: int = setting(2, "groups of five tokens in a rule", "controller", low=1, high=MAX_GROUPS)
     subset: str = setting(
@@ -573,10 +573,12 @@ def make_parser(script: Script = SEARCH) -> Parser:
     flag = parser.section("running").add_argument
     if script is SEARCH:
         flag(
-            "--task", metavar="FILE", help="search with a task of your own, see tasks/; --help says how"
+            "--task",
+            metavar="FILE",
+            help="a task of your own, see tasks/; its flags: --task FILE --help",
         )
     if script.executor is None:
-        flag("--preset", choices=script.presets, help="named settings (default: the first)")
+        flag("--preset", choices=script.presets, help="named settings, the first if none")
         flag("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
         flag("--cluster", metavar="ADDRESS", help="workers of a Dask cluster instead: its scheduler")
     flag("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")

@@ -38,7 +38,7 @@ NOISES = {"noise": "0.01", "anoise": "step ** (-0.55 / 2)"}  # operand -> code o
 G2 = ("mul", "g", "g")
 G3 = ("mul", G2, "g")
 ROOT = ("add", ("sqrt", ("average", "v")), EPS)
-LOWERED: dict[str, Node] = {  # every operand that can be exported
+LOWERED: dict[str, Node] = {  # every operand that can be exported; a number is the second argument
     **{token: token for token in ("g", *NOISES)},
     "g2": G2,
     "g3": G3,
