@@ -234,12 +234,17 @@ def best_families(
 ) -> list[Family]:
     """Return the families of which a rule trained to the end, best mean first, of equals the older.
 
+    One training that several searches made, the same rule with the same seed, counts once.
+
     Args:
         name: tells which records are of one family; by default what a search of families wrote.
     """
     trainings: dict[Hashable, list[dict]] = {}
+    seen = set()
     for record in records:
-        if record["cached_from"] is None:
+        training = record["key"], record["seed"], record["accuracy"]
+        if record["cached_from"] is None and training not in seen:
+            seen.add(training)
             trainings.setdefault(name(record), []).append(record)
     families = [Family(some) for some in trainings.values() if any(r["status"] == "ok" for r in some)]
     return sorted(families, key=lambda family: -family.reward)[:most]
