@@ -73,6 +73,15 @@ def test_a_new_folder_has_its_config_and_meta_and_nothing_beside_it(tmp_path):
     assert abs(time.time() - started) < 2 * DEADLINE_S
 
 
+def test_runs_of_one_second_get_default_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(9):
+        Run.create(results.default_folders("search", "laptop-trpo", 7), CONFIG, META).close()
+    names = [folder.name for folder in results.RUNS.iterdir()]
+    assert len(names) == 9
+    assert all(re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", name) for name in names)
+
+
 def state(folder):
     return [(path, path.lstat().st_mtime_ns, path.lstat().st_ino) for path in folder.rglob("*")]
 
@@ -104,23 +113,6 @@ def test_a_folder_that_cannot_be_moved_into_place_leaves_no_open_file(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.name not in ("new", "file")]
 
 
-def create_default(number, barrier):
-    barrier.wait(DEADLINE_S)
-    for _ in range(number):
-        Run.create(results.default_folders("search", "laptop-trpo", 7), CONFIG, META).close()
-
-
-def test_jobs_of_one_second_get_default_folders_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with children(create_default, 20, FORK.Barrier(2), number=2) as processes:
-        for process in processes:
-            process.join(DEADLINE_S)
-            assert process.exitcode == 0
-    names = [folder.name for folder in results.RUNS.iterdir()]
-    assert len(names) == 40
-    assert all(re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", name) for name in names)
-
-
 RECORDS = [
     {"id": 0, "rule": "g m id id add", "infix": "g + m̂ · ∇ 🙂", "reward": 0.25, "cached_from": None},
     {"id": 1, "error": 'a "quote", a\nnew line, a\u2028separator, \r and \\', "curve": [0.1, [], {}]},
@@ -128,16 +120,7 @@ RECORDS = [
 ]
 
 
-def test_numbers_that_are_not_finite_become_null_at_any_depth(run):
-    nan, inf = math.nan, math.inf
-    row = {"a": nan, "b": [1.5, -inf, (inf, 2)], "c": {"d": [{"e": nan}]}, "f": numpy.float64("nan")}
-    append(run, row)
-    expected = {"a": None, "b": [1.5, None, [None, 2]], "c": {"d": [{"e": None}]}, "f": None}
-    assert lines_of(run) == [expected]
-    assert "NaN" not in (run.folder / "records.jsonl").read_text()
-
-
-def test_reopening_keeps_whole_lines_of_all_files(run):
+def test_reopening_keeps_whole_lines_of_all_files_and_numbers_that_are_not_finite_are_null(run):
     for name in ("records.jsonl", "updates.jsonl", "humans.jsonl"):
         append(run, *RECORDS, name=name)
         assert read_lines(run.folder / name) == RECORDS  # at once: each line is flushed
@@ -149,6 +132,17 @@ def test_reopening_keeps_whole_lines_of_all_files(run):
     assert lines_of(run) == read_lines(run.folder / "humans.jsonl") == RECORDS
     assert read_lines(run.folder / "updates.jsonl") == [*RECORDS, {"update": 3}]
     assert read_config(run.folder) == CONFIG and gc.isenabled()  # which reading switches off
+    nan, inf = math.nan, math.inf
+    row = {"a": nan, "b": [1.5, -inf, (inf, 2)], "c": {"d": [{"e": nan}]}, "f": numpy.float64("nan")}
+    with Run.reopen(run.folder) as again:
+        append(again, row)
+    assert lines_of(run)[-1] == {
+        "a": None,
+        "b": [1.5, None, [None, 2]],
+        "c": {"d": [{"e": None}]},
+        "f": None,
+    }
+    assert "NaN" not in (run.folder / "records.jsonl").read_text()
 
 
 def record(number, **values):
@@ -189,16 +183,13 @@ def test_a_foreign_line_is_refused_and_nothing_is_read_from_it(tmp_path_factory,
     refused(f"{folder / 'records.jsonl'}: line {place + 1} ", read_records, folder)
 
 
-DAMAGES = [lambda r: r.pop(1), lambda r: r[2].pop("key"), lambda r: r[1].update(reward=None)]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_records_that_are_missing_or_of_another_format_are_refused(tmp_path, damage):
-    rows = [record(i) for i in range(4)]
-    damage(rows)
-    (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(RunError, match=r"line \d is not record \d"):
-        read_records(tmp_path)
+def test_records_that_are_missing_or_of_another_format_are_refused(tmp_path):
+    for damage in (lambda r: r.pop(1), lambda r: r[2].pop("key"), lambda r: r[1].update(reward=None)):
+        rows = [record(i) for i in range(4)]
+        damage(rows)
+        (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(RunError, match=r"line \d is not record \d"):
+            read_records(tmp_path)
 
 
 def test_a_full_disk_costs_the_line_in_flight_only_and_frees_the_run(run):
@@ -233,12 +224,12 @@ def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
         with Run.reopen(run.folder) as mine:
             append(mine, *RECORDS)
     assert lines_of(run) == RECORDS
-
-
-def test_workers_do_not_hold_the_lock_of_their_parent(run):
-    with WorkerPool(1) as pool:
+    with (
+        Run.reopen(run.folder) as mine,
+        WorkerPool(1) as pool,
+    ):  # nor do workers hold their parent's lock
         assert pool.submit(abs, -1).result(DEADLINE_S) == 1
-        run.close()
+        mine.close()
         Run.reopen(run.folder).close()
 
 
@@ -323,13 +314,10 @@ def test_a_concurrent_reader_never_sees_part_of_a_replaced_file(run):
     with pytest.raises(OSError), full_disk(10):
         run.replace("table.csv", "new" * 100)
     assert (run.folder / "table.csv").read_text() == texts[number % 2]  # one that fails leaves the old
-
-
-def test_a_table_survives_commas_quotes_and_line_breaks_in_formulas(run):
     rows = [{"rank": "1", "infix": 'clip(g, 1e-4) * "m"'}, {"rank": "2", "infix": "a,b\nc\r\nd 'e' 🙂"}]
     for some in (rows, rows[:1], []):
-        run.write_table("hall_of_fame.csv", some)
-        with (run.folder / "hall_of_fame.csv").open(encoding="utf-8", newline="") as file:
+        run.write_table("table.csv", some)
+        with (run.folder / "table.csv").open(encoding="utf-8", newline="") as file:
             assert list(csv.DictReader(file)) == some
 
 

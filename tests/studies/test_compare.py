@@ -143,7 +143,7 @@ def noisy(seed: int, *means: float, n: int = 10) -> list[dict]:
     return final_records({one.rule: (x + common + rng.normal(0, 0.002, n)).tolist() for one, x in pairs})
 
 
-def test_differences_are_paired_with_the_best_human_optimizer():
+def test_differences_are_paired_with_the_best_human_optimizer_and_what_diverged_counts_as_nothing():
     records = noisy(0, 0.62, 0.59, 0.5, 0.6, 0.55, 0.58)
     rows = {row["name"]: row for row in compare.summarize(FIELD, records)}
     values = {one.name: compare.scores(records, "final", one.rule) for one in FIELD}
@@ -158,6 +158,14 @@ def test_differences_are_paired_with_the_best_human_optimizer():
         assert (row["p"], row["p_holm"]) == (p, corrected)
         assert row["deviation"] == pytest.approx(np.std(values[name], ddof=1))
     assert rows["adam"]["ahead"] is None and rows["adam"]["p_holm"] is None
+    # A diverged training counts as nothing, and is told.
+    scores = {one.rule: [0.5, 0.6, 0.7] for one in FIELD} | {FIELD[0].rule: [0.9, None, 0.9]}
+    rows = compare.summarize(FIELD, final_records(scores))
+    [row] = [row for row in rows if row["name"] == "one"]
+    assert (row["validation"], row["diverged"], row["n"]) == (pytest.approx(0.6), 1, 3)
+    text = compare.table(rows)
+    assert "one (1 of 3 diverged)" in text
+    assert "  0.9000 sd 0.0123, 7 rules  " in text and "  0.8000  " in text  # of two no more is known
 
 
 BEYOND = "MOMENTUM, the best human optimizer, beyond noise"
@@ -173,15 +181,6 @@ def test_conclusion_says_what_is_so(means, n, said):
     assert conclusion.startswith(said) and (n == 3) == ("With 3 seeds p cannot" in conclusion)
 
 
-def test_diverged_training_counts_as_nothing_and_is_told():
-    scores = {one.rule: [0.5, 0.6, 0.7] for one in FIELD} | {FIELD[0].rule: [0.9, None, 0.9]}
-    rows = compare.summarize(FIELD, final_records(scores))
-    [row] = [row for row in rows if row["name"] == "one"]
-    assert (row["validation"], row["diverged"], row["n"]) == (pytest.approx(0.6), 1, 3)
-    assert "one (1 of 3 diverged)" in (text := compare.table(rows))
-    assert "  0.9000 sd 0.0123, 7 rules  " in text and "  0.8000  " in text  # of two no more is known
-
-
 def test_selection_effect_is_reward_minus_fresh_mean():
     rules = {one.rule: [one.reward - 0.1, one.reward - 0.3] for one in FIELD if one.kind == "found"}
     rules |= {one.rule: [0.51, 0.51] for one in FIELD if one.kind == "human"}
@@ -194,10 +193,11 @@ def test_selection_effect_is_reward_minus_fresh_mean():
     assert "human" not in compare.selection_effect(plan._replace(contestants=unscored), records)
 
 
-def test_figure_and_text_show_every_training_of_the_final_stage(plan, compared, trials, tmp_path):
-    paths = figure.draw([compared], tmp_path / "figure.png")
-    assert [path.name for path in paths] == ["figure.png", "figure.svg"]
-    svg = paths[1].read_text()
+def test_figure_and_text_show_every_training_of_the_final_stage(
+    searched, plan, compared, trials, tmp_path, capsys
+):
+    figure.draw([compared], tmp_path / "figure.png")
+    svg = (tmp_path / "figure.svg").read_text()
     rows, text = compare.report(plan, trials.records)
     assert sorted(row["kind"] for row in rows) == ["found", "found", *["human"] * 4, "named"]
     assert all(f"{row['validation']:.4f} [" in text and f"{row['test']:.4f}" in text for row in rows)
@@ -211,9 +211,6 @@ def test_figure_and_text_show_every_training_of_the_final_stage(plan, compared, 
         for kind in ("validation", "test"):
             [dots] = [part for part in svg.split("<g id=") if part.startswith(f'"{name} {kind}"')]
             assert dots.count("<use ") == 3
-
-
-def test_figure_of_what_cannot_be_drawn_is_refused(searched, compared, trials, tmp_path, capsys):
     early = changed_copy(compared, tmp_path / "early", trials.records[:8])
     for folder, why in ((searched, "no run of"), (early, "final stage"), (tmp_path, "not a run")):
         line = refusal(figure.main, [str(folder)], capsys)

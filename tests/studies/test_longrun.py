@@ -47,7 +47,7 @@ def test_the_better_half_goes_on_and_people_always_do(searched, made):
         assert r["curve"] == made_curve(None, r["rule"], r["lr"], plan.child, r["seed"], r["epochs"])[0]
 
 
-def test_the_summary_has_everybody_as_far_as_they_came(made):
+def test_the_summary_and_the_figure_have_everybody_as_far_as_they_came(made):
     rows, text = longrun.report(*made)
     records = made[1]
     assert len(rows) == 9 and {row["rule"] for row in rows} == {record["rule"] for record in records}
@@ -58,6 +58,11 @@ def test_the_summary_has_everybody_as_far_as_they_came(made):
         assert row["after_1"] == last["curve"][0] and row["name"].lower() in text.lower()
     order = [(-row["epochs"], -(row["final"] or -1)) for row in rows]
     assert order == sorted(order)
+    axes = figure.picture(to_dict(longrun, made[0]), records).axes[0]
+    drawn = [line for line in axes.lines if not str(line.get_gid()).startswith("_")]
+    lengths = sorted(len(line.get_xdata()) for line in drawn if len(line.get_xdata()) != 2)
+    assert lengths == sorted({record["rule"]: len(record["curve"]) for record in records}.values())
+    figure.plt.close("all")
 
 
 def test_a_long_training_is_the_childs_own(searched):
@@ -68,13 +73,3 @@ def test_a_long_training_is_the_childs_own(searched):
     assert curve == result.curve and cpu_s > 0
     lost, _ = train_curve("g 1 exp id left", 1e38, child, 7, 4)
     assert len(lost) == 4 and lost[-1] is None
-
-
-def test_the_figure_draws_every_rule_once_as_far_as_it_went(made):
-    plan, records = made
-    axes = figure.picture(to_dict(longrun, plan), records).axes[0]
-    lines = [line for line in axes.lines if not str(line.get_gid()).startswith("_")]
-    lengths = sorted(len(line.get_xdata()) for line in lines if len(line.get_xdata()) != 2)
-    longest = {record["rule"]: len(record["curve"]) for record in records}
-    assert lengths == sorted(longest.values())
-    figure.plt.close("all")

@@ -46,7 +46,7 @@ def test_everybody_is_scored_with_every_change(made):
         assert (task, arguments) == (evaluate_rule, [record["rule"], child, record["seed"]])
 
 
-def test_the_summary_has_differences_by_seed(made):
+def test_the_summary_has_differences_by_seed_and_the_figure_a_line_for_each_change(made):
     plan, trials = made
     records = [r | {"accuracy": None} if r["id"] == 3 else r for r in trials.records]  # it diverged
     rows, text = robustness.report(plan, records)
@@ -62,6 +62,13 @@ def test_the_summary_has_differences_by_seed(made):
             for factor in FACTORS:
                 difference = (scores(row["rule"], what, factor) - before).mean()
                 assert row[f"{what} x {factor:g}"] == pytest.approx(difference)
+    axes = figure.picture(to_dict(robustness, plan), records).axes
+    adam = {line.get_gid(): line for panel in axes for line in panel.lines}["adam batch_size"]
+    assert adam.get_xdata().tolist() == [0.1, 0.5, 1.0, 2.0, 10.0]
+    assert adam.get_ydata()[-1] == pytest.approx(
+        scores(NAMED_RULES["adam"].rule, "batch_size", 10).mean()
+    )
+    figure.plt.close("all")
 
 
 def test_rules_without_averages_or_division_do_not_mind_their_change(searched):
@@ -74,15 +81,3 @@ def test_rules_without_averages_or_division_do_not_mind_their_change(searched):
     for what in ("beta_horizon", "eps"):
         assert evaluate_rule(rule, changed(child, what, 10), 0).curve == same
     assert evaluate_rule(rule, changed(child, "batch_size", 2), 0).curve != same
-
-
-def test_the_figure_has_a_line_for_each_rule_and_change(made):
-    plan, trials = made
-    axes = figure.picture(to_dict(robustness, plan), trials.records).axes
-    lines = {line.get_gid(): line for panel in axes for line in panel.lines}
-    adam = lines["adam batch_size"]
-    assert adam.get_xdata().tolist() == [0.1, 0.5, 1.0, 2.0, 10.0]
-    ten = [r["accuracy"] for r in trials.records if r["name"] == "adam"
-           and (r["what"], r["factor"]) == ("batch_size", 10)]  # fmt: skip
-    assert adam.get_ydata()[-1] == pytest.approx(np.mean(ten))
-    figure.plt.close("all")

@@ -1,6 +1,5 @@
 """Tests of studies/screening.py: what screening would have lost, counted by hand."""
 
-import pytest
 from helpers import refusal
 from test_screen import BAD, GOOD
 
@@ -37,7 +36,9 @@ def test_audit_counts_what_would_be_lost(tmp_path, capsys):
     assert "at most 95.0% are lost" in capsys.readouterr().out
 
 
-def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, capsys):
+def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen_and_refuses_screened_runs(
+    tmp_path, capsys
+):
     proof, tuning = make_run(tmp_path / "proof", [*GOOD, *BAD["constant"]]), tmp_path / "tuning"
     make_run(tuning, GOOD[:2])
     with results.Run.reopen(proof) as run:
@@ -47,8 +48,5 @@ def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen(tmp_path, caps
     left = len(GOOD) - 2 + len(BAD["constant"])
     said = capsys.readouterr().out
     assert said.startswith(f"{left} trained rules, one a key; the best 1 score 0.3333+")
-
-
-@pytest.mark.parametrize("make", [lambda path: path, lambda path: make_run(path, GOOD, screened=True)])
-def test_audit_refuses_screened_runs_and_other_folders(tmp_path, capsys, make):
-    refusal(main, [str(make(tmp_path / "run"))], capsys)
+    for folder in (tmp_path, make_run(tmp_path / "screened", GOOD, screened=True)):
+        refusal(main, [str(folder)], capsys)

@@ -42,15 +42,6 @@ def test_text_is_cut_into_three_parts_that_share_nothing():
         assert known < 0.005 * len(part)
 
 
-def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_characters():
-    task = make_task("text", "", "float32")
-    net = task.net()
-    with torch.no_grad():
-        for p in net.head.parameters():
-            p.zero_()
-        assert task.score(net, "validation") == pytest.approx(len(CHARACTERS), rel=1e-4)
-
-
 def sample_images(precision="float32") -> Images:
     data.prepare(data.SAMPLE, DATA)
     return Images(data.SAMPLE, lambda: tasks.ConvNet((28, 28, 1), 2, "stride"), str(DATA), precision)
@@ -89,8 +80,13 @@ def test_training_is_that_of_torch(name, precision, rule, torch_optimizer, lr, m
     assert second < first < len(CHARACTERS) if name == "text" else 0.1 < first < second
 
 
-def test_batches_are_another_order_of_the_same_sequences_each_epoch():
+def test_perplexity_of_no_knowledge_and_batches_that_are_another_order_of_the_same_each_epoch():
     task = make_task("text", "", "float32")
+    net = task.net()
+    with torch.no_grad():
+        for p in net.head.parameters():
+            p.zero_()  # so that it knows nothing
+        assert task.score(net, "validation") == pytest.approx(len(CHARACTERS), rel=1e-4)
     first, second = (torch.cat([x for x, _ in task.batches(0, epoch, 10**9)]) for epoch in (0, 1))
     assert not torch.equal(first, second)
     known = {tuple(row) for row in task.rows["training"][:, :-1].tolist()}
