@@ -9,6 +9,7 @@ one kind. An optional extra: requirements-cluster.txt. Read next: plots/, which 
 """
 
 import contextlib
+import inspect
 import logging
 import pickle
 import re
@@ -40,39 +41,40 @@ class ClusterError(ValueError):
 # --- on a worker ----------------------------------------------------------------------------------
 
 
-def make_carrier() -> Callable:
-    """Return the function that Dask carries to a worker, with the work as bytes.
+def carried(function: str, call: bytes) -> tuple:
+    """Call a function of this file on a worker; it goes there as text, so it imports what it needs.
 
-    Being made in here it travels as its code. So the scheduler needs no project to pass it on, and a
-    worker that has none says so itself.
+    Returns:
+        What `run` returns, or "unfit", the worker's address and why; then where that was.
     """
+    import importlib
+    import os
 
-    def carried(function: str, call: bytes) -> tuple:
-        import importlib
-        import os
-
-        from distributed import get_worker
-
+    where = f"{os.uname().nodename}, process {os.getpid()} in {os.getcwd()}"
+    try:
+        return (*getattr(importlib.import_module("cluster"), function)(call), where)
+    except Exception as error:  # whatever it is, it is no task's fault
         try:
-            return getattr(importlib.import_module("cluster"), function)(call)
-        except Exception as error:  # whatever it is, it is no task's fault
-            try:
-                address = get_worker().address
-            except ValueError:  # it was asked outside of a task
-                address = None
-            where = f"{os.uname().nodename}, process {os.getpid()} in {os.getcwd()}"
-            return "unfit", address, f"{where}: {type(error).__name__} {error}"
+            from distributed import get_worker
 
-    return carried
+            address = get_worker().address
+        except (ImportError, ValueError):  # it was asked outside of a task
+            address = None
+        return "unfit", address, f"{type(error).__name__} {error}", where
 
 
-def make_leave() -> Callable:
-    """Return what sends a worker away, as its code too."""
+def carry(function: str, call: bytes) -> tuple:
+    """Return what Dask carries: a function that every Python has, and plain data as its arguments.
 
-    def leave(dask_worker):
-        dask_worker.loop.add_callback(dask_worker.close)  # awaited here it would wait for this to end
+    So the scheduler needs no project to pass it on, and a worker that has none says so itself. Any
+    function of ours would travel as bytecode, of which a worker with another Python dies.
+    """
+    names = {"text": inspect.getsource(carried), "scope": {}, "function": function, "call": call}
+    return eval, "exec(text, scope) or scope['carried'](function, call)", names
 
-    return leave
+
+# Sends the worker of a process away, as text too. To wait for its end here would be to wait for oneself.
+LEAVE = "[w.loop.add_callback(w.close) for w in __import__('distributed').Worker._instances]"
 
 
 @lru_cache
@@ -159,16 +161,18 @@ class Cluster(Executor):
             reason = " ".join(str(error).split())
             raise ClusterError(f"no Dask scheduler at {address} ({reason})") from None
         self._address, self._setup, self._say = address, (initializer, cpu_limit_s), say
-        self._carrier, self._executor = make_carrier(), self._client.get_executor(pure=False)
+        self._executor = self._client.get_executor(pure=False)
         self._open: WeakSet[Future] = WeakSet()
         self._told, self._sent_away = set(), set()
         self._left = Event()
-        answers = self._client.run(self._carrier, try_out.__name__, pickle.dumps(self._setup))
-        for what, _, about in answers.values():
+        asked = carry(try_out.__name__, pickle.dumps(self._setup))
+        for worker, answer in self._client.run(*asked, on_error="return").items():
+            died = isinstance(answer, Exception)
+            what, _, about, where = ("unfit", None, answer, worker) if died else answer
             if what == "unfit":
                 self._client.close()
-                raise ClusterError(f"a Dask worker cannot do this work: {about}")
-            self._compare(about)
+                raise ClusterError(f"a Dask worker cannot do this work: {where}: {about}")
+            self._compare(about, where)
         for watch in (self._watch_scheduler, self._watch_workers):
             Thread(target=watch, daemon=True).start()
 
@@ -185,7 +189,7 @@ class Cluster(Executor):
         return future
 
     def _send(self, future: Future, call: bytes, tries: int = TRIES) -> None:
-        sent = self._executor.submit(self._carrier, run.__name__, call)
+        sent = self._executor.submit(*carry(run.__name__, call))
         sent.add_done_callback(partial(self._receive, future, call, tries))
 
     def _receive(self, future: Future, call: bytes, tries: int, sent: Future) -> None:
@@ -201,11 +205,11 @@ class Cluster(Executor):
                 if self._client.status == "running" and tries > 1:
                     return self._send(future, call, tries - 1)
                 return _settle(future, error=error)
-            what, value, about = sent.result()
+            what, value, about, where = sent.result()
             if what == "unfit":
-                self._send_away(value, about)
+                self._send_away(value, f"{where}: {about}")
                 return self._send(future, call)
-            self._compare(about)
+            self._compare(about, where)
             if what == "failed":
                 return _settle(future, error=TaskError(value))
             return _settle(future, pickle.loads(value))
@@ -217,20 +221,20 @@ class Cluster(Executor):
 
         def end():
             with contextlib.suppress(Exception):  # it has left already
-                self._client.run(make_leave(), workers=[address])
+                self._client.run(eval, LEAVE, workers=[address])
 
         if address not in self._sent_away:
             self._sent_away.add(address)
             self._say(f"WARNING: a Dask worker cannot do this work and was sent away: {why}")
             Thread(target=end, daemon=True).start()  # Dask's own thread, which calls this, must not wait
 
-    def _compare(self, there: dict) -> None:
+    def _compare(self, there: dict, where: str) -> None:
         """Warn if scores of a worker may differ from those that are made here."""
-        if changed := [name for name, value in _conditions().items() if there[name] != value]:
-            what = ", ".join(f"{name} {there[name]}" for name in changed)
+        if changed := [name for name, value in _conditions().items() if there.get(name) != value]:
+            what = ", ".join(f"{name} {there.get(name)}" for name in changed)
             if what not in self._told:
                 self._told.add(what)
-                self._say(f"WARNING: Dask workers have another {what}: scores may differ")
+                self._say(f"WARNING: a Dask worker has another {what}: scores may differ ({where})")
 
     def _watch_scheduler(self) -> None:
         """Fail what is not done when the scheduler is lost.

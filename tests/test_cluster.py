@@ -4,6 +4,10 @@ import contextlib
 import importlib.util
 import json
 import os
+import pickle
+import pickletools
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +24,7 @@ from test_pool import burn, fail
 import data
 import results
 import search
-from cluster import Cluster, ClusterError
+from cluster import Cluster, ClusterError, carry
 from pool import TaskError, WorkerDied
 
 
@@ -37,6 +41,15 @@ def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
     needs = "python search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
     assert (process.returncode, output) == (2, needs)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_dask_carries_is_plain_data_that_says_where_it_fails():
+    sent = pickle.dumps(carry("nothing of this file", b"call"), protocol=3)
+    assert [x for op, x, _ in pickletools.genops(sent) if op.name == "GLOBAL"] == ["builtins eval"]
+    function, *args = carry("nothing of this file", b"call")
+    what, _, why, where = function(*args)
+    assert what == "unfit" and "AttributeError" in why
+    assert where == f"{os.uname().nodename}, process {os.getpid()} in {os.getcwd()}"
 
 
 @pytest.fixture
@@ -225,8 +238,13 @@ def test_strangers_spoil_nothing(tmp_path, dask_program):
     until(said(f"was sent away: {os.uname().nodename}"), "a stranger to leave", 120)
     for one in strangers:
         one.wait(120)  # with its nanny
-    dask_program("worker", "--nthreads", "1", "--no-nanny")
+    older = tmp_path / "older"  # a copy that tells less of itself
+    shutil.copytree(ROOT, older, ignore=lambda folder, names: [x for x in names if x[-3:] != ".py"])
+    text = (older / "results.py").read_text()
+    (older / "results.py").write_text(text.replace('"capability", ', "", 1))
+    dask_program("worker", "--nthreads", "1", "--no-nanny", folder=older)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0 and "Traceback" not in output, output
+    assert re.search(f"WARNING: a Dask worker has another .*capability None: .* in {older}\\)", output)
     assert search.main([*SMALL, "--out", str(tmp_path / "local")]) == 0
     assert history(tmp_path / "run") == history(tmp_path / "local")

@@ -137,10 +137,18 @@ records; kill -TERM $!; wait $!
 set -m
 $S 90 --out run &
 records; kill -INT $!; kill -INT $!; wait $!
+== Ctrl-C while torch is imported | 130 | (^interrupted\n.*Exit 130.*\n){4}
+set -m
+for script in $ROOT/search.py $ROOT/rosenbrock.py "-m studies.compare" "-m plots.report"; do
+  $PY $script & until grep -q torch /proc/$!/maps; do sleep 0.01; done
+  kill -INT $!; wait $!
+done
 == SIGTERM to a container's process 1 and all others | 143 | Go on with: .* --resume run
 unshare --pid --fork --mount-proc $S 90 --out run &
 records; pkill -TERM -g 0 -f '^[^ ]*python'; wait $!
-== three in a second | 0 | (-s0(-\d)?\n.*){3}
+== three in the same second | 0 | -s0\n.*-s0-2\n.*-s0-3\n
+mkdir one && echo 'import time; time.strftime = lambda *_: "one-second"' >one/sitecustomize.py
+export PYTHONPATH=one:$PYTHONPATH
 $T & $T & $T & wait
 ls runs
 == many threads asked for | 0 | holds the run
