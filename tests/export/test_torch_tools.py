@@ -231,19 +231,6 @@ def test_rate_and_eps_may_be_tensors_of_one_element_and_a_seed_any_whole_number(
     same(weights, train(maker(name)(parameters(), **plain), range(3)), rtol=1e-6, atol=1e-6)
 
 
-class Tagged(torch.Tensor):
-    """A parameter's subclass that is no quantized type."""
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_a_subclass_of_tensor_trains_as_a_plain_one(name):
-    weights = [p.detach().clone() for p in parameters()]
-    tagged = [torch.nn.Parameter(w.as_subclass(Tagged)) for w in weights]
-    assert type(tagged[0]) is not torch.nn.Parameter
-    got = train(maker(name)(tagged), range(3))
-    same([x.as_subclass(torch.Tensor) for x in got], train(maker(name)(parameters()), range(3)))
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_maximize_goes_up_and_complex_weights_are_pairs_of_reals(name):
     up, down = (maker(name)(parameters(torch.complex64), maximize=up) for up in (True, False))
@@ -263,7 +250,7 @@ def test_maximize_goes_up_and_complex_weights_are_pairs_of_reals(name):
 
 @pytest.mark.parametrize("option", ["momentum", "nesterov", "amsgrad", "alpha", "fused", "capturable"])
 @pytest.mark.parametrize("name", OURS)
-def test_options_without_effect_are_refused_and_tags_are_carried(name, option):
+def test_options_without_effect_and_sparse_gradients_are_refused_and_tags_are_carried(name, option):
     tags = {"initial_lr": 1.0, "lr_scale": 0.5, "name": "head", option: False}
     optimizer = maker(name)([{"params": parameters(), **tags}])
     assert optimizer.param_groups[0].items() >= tags.items()
@@ -275,18 +262,16 @@ def test_options_without_effect_are_refused_and_tags_are_carried(name, option):
     with pytest.raises(TypeError, match="^a group is a dict with .* not a list$"):
         optimizer.add_param_group(parameters())
     assert len(optimizer.param_groups) == 1
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(3, 5).to_sparse()
+    with pytest.raises(RuntimeError, match="sparse gradients"):
+        optimizer.step()
 
 
 LESS = -1.0, math.nan, math.inf, None, "0.1", 1j, torch.ones(2), torch.ones((), dtype=torch.complex64)
 WRONG = [{setting: value} for setting in ("lr", "eps", "weight_decay") for value in LESS]
 WRONG += [{"betas": betas} for betas in (0.9, (), (0.9,), (0.9, 1.0), (-0.1, 0.9), (0, math.nan))]
-WRONG += [
-    {"total_steps": 0},
-    {"total_steps": math.inf},
-    {"fused": True},
-    {"capturable": True},
-    {"differentiable": True},
-]
+WRONG += [{"total_steps": 0}, {"total_steps": math.inf}]
+WRONG += [{flag: True} for flag in ("fused", "capturable", "differentiable")]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
@@ -320,19 +305,11 @@ def test_a_closure_runs_once_with_gradients_and_its_loss_is_returned(name):
     same([p.detach() for p in params], [p.detach() for p in others])
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_sparse_gradients_are_refused(name):
-    w = torch.nn.Parameter(torch.zeros(3))
-    w.grad = torch.ones(3).to_sparse()
-    with pytest.raises(RuntimeError, match="sparse gradients"):
-        maker(name)([w]).step()
-
-
 # --- compiled -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["exported adam", "exported powersign-ld", "exported sgd"])
-def test_a_compiled_step_needs_few_graphs_under_a_schedule(name):
+def test_a_compiled_step_needs_few_graphs_under_a_schedule_and_leaves_weights_alone_at_rate_zero(name):
     """At most 3; of Adam's under one cycle there is one for each beta, until torch gives up."""
     torch.compiler.reset()
     counter = CompileCounterWithBackend("aot_eager")
@@ -343,20 +320,16 @@ def test_a_compiled_step_needs_few_graphs_under_a_schedule(name):
         got, wanted = train(compiled, [number], first), train(eager, [number], second)
     same(got, wanted, rtol=1e-4, atol=1e-4)
     assert counter.frame_count <= 3
-
-
-@pytest.mark.parametrize("name", ["exported adam", "exported sgd"])
-def test_a_compiled_step_at_rate_zero_leaves_weights_alone(name):
-    """Also with an infinite update, as an eager step does: schedules begin or end at a rate of zero."""
-    torch.compiler.reset()
-    optimizer = maker(name)(parameters(), lr=0.0)
-    [group] = optimizer.param_groups
+    if name == "exported powersign-ld":
+        return  # whose decay has ended
+    # Schedules begin or end at a rate of zero: then weights are left alone, also by infinite updates.
+    [group] = compiled.param_groups
     for rate, gradient in ((0.0, math.inf), (0.5, 1.0)):
         before = [p.detach().clone() for p in group["params"]]
         group["lr"] = rate
         for p in group["params"]:
             p.grad = torch.full_like(p, gradient)
-        torch.compile(optimizer.step, backend="aot_eager")()
+        compiled.step()
         assert all(torch.equal(p, q) == (not rate) for p, q in zip(group["params"], before, strict=True))
 
 

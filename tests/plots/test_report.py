@@ -76,7 +76,7 @@ def plain(plain_run) -> str:
     return page.read_text()
 
 
-def test_page_is_whole_and_loads_nothing(plain):
+def test_page_is_whole_loads_nothing_and_takes_the_place_of_nothing_else(plain, plain_run, capsys):
     page = Page(plain)
     assert not {"script", "iframe", "object", "base", "svg"} & page.tags
     attributes = [pair for element in page.tree.iter() for pair in element.items()]
@@ -87,6 +87,10 @@ def test_page_is_whole_and_loads_nothing(plain):
     assert len(page.images) == 4
     assert all(image.startswith(b"\x89PNG\r\n") and len(image) > 10_000 for image in page.images)
     assert len({image.get("alt") for image in page.tree.iter("img")}) == 4
+    records = plain_run / "records.jsonl"
+    before = records.read_bytes()
+    what = refusal(report.main, [str(plain_run), "-o", str(records)], capsys)
+    assert "exists and is no report" in what and records.read_bytes() == before
 
 
 def test_numbers_of_the_page_are_those_of_the_records(plain):
@@ -145,10 +149,3 @@ def test_nothing_from_a_file_becomes_markup(tmp_path):
     page = Page(report.page([folder]))
     assert not {"script", "b"} & page.tags
     assert page.text.count(evil) >= 4 and "<b>run & co" in page.text
-
-
-def test_what_is_no_report_is_not_written_over(plain_run, capsys):
-    records = (plain_run / "records.jsonl").read_bytes()
-    what = refusal(report.main, [str(plain_run), "-o", str(plain_run / "records.jsonl")], capsys)
-    assert "exists and is no report" in what
-    assert (plain_run / "records.jsonl").read_bytes() == records
