@@ -351,7 +351,7 @@ def test_controller_learns_a_synthetic_reward(algorithm):
     assert sum(means[-5:]) / 5 > 0.6
 
 
-@pytest.mark.parametrize("algorithm", ["trpo", "ppo", "reinforce"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_with_ranks_the_order_of_rewards_alone_teaches(algorithm):
     """Whatever their size, whatever a failure is called: units are the task's own business."""
     weights = []
@@ -365,9 +365,7 @@ def test_with_ranks_the_order_of_rewards_alone_teaches(algorithm):
             controller.tell(rules, [None if x < 0.3 else scale(x) for x in drawn])
         weights.append(parameters_to_vector(controller.policy.parameters()))
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-
-
-def test_ranks_are_shares_of_those_so_far_and_a_failure_has_none():
-    controller = Controller(make_space(), "trpo", ControllerConfig(), 0, Rule.fingerprint)
+    # Ranks are shares of those so far, of which a failure has none.
+    controller = Controller(make_space(), algorithm, ControllerConfig(), 0, Rule.fingerprint)
     assert controller._ranks([-1e9, 3.0, None, 3.0]) == [1 / 6, 2 / 3, None, 2 / 3]
     assert controller._ranks([None, 5.0]) == [None, 7 / 8]

@@ -144,22 +144,19 @@ def test_function_equals_numpy_on_special_values(function, dtype):
 
 
 @pytest.mark.parametrize("token, p", [("drop0.1", 0.1), ("drop0.3", 0.3), ("drop0.5", 0.5)])
-def test_drop_puts_positive_zero_with_its_probability_and_never_rescales(token, p):
+def test_drop_puts_positive_zero_with_its_probability_draws_anew_and_never_rescales(token, p):
     n = 40_000
     for x in (torch.linspace(-3, 3, n), torch.tensor([math.nan, math.inf, -math.inf, -1.0] * (n // 4))):
         dropped = compute(f"g g {token} id left", {"g": x})
         is_zero = bits(dropped) == 0
         assert abs(is_zero.double().mean().item() - p) < 5 * math.sqrt(p * (1 - p) / n)
         assert torch.equal(bits(dropped[~is_zero]), bits(x[~is_zero]))
-
-
-def test_two_drops_draw_independently_and_a_reused_result_keeps_its_draw():
-    operands = {"g": torch.ones(40_000)}
-    twice = compute("g g drop0.5 drop0.5 add", operands)
-    reused = compute("g g drop0.5 id left | r1 r1 id id add", operands)
+    operands = {"g": torch.ones(n)}  # two drops draw independently, a reused result keeps its draw
+    twice = compute(f"g g {token} {token} add", operands)
+    reused = compute(f"g g {token} id left | r1 r1 id id add", operands)
     assert reused.unique().tolist() == [0, 2]
     shares = [(twice == kept).double().mean().item() for kept in (0, 1, 2)]
-    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.0125)  # five standard errors
+    assert shares == pytest.approx([p * p, 2 * p * (1 - p), (1 - p) ** 2], abs=0.0125)  # 5 errors
 
 
 def numpy_update(rule, operands, eps=1e-8):
@@ -278,11 +275,6 @@ def test_equal_keys_mean_equal_bits_for_all_depth_one_rules_of_the_operands_that
     unary = tuple(token for token in UNARY if token not in ("clip1e-5", "drop0.1", "drop0.5"))
     tokens = ("g", "g2", "v", "1", "sign_g"), unary, tuple(dsl.BINARY)
     assert_equal_keys_mean_equal_bits(SearchSpace(1, *tokens), special_operands(), 4_000)
-
-
-@pytest.mark.slow
-def test_equal_keys_mean_equal_bits_for_all_depth_one_rules():
-    assert_equal_keys_mean_equal_bits(SearchSpace(1), special_operands(), 50_000)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -411,17 +403,17 @@ def test_groups_have_their_own_lr_rule_betas_and_eps():
 # --- the optimizer by itself ----------------------------------------------------------------------
 
 RANDOM_RULE = "noise g drop0.3 id mul | r1 adam id drop0.1 add"
-DEAD = "m v id id add | g ld id id left"  # nor does it ask for total_steps
-AVERAGES = {DEAD: set(), POWERSIGN: {"m"}, "g gamma id log sub | r1 v id id div": {"gamma", "v"}}
 
 
-@pytest.mark.parametrize("rule, kept", AVERAGES.items())
-def test_only_averages_that_the_update_reads_are_stored(rule, kept):
-    params = parameters()
-    optimizer = RuleOptimizer(params, rule, lr=0.1)
-    train(optimizer, gradients(params, 2))
-    assert all(set(optimizer.state[w]) - {"step"} == kept for w in params)
-    assert set(Rule.parse(rule).kept) == kept
+def test_only_averages_that_the_update_reads_are_stored():
+    dead = "m v id id add | g ld id id left"  # nor does it ask for total_steps
+    averages = {dead: "", POWERSIGN: "m", "g gamma id log sub | r1 v id id div": "gamma v"}
+    for rule, kept in averages.items():
+        params = parameters()
+        optimizer = RuleOptimizer(params, rule, lr=0.1)
+        train(optimizer, gradients(params, 2))
+        assert all(set(optimizer.state[w]) - {"step"} == {*kept.split()} for w in params)
+        assert set(Rule.parse(rule).kept) == {*kept.split()}
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
@@ -457,11 +449,9 @@ def test_short_weights_have_float32_averages_and_only_the_new_weights_round(dtyp
     torch.testing.assert_close(state["v"], (1 - 0.999**steps) * g * g, rtol=1e-3, atol=0)
 
 
-WRONG_RULES = ["g foo id id mul", "", "1 2 id id add | r1 cd id id mul"]
-WRONG_RULES += [f"{decay} g id id mul" for decay in ("ld", "cd", "rd")]
-
-
-@pytest.mark.parametrize("rule", [*WRONG_RULES, "gamma g id id left"])  # that takes three betas
+@pytest.mark.parametrize("rule", [  # decays without a horizon; gamma takes three betas
+    "g foo id id mul", "", "ld g id id mul", "cd g id id mul", "rd g id id mul", "gamma g id id left",
+])  # fmt: skip
 def test_wrong_rule_is_a_value_error_in_the_constructor_and_in_a_group(rule):
     good = {"rule": "g g id id left", "lr": 0.1, "betas": (0.9, 0.9)}
     with pytest.raises(ValueError):
@@ -509,13 +499,9 @@ def test_space_equals_brute_force(small, names):
         assert space.contains(Rule(tokens)) == (tokens in legal)
 
 
-@pytest.mark.parametrize("text", [f"{G} | {G}", "g v id id add", "g m sqrt id add", "g m id id pow"])
-def test_string_of_another_length_or_vocabulary_is_not_contained(text):
-    space = SearchSpace(1, ("g", "m"))
-    assert space.contains(Rule.parse(G)) and not space.contains(Rule.parse(text))
-
-
-def test_sampling_is_legal_and_uniform():
+def test_sampling_is_legal_and_uniform_and_what_is_of_another_space_is_not_contained():
+    for text in (f"{G} | {G}", "g v id id add", "g m sqrt id add", "g m id id pow"):
+        assert SearchSpace(1, ("g", "m")).contains(Rule.parse(text)) == (text == G)
     space = SearchSpace(2, ("g", "m"), ("id",), ("add", "sub"), tuple(dsl.CONSTRAINTS.values()))
     rng = random.Random(0)
     counts = Counter(space.sample(rng) for _ in range(1500))

@@ -32,7 +32,7 @@ def test_every_node_is_placed_once_below_its_parent_and_leaves_in_order():
         assert leaves == list(range(len(leaves)))
 
 
-def test_nodes_are_labelled_as_the_formula_reads():
+def test_nodes_are_labelled_as_the_formula_reads_and_the_command_writes_png_and_svg(tmp_path, capsys):
     rule = find("powersign-clip-g")
     labels = [tree.label(node) for node, _, _, _ in tree.layout(rule.expression)]
     exponent = ["exp", "×", "sign", "$g$", "sign", r"$\hat m$"]
@@ -40,9 +40,6 @@ def test_nodes_are_labelled_as_the_formula_reads():
     figure = tree.picture(rule)
     assert sorted(text.get_text() for text in figure.axes[0].texts) == sorted(labels)
     plt.close(figure)
-
-
-def test_command_writes_png_and_svg(tmp_path, capsys):
     target = tmp_path / "tree.png"
     for again in ("", ", in place of an older one"):
         assert tree.main([*"sign_m 1 id id mul".split(), "-o", str(target)]) == 0
