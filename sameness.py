@@ -31,9 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import results
 from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_rule
-from results import FAILURE_REWARD, Family
+from results import FAILURE_REWARD
 
 DECAY = 0.95  # of the moving average `new_share`, per call of `take`
 
@@ -207,7 +206,7 @@ def by_family() -> Callable[[dict], int]:
 WIDTH, PRIOR = 0.07, 0.1
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=4096)
 def behaviour(rule: Rule) -> np.ndarray:
     """Return a rule as a point, float [21]: like rules are near each other.
 
@@ -225,11 +224,10 @@ def behaviour(rule: Rule) -> np.ndarray:
 class Forecast:
     """Foretells the scores of rules: a mean over those that behave alike (Nadaraya 1964, Watson 1964).
 
-    sum_i w_i score_i / sum_i w_i, w_i = exp(-squared distance / width), and PRIOR * the mean of all.
+    sum_i w_i score_i / sum_i w_i, w_i = exp(-squared distance / WIDTH), and PRIOR * the mean of all.
     """
 
-    def __init__(self, width: float = WIDTH):
-        self.width = width
+    def __init__(self):
         self._places: dict[Hashable, int] = {}
         self._points, self._scores = np.empty((64, 16 + SCALES)), np.empty(64)
 
@@ -246,40 +244,8 @@ class Forecast:
         n, points = len(self._places), np.stack([behaviour(rule) for rule in rules])
         known, scores = self._points[:n], self._scores[:n]
         apart = (points**2).sum(1)[:, None] + (known**2).sum(1) - 2 * points @ known.T
-        weights = np.exp(-apart / self.width)
+        weights = np.exp(-apart / WIDTH)
         return (weights @ scores + PRIOR * scores.mean()) / (weights.sum(1) + PRIOR)
-
-
-def best_first(rules: list[Rule], trainings: list[tuple[Rule, float]], width: float) -> list[int]:
-    """Return the places of rules, best first by a mean over trainings of what behaves alike.
-
-    One training is luck in part; what is nearly the same was trained with other seeds, and failed if
-    the rule can. So this is for few trainings a rule: the wider, the more like are all.
-    """
-    forecast = Forecast(width)
-    for number, (rule, score) in enumerate(trainings):
-        forecast.note(number, rule, score)
-    values = [forecast(rules[at : at + 1000]) for at in range(0, len(rules), 1000)]  # bounds memory
-    return np.argsort(-np.concatenate([[], *values]), kind="stable").tolist()
-
-
-def best_smoothed(
-    records: list[dict],
-    width: float,
-    most: int | None = None,
-    name: Callable[[dict], Hashable] = lambda record: record["family"],
-) -> list[Family]:
-    """Return `results.best_families`, in the order of `best_first` if there is a width."""
-    families = results.best_families(records, name=name)
-    if width:
-        trained = [record for record in records if record["cached_from"] is None]
-        rules, founders = (
-            [Rule.parse(record["rule"]) for record in some]
-            for some in (trained, [family.trainings[0] for family in families])
-        )
-        order = best_first(founders, list(zip(rules, map(results.worth, trained), strict=True)), width)
-        families = [families[place] for place in order]
-    return families[:most]
 
 
 # --- passing over known rules ---------------------------------------------------------------------

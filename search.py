@@ -66,7 +66,6 @@ from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Run, Say, reopen
 from rivals import Evolution, RandomSearch
 from rules import HUMAN, NAMED_RULES, find, make_optimizer
-from sameness import best_smoothed
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution", "guided")
 BATCH = 5  # rules that the controller learns from at once, the paper's number
@@ -100,10 +99,6 @@ class ProposerConfig(GuidedConfig, ControllerConfig):
     rotate: int = setting(
         1, "child seeds taken in turn, batch by batch, so that the search follows no single one's luck",
         "beyond the paper", low=1, high=1000,
-    )  # fmt: skip
-    smoothing: float = setting(
-        0.0, "squared distance of behaviour within which rules lend each other their scores where the "
-        "best families are told; 0 tells a family by its own trainings", "beyond the paper", low=0,
     )  # fmt: skip
 
 
@@ -188,7 +183,7 @@ OWN = {
 OWN_PRESETS = {name: preset | {"ranks": True} for name, preset in OWN.items()}
 WORKERS = {"smoke": 2}  # other presets: all cores
 # What earlier versions did, whose folders do not say it; a guided search they had not.
-FORMER = {"replicates": 1, "rotate": 1, "smoothing": 0.0, "ranks": False, "data_sha256": ANY}
+FORMER = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
 FORMER |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
 
 
@@ -482,7 +477,7 @@ class Search:
     def write_hall_of_fame(self) -> None:
         """Replace hall_of_fame.csv by the best families so far, with advice on rates."""
         humans, rows = results.read_humans(self.run.folder), []
-        for rank, family in enumerate(best_smoothed(self.records, self.config.smoothing, 100), 1):
+        for rank, family in enumerate(results.best_families(self.records, 100), 1):
             best, advice = family.best, results.advise(family.best, humans)
             row = {"rank": rank, "reward": family.reward, "spread": family.spread}
             row |= {"trainings": len(family.trainings), "rules": family.num_rules}
@@ -720,8 +715,7 @@ def search_to_end(search: Search, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    best = best_smoothed(search.records, search.config.smoothing, 10)
-    tell = search.progress.result
+    best, tell = results.best_families(search.records, 10), search.progress.result
     table = summary(best, results.read_humans(folder), search.scorer.score_name)
     tell(f"\n{costs(search.records)}\n\n{table}\n")
     tell("A line is a family, rules that no training can tell apart: mean and spread of its trainings.")
@@ -827,8 +821,7 @@ def search(**settings) -> Found:
             search_to_end(mine, script, args)
     folder = args.resume if mine is None else mine.run.folder
     records = results.read_records(folder)
-    smoothing = results.read_config(folder).get("smoothing", 0.0)
-    return Found(folder, records, results.read_humans(folder), best_smoothed(records, smoothing))
+    return Found(folder, records, results.read_humans(folder), results.best_families(records))
 
 
 if __name__ == "__main__":

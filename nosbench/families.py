@@ -8,7 +8,6 @@ of a family share their luck on a seed. Here a search is told by its families, e
 eight fresh child seeds. Families near and above the lowest bar are many, so the ten best and a random
 sample of the others are measured, and counts are those of the sample times what it stands for. Kinds are
 much wider families, among the good by the search's own scores: are its finds different or barely apart?
-The ten best are told as search.py's are: with --smoothing by the scores of what is alike, too.
 
 Searches go side by side, since rules with one child seed are measured faster together: batch k has the
 child seed that is k-th in turn, a repeat the one after its last. A line tells of one search; lines that
@@ -34,7 +33,7 @@ from nosbench import micro
 from nosbench.study import parser_of_settings, settings_of
 from nosbench.table import NONE
 from results import RunError, markdown, read_lines
-from sameness import Families, best_first
+from sameness import Families
 from search import BATCH, ProposerConfig, make_proposer, make_space, mean_reward
 
 BARS = (0.55, 0.60, 0.62, 0.637, 0.65)  # the table's best hundredth begins at 0.638
@@ -95,10 +94,6 @@ class Trial:
         ranked, again, seen = sorted(rewards, key=lambda family: -rewards[family]), Families(), set()
         alike = [again(self.first[family][0]) for family in ranked]  # families depend on who founds them
         ranked = [f for f, n in zip(ranked, alike, strict=True) if not (n in seen or seen.add(n))]
-        if self.config.smoothing:
-            trained = [(self.first[f][0], x or 0.0) for f, some in self.scores.items() for x in some]
-            order = best_first([self.first[f][0] for f in ranked], trained, self.config.smoothing)
-            ranked = [ranked[place] for place in order]
         best, others = ranked[:10], [f for f in ranked[10:] if rewards[f] >= BARS[0] - MARGIN]
         some = random.Random(0).sample(others, min(plan.sample, len(others)))
         rules = [self.first[family][0] for family in best + some]

@@ -266,9 +266,8 @@ def configure(args) -> tuple[Plan, dict[str, Config]]:
     """
     plan, configs = resolve(Plan, args), settings_of(args, Config)
     for config in configs.values():
-        if max(config.replicates, config.rotate) > 1 or config.smoothing:
-            what = "--replicates and --rotate must be 1, --smoothing 0"
-            raise ConfigError(f"{what}: a study scores a rule with one seed, and tells it by that")
+        if max(config.replicates, config.rotate) > 1:
+            raise ConfigError("--replicates and --rotate must be 1: a study scores a rule with one seed")
         if config.samples < CHECKPOINTS[0]:
             raise ConfigError(f"--samples is {config.samples}; it must be at least {CHECKPOINTS[0]}")
         shallow = make_space(replace(config, iterations=1))  # what the bars of deeper spaces come from

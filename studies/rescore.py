@@ -25,7 +25,7 @@ from child import ChildConfig, evaluate_rule
 from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES
-from sameness import best_smoothed, by_family
+from sameness import by_family
 from studies.analysis import fresh_scores
 from studies.searches import RUNS, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
@@ -72,12 +72,7 @@ def configure(args) -> Plan:
     best = {
         str(folder): [
             (family.best["rule"], family.reward)
-            for family in best_smoothed(
-                results.read_records(folder),
-                results.read_config(folder).get("smoothing", 0.0),  # older runs have none
-                config.top,
-                by_family(),
-            )
+            for family in results.best_families(results.read_records(folder), config.top, by_family())
         ]
         for folder in args.runs
     }

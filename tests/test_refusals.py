@@ -34,7 +34,6 @@ nosbench.study      | random --table-seeds 3          | seeds 0 to 2
 nosbench.study      | random --table-seeds a          | --table-seeds
 nosbench.study      | random --samples 50             | --samples
 nosbench.study      | random --rotate 2               | --replicates and --rotate must be 1
-nosbench.study      | random --smoothing 0.1          | --smoothing 0
 nosbench.study      | random --seeds 0                | --seeds is 0
 nosbench.study      | random --seed 3                 | --seed
 nosbench.study      | random --subset=arxiv --iterations=2 | lacks

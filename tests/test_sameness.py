@@ -3,7 +3,6 @@
 import math
 import random
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ import sameness
 from controller import Batch, Controller, ControllerConfig, log_prob_of
 from dsl import Operand, Rule, SearchSpace, apply_rule
 from rivals import Evolution, EvolutionConfig, RandomSearch
-from sameness import Distinct, DistinctConfig, Families, Forecast, best_smoothed, sketch
+from sameness import Distinct, DistinctConfig, Families, Forecast, sketch
 
 TOKENS = {"operands": ("g", "m", "sign_g", "1"), "unary": ("id", "neg", "sign")}
 SPACE = SearchSpace(1, **TOKENS, binary=("mul", "left"))
@@ -155,19 +154,18 @@ def test_families_are_their_definition():
     assert 200 < len(founders) < 400 and families.count >= len(founders)
 
 
-def point(rule: Rule) -> list[float]:
-    update = apply_rule(rule, sameness.stream(), generator=torch.Generator().manual_seed(0)).double()
-    length = update.norm(dim=1)
-    unit = (update / length[:, None]).nan_to_num(0, 0, 0).flatten() @ torch.tensor(sketch()).double()
-    size = (length / 192**0.5).log10().nan_to_num(-12, 12, -12)
-    size = (size - size[1].clamp(-3.5, 2.5)).clamp(-12, 12)
-    return [*unit.tolist(), *size.tolist()]
-
-
 def test_a_forecast_is_its_definition():
     """A mean of the latest scores, weighted by how near they are, term by term in float64."""
     rng, space, forecast, known = random.Random(4), SearchSpace(2), Forecast(), {}
     rules = [space.sample(rng) for _ in range(100)] + [Rule.parse("g g id id sub")]  # it is 0
+
+    def point(rule: Rule) -> list[float]:
+        update = apply_rule(rule, sameness.stream(), generator=torch.Generator().manual_seed(0)).double()
+        length = update.norm(dim=1)
+        unit = (update / length[:, None]).nan_to_num(0, 0, 0).flatten() @ torch.tensor(sketch()).double()
+        size = (length / 192**0.5).log10().nan_to_num(-12, 12, -12)
+        size = (size - size[1].clamp(-3.5, 2.5)).clamp(-12, 12)
+        return [*unit.tolist(), *size.tolist()]
 
     for number in [*range(101), *range(40)]:  # some again
         known[number] = rng.random()
@@ -180,37 +178,6 @@ def test_a_forecast_is_its_definition():
             weight = math.exp(-(math.dist(point(rule), point(rules[number])) ** 2) / 5 / 0.07)
             top, bottom = top + weight * score, bottom + weight
         assert value == pytest.approx(top / bottom, abs=1e-3), str(rule)
-
-
-@pytest.mark.parametrize("width", [0.0, 0.02, 0.3])
-def test_families_are_told_by_all_trainings_of_what_is_alike(width):
-    """So a lucky training does not make one the best; without a width each is told by its own."""
-    rng, space, of = random.Random(5), SearchSpace(1), Families()
-    drawn = [space.sample(rng) for _ in range(150)]
-    near = [f"clip1e-{k} {op}" for k in (3, 4, 5) for op in ("add", "sub")]
-    drawn += [Rule.parse(f"adam g drop{p} {end}") for p in (0.1, 0.3) for end in near]
-    records = []
-    for seed, rule in enumerate(drawn * 2):
-        accuracy = None if rng.random() < 0.1 else rng.random()
-        cached = 0 if rng.random() < 0.1 else None
-        record = {"rule": str(rule), "key": rule.key(), "family": of(rule), "seed": seed}
-        record |= {"status": "ok" if accuracy else "diverged", "accuracy": accuracy}
-        records.append(record | {"cached_from": cached})
-    told = [
-        (point(Rule.parse(r["rule"])), r["accuracy"] or 0) for r in records if r["cached_from"] is None
-    ]
-    whole, means = sum(score for _, score in told) / len(told), []
-    for family in best_smoothed(records, width):
-        means.append(family.reward)
-        if width:
-            place, top, bottom = point(Rule.parse(family.trainings[0]["rule"])), 0.1 * whole, 0.1
-            for other, score in told:
-                weight = math.exp(-(math.dist(place, other) ** 2) / 5 / width)
-                top, bottom = top + weight * score, bottom + weight
-            means[-1] = top / bottom
-    assert len(means) > 100 and len(set(means)) > 50
-    assert all(one >= two - 1e-3 for one, two in pairwise(means))
-    assert len(best_smoothed(records, width, 7, lambda record: record["key"])) == 7
 
 
 def make(kind: str, **settings):

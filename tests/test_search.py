@@ -29,7 +29,7 @@ from nosbench import search as table_search
 from pool import TaskError, WorkerDied, WorkerPool
 from results import Progress
 from rules import HUMAN, NAMED_RULES, find
-from sameness import Families, best_smoothed
+from sameness import Families
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -376,15 +376,6 @@ def test_run_folder_holds_what_the_format_promises(base):
         columns |= {"lr_open": advice.open, "lr_to_adam": advice.to_adam}
         assert row | {name: str(x or "") for name, x in columns.items()} == row
     assert any(row["lr_to_adam"] for row in table) and not all(row["lr_low"] for row in table)
-
-
-def test_a_smoothed_hall_of_fame_has_another_order_and_the_history_stays(tmp_path, base):
-    folder = run(tmp_path / "smooth", "--smoothing", "9")
-    assert history(folder) == history(base)
-    ids, before = ([int(row["id"]) for row in table_of(one)] for one in (folder, base))
-    assert sorted(ids) == sorted(before) and ids != before
-    families = best_smoothed(results.read_records(folder), 9)
-    assert ids == [family.best["id"] for family in families]
 
 
 def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(tmp_path, capsys):

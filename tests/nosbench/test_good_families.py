@@ -9,7 +9,6 @@ from dsl import Rule
 from nosbench import families, micro
 from nosbench.families import Plan, search
 from nosbench.study import SETTINGS, SPACE
-from sameness import Forecast
 from search import ProposerConfig
 
 pytestmark = pytest.mark.slow
@@ -32,17 +31,6 @@ def test_scores_are_of_the_child_seeds_in_turn_and_fresh_ones_of_others():
     assert line["rules"][0] == str(rule) and line["repeats"] == 0
     afresh = [micro.measure(line["rules"], seed).correct / micro.NUM_VALIDATION for seed in (1020, 1021)]
     assert line["fresh"][:10] == pytest.approx(np.mean(afresh, axis=0))
-
-
-def test_the_ten_best_are_told_by_what_is_alike_if_asked_for():
-    [(trial, line)] = told([0], Plan(child_seed=20, fresh=1, sample=3), smoothing=0.3)
-    forecast, own = Forecast(0.3), lambda rule: trial.rewards([rule])[0] or 0.0
-    rules = [rule for rule, _ in trial.first.values()]
-    for rule in rules:
-        forecast.note(rule, rule, own(rule))
-    best = forecast(list(map(Rule.parse, line["rules"]))).tolist()
-    assert best == sorted(best, reverse=True) and best[-1] >= sorted(forecast(rules))[-10] - 1e-9
-    assert set(line["rules"]) != set(map(str, sorted(rules, key=own)[-10:]))
 
 
 def test_a_search_is_the_same_alone_and_beside_others_and_what_is_there_stays(tmp_path, capsys):
