@@ -573,7 +573,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise ValueError(f"{name} is {group[name]!r}; it must be finite and at least 0")
         fine = isinstance(betas, tuple | list) and all(is_number(beta, 1) for beta in betas)
         if not fine or not needed <= len(betas) <= len(AVERAGES):
-            few = f"{needed} to " * (needed < len(AVERAGES))
+            few = f"{needed} to " if needed < len(AVERAGES) else ""
             raise ValueError(f"betas is {betas}; it must be {few}{len(AVERAGES)} numbers in [0, 1)")
         if not isinstance(group["seed"], Integral):
             raise ValueError(f"seed is {group['seed']}; it must be a whole number")

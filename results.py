@@ -483,7 +483,7 @@ class Advice(NamedTuple):
     def open(self) -> str:
         """On which side of low and high nothing was tried: below, above, both or neither ("")."""
         below, above = self.low == self.tried[0], self.high == self.tried[1]
-        return "both" if below and above else "below" * below + "above" * above
+        return "both" if below and above else "below" if below else "above" if above else ""
 
     def rates(self) -> tuple[str, str]:
         """Return the best rate with its range, and the ratio to Adam's, as cells of a table.

@@ -28,7 +28,7 @@ from dsl import Rule
 from rules import make_optimizer, named
 
 # UNSPECIFIED: which found rule the paper took. Ours were picked knowing the result, so they flatter.
-RULES = ("powersign", "powersign-adam", "g-plus-m")
+RULES = ["powersign", "powersign-adam", "g-plus-m"]
 PICKED = """The default rules are the best three of all 16 that the paper reports (recalled), a near
 copy left out, at four rates. Of the 16, three diverged at every rate and four never left the start."""
 STEPS = 4_000  # of a run (recalled)
@@ -74,7 +74,7 @@ def rosenbrock(x, y):
 
 
 def descend(make: Callable, starts: list[tuple[float, float]], steps: int) -> np.ndarray:
-    """Return x, y, f from S starts on, [steps + 1, S, 3]; f is infinite if lost, it ends if all are."""
+    """Return x, y, f from S starts on, [steps + 1, S, 3], or until f is infinite (diverged) for all."""
     w = torch.tensor(starts, dtype=torch.float64, requires_grad=True)  # [S, 2]
     optimizer, points = make([w]), []
     while True:
@@ -110,9 +110,8 @@ def best(runs: dict[float, np.ndarray], rates: tuple[float, ...]) -> tuple[float
 def table(paths: dict[str, dict[float, np.ndarray]]) -> str:
     """Return f at the end as text: a row an optimizer, best first, * at the run that counts."""
     width = max(map(len, paths))
-    text = f"""f after {STEPS:,} steps from {START}, by learning rate; - diverged. * is the run that
-counts, the best at the paper's four rates, + the best with rates between. lowest: the lowest f of
-* on its way. nearby: the ends of * from 20 starts within 1e-9 of this one, each with own random draws.\n
+    text = f"""f after {STEPS:,} steps from {START}, by learning rate; - diverged. * counts, best of the
+paper's rates, + is best of all. lowest: of * on its way. nearby: its ends from 20 starts within 1e-9.\n
 {"":{width}}{"".join(f"{lr:>8g}" for lr in RATES)}   lowest  nearby"""
     for name, runs in sorted(paths.items(), key=lambda item: best(item[1], FOUR)):
         (final, rate), (_, finer), row = best(runs, FOUR), best(runs, RATES), f"\n{name:{width}}"
@@ -120,7 +119,7 @@ counts, the best at the paper's four rates, + the best with rates between. lowes
             mark = "*" if lr == rate else "+" if lr == finer else " "
             row += f"{path[-1, 0, 2]:>7.0e}{mark}" if path[-1, 0, 2] < np.inf else f"{'-':>7} "
         lowest, near = runs[rate][:, 0, 2].min(), runs[rate][-1, 1:, 2]
-        text += row + f"{lowest:>9.0e}  {near.min():.0e} to {near.max():.0e}" * bool(final < np.inf)
+        text += row + (f"{lowest:>9.0e}  {near.min():.0e} to {near.max():.0e}" if final < np.inf else "")
     return text
 
 
@@ -135,8 +134,7 @@ def draw(winners: dict[str, np.ndarray], output: Path) -> None:
         x, y = np.meshgrid(np.linspace(-1.6, 1.6, 300), np.linspace(-0.6, 1.8, 300))
         valley.contourf(x, y, np.log10(rosenbrock(x, y) + 1e-2), 12, cmap="Greys", vmin=-2, vmax=8)
         for k, (name, path) in enumerate(winners.items()):
-            dash = ["-", "--", "-.", ":", (0, (4, 4))][k % 5]
-            look = {"c": f"C{k % 10}", "ls": dash, "lw": 2 - k % 9 / 9}
+            look = {"c": f"C{k % 10}", "ls": ("-", "--", "-.", ":")[k % 4], "lw": 2 - k % 9 / 9}
             valley.plot(path[:, 0], path[:, 1], **look)
             fall.plot(np.maximum(path[:, 2], 1e-32), label=name, **look)
         valley.plot(*START, "ko", 1, 1, "k*", markersize=9)
@@ -163,18 +161,15 @@ def main(argv: list[str] | None = None) -> int:
         paths = race(rules, PLAIN | ADAPTIVE[args.library])
     except KeyboardInterrupt:
         folder.rmdir()
-        print("interrupted; nothing is kept", file=sys.stderr)
-        return 130
-    text = table(paths) + f"\n\n{PICKED}" * (args.rules == RULES)
+        raise
+    text = table(paths) + (f"\n\n{PICKED}" if args.rules == RULES else "")
     chosen = {name: best(runs, FOUR) for name, runs in paths.items()}
     ways = {f"{name}, {lr:g}": paths[name][lr][:, 0] for name, (f, lr) in chosen.items() if f < np.inf}
     (folder / "table.txt").write_text(text + "\n", "utf-8")
     np.savez_compressed(folder / "paths.npz", **ways)  # x, y and f after each step
     print(f"\n{text}\n\nWrote {folder} with table.txt, paths.npz, rosenbrock.png", flush=True)
-    again = ["python", "rosenbrock.py", "--library", args.library, "--rules", *args.rules]
-    again = shlex.join(again + ["--also", *args.also] * bool(args.also))
-    warn = partial(print, file=sys.stderr)
-    draw_or_warn(lambda: draw(ways, folder / "rosenbrock.png"), again, warn)
+    again = f"python rosenbrock.py --library {args.library} --rules {shlex.join(args.rules + args.also)}"
+    draw_or_warn(lambda: draw(ways, folder / "rosenbrock.png"), again, partial(print, file=sys.stderr))
     for name in sorted((one for one in rules if isinstance(rules[one], Rule)), key=chosen.get)[:1]:
         print(f"Next: python rules.py show '{rules[name]}' explains {name}, the table's best rule")
     return 0

@@ -211,7 +211,7 @@ class OptimizerClass(NamedTuple):
 
     def __str__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in self.arguments)
-        return self._path + f"({told})" * bool(told)
+        return f"{self._path}({told})" if told else self._path
 
     @property
     def _path(self) -> str:

@@ -307,7 +307,7 @@ class Distinct:
                 known.append(place)
         looked_at = len(new) + len(known)
         self.new_share = DECAY * self.new_share + (1 - DECAY) * len(new) / max(1, looked_at)
-        return sorted(new + known[: n - len(new)] * fill)
+        return sorted(new + known[: n - len(new)] if fill else new)
 
     def score(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Remember rewards; each is the mean so far of all that is the same rule."""

@@ -510,7 +510,7 @@ class Search:
                 f"best {self.best:.3f}  duplicates {ways['duplicate']}  rejected {ways['rejected']}  "
             )
             failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
-            line += f"diverged {ways['diverged']}" + f"  failed {failed}" * (failed > 0)
+            line += f"diverged {ways['diverged']}" + (f"  failed {failed}" if failed else "")
         return self.progress.update(line.rstrip())
 
 
@@ -527,7 +527,7 @@ def changes(preset: str, config: SearchConfig, scorer: Scorer, script: Script) -
         if value not in (usual[name], where) and usual[name] != "auto":
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             told.append(f"{name.replace('_', '-')}={shown}")
-    return f"preset {preset}" + f", but {', '.join(told)}" * bool(told)
+    return f"preset {preset}" + (f", but {', '.join(told)}" if told else "")
 
 
 def costs(records: list[dict]) -> str:
@@ -631,7 +631,7 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
     saved = former | results.read_config(folder)
     if apart := sorted(saved.keys() ^ set(sum(names, []))):
         what = f"{folder} is of another version or script, so {script.command} cannot go on with it"
-        more = f" and {len(apart) - 3} more" * (len(apart) > 3)
+        more = f" and {len(apart) - 3} more" if len(apart) > 3 else ""
         raise results.RunError(f"{what}: they differ in the settings {', '.join(apart[:3])}{more}")
     return tuple(
         from_dict(cls, {name: saved[name] for name in some})

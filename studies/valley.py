@@ -298,7 +298,7 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     rows = order(runs)
     parts = [table(config, [run for run in runs if run["start"] == 0])]
     parts += [order_table(rows, config.starts)] if config.starts > 1 else []
-    parts += [PICKED] if tuple(name for name, _ in plan.rules) == RULES else []
+    parts += [PICKED] if [name for name, _ in plan.rules] == RULES else []
     if any((rule := Rule.parse(text)).draws or "noise" in str(rule) for _, text in plan.rules):
         parts.append(f"Rules with drop or noise are random; here with seed {config.seed}.")
     return rows, "\n\n".join(parts) + "\n"

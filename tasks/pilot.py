@@ -108,7 +108,7 @@ def look(path: str, seed: int) -> dict:
         raise TaskError(f"the same seed gives scores of {score} and {again} one after another: {what}")
     return {
         "version": version,
-        "score_name": "minus " * task.lower_is_better + task.score_name,
+        "score_name": f"minus {task.score_name}" if task.lower_is_better else task.score_name,
         "sign": -1 if task.lower_is_better else 1,
         "epochs": task.epochs,
         "steps": steps,

@@ -114,7 +114,7 @@ def test_table_is_ordered_by_the_run_that_counts_and_hides_no_diverged_run():
         "lost": dict.fromkeys(RATES, lost),
         "Z": between | {1e-1: paths_of(3, 3)},
     })  # fmt: skip
-    assert [line.split() for line in text.splitlines()[5:]] == [
+    assert [line.split() for line in text.splitlines()[4:]] == [
         ["Z", *["9e+00"] * 6, "3e+00*", "3e+00", "1e+00", "to", "2e+00"],
         "B 4e+00* 9e+00 - 9e+00 9e+00 1e+00+ 9e+00 2e-05 3e-07 to inf".split(),
         ["lost", *["-"] * 7],
@@ -163,7 +163,7 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
     assert PICKED in said.out
     again = shlex.split(re.search(r"Draw it again with: (.*)", said.err)[1])
     assert again[:4] == ["python", "rosenbrock.py", "--library", library]
-    assert again[4:] == ["--rules", *rosenbrock.RULES, "--also", "g m id id add"]
+    assert again[4:] == ["--rules", *rosenbrock.RULES, "g m id id add"]
 
 
 @pytest.mark.parametrize(
@@ -181,5 +181,6 @@ def test_an_interrupted_race_leaves_nothing(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setitem(ADAPTIVE["tensorflow"], "Adam", interrupt)
     monkeypatch.setattr(rosenbrock, "STEPS", 5)
-    assert rosenbrock.main(["--out", str(tmp_path / "race")]) == 130
-    assert list(tmp_path.iterdir()) == [] and "interrupted" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        rosenbrock.main(["--out", str(tmp_path / "race")])
+    assert list(tmp_path.iterdir()) == []
