@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,16 +214,18 @@ def test_a_parameter_without_gradient_rests_as_in_torch(tmp_path):
 def test_trainings_side_by_side_have_the_random_numbers_that_they_have_alone(tmp_path):
     noisy = TINY.replace(
         "model(self.x[rows])", "model(nn.functional.dropout(self.x[rows], 0.5))"
-    ).replace("            yield", "            np.random.permutation(3)\n            yield")
+    ).replace("mean().item()", "mean().item() + np.random.rand() + random.random()")
+    noisy = f"import random\n{noisy}"
     config = config_of(write(tmp_path, noisy))
     alone = []
     for lr in (0.01, 0.1):
         training = Training(ADAM, lr, config, 5)
-        alone.append([training.epoch(), training.epoch()])
+        alone.append([training.epoch(), training.epoch(), training.score(test=True)])
     both = [Training(ADAM, lr, config, 5) for lr in (0.01, 0.1)]
     for epoch in range(2):
         torch.manual_seed(epoch)  # what others draw has no part in it
         assert [one.epoch() for one in both] == [curve[epoch] for curve in alone]
+    assert [one.score(test=True) for one in both] == [curve[2] for curve in alone]
     assert alone[0][0] != Training(ADAM, 0.01, config, 6).epoch()
 
 
@@ -314,6 +317,54 @@ def test_a_score_far_below_the_start_is_a_failure_and_counts_as_one(tmp_path):
     assert {lr for lr in sweep if sweep[lr] != free[lr]} and free[0.1] == sweep[0.1]
 
 
+def test_screening_tries_gradients_as_large_as_the_tasks(tmp_path):
+    rule, path = "g3 1 drop0.5 neg sub", write(tmp_path)  # -1, where gradients are small
+    for size, fails in ((1.0, True), (100.0, False)):
+        config = config_of(path, screen=True, gradients=size, epochs=1)
+        assert (evaluate_rule(rule, config, 0).status == "rejected") == fails
+
+
+# --- the pilot ------------------------------------------------------------------------------------
+
+
+class Made(Executor):
+    """Trainings that end best at a rate of 0.01; before `turn` some of what they show is upside down."""
+
+    def __init__(self, turn: int, upside_down: str):
+        self.turn, self.upside_down = turn, upside_down
+
+    def submit(self, task, rule, lr, config, seed):
+        assert task is pilot.whole_curve and config.sweep_epochs == 1
+        end = 1 - 0.1 * (np.log10(lr) + 2) ** 2 - 0.05 * (rule != ADAM)
+        end += 0.01 * (seed - 6_000) * (seed in pilot.NOISE_SEEDS)
+        signs = [-1 if epoch < self.turn else 1 for epoch in range(config.epochs)]
+        shown = {what: [s * end if what in self.upside_down else end for s in signs]
+                 for what in ("score", "loss")}  # fmt: skip
+        future = Future()
+        how = {"lr": lr, "untrained": 0.1, "moved": 1.0, "cpu_s": 1.0, "megabytes": 1.0}
+        losses = [-value for value in shown["loss"]]
+        future.set_result({**how, "scores": [*shown["score"][:-1], end], "losses": losses})
+        return future
+
+
+@pytest.mark.parametrize(
+    "turn, upside_down, length, by",
+    [(0, "", 1, "score"), (3, "score", 1, "loss"), (2, "score, loss", 3, "score")],
+)
+def test_the_pilot_finds_what_the_best_rates_can_be_told_by(turn, upside_down, length, by):
+    """And the scale of scores: a failure is as far below the worse start as the best is above it."""
+    said, found = [], {"trivial": 0.5, "sign": -1}
+    config = OwnTask(task="mine.py", epochs=4, score_name="made")
+    config = pilot.weigh(config, found, Made(turn, upside_down), said.append)
+    assert (config.sweep_epochs, config.rate_by) == (length, by)
+    noise = np.std([1.0, *(1 + 0.01 * k for k in range(5))], ddof=1)
+    assert config.noise == pytest.approx(noise) and config.human == pytest.approx(1.0)
+    assert (config.untrained, config.trivial) == (pytest.approx(0.1), (-0.5,))
+    assert config.failure == pytest.approx(-0.5 - 1.5) and config.scale.chance == config.untrained
+    seeds = int(np.ceil((pilot.APART * noise / 0.09) ** 2))
+    assert f"takes {seeds} seeds a rule" in "\n".join(said)
+
+
 # --- searches -------------------------------------------------------------------------------------
 
 
@@ -325,6 +376,7 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
     failure, chance, near = found.records[0]["scale"]
     assert saved["score_name"] == "minus squared error" and saved["ranks"]
     assert failure < saved["untrained"] <= chance < saved["human"] and near > 0
+    assert 2 < saved["gradients"] < 5  # which is what screening tries
     for record in found.records:
         assert (
             record["reward"]
