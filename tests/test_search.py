@@ -10,7 +10,6 @@ import resource
 import shlex
 import shutil
 import signal
-import sys
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -323,6 +322,17 @@ def test_a_rule_past_its_cpu_limit_is_recorded_and_the_search_goes_on(tmp_path):
     assert all("CPU seconds" in record["error"] for record in records)
 
 
+def test_records_do_not_wait_for_the_human_optimizers_which_are_counted(tmp_path):
+    class Shown(ThreadPoolExecutor, Progress):
+        lines: list[str] = []
+        update = lines.append
+
+    with Shown(1) as executor:
+        searched(tmp_path / "run", "--samples", "6", executor=executor)
+    assert Shown.lines[0] == "0/6 rules  human optimizers: 0 of 4 scored"
+    assert any(line.startswith("4/6 rules  human optimizers: 0 of 4") for line in Shown.lines)
+
+
 class LateHumans(Executor, Progress):
     """Rules fail at once, human optimizers when progress was shown three times."""
 
@@ -396,19 +406,6 @@ def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
     assert "learning_curve.png" in lines[-2] and (folder / "learning_curve.png").stat().st_size > 5_000
 
 
-def test_human_optimizers_are_counted_while_rules_are_recorded(tmp_path):
-    class Shown(ThreadPoolExecutor, Progress):
-        lines: list[str] = []
-        update = lines.append
-
-    with Shown(1) as executor:
-        searched(tmp_path / "run", "--samples", "6", executor=executor)
-    assert Shown.lines[0] == "0/6 rules  human optimizers: 0 of 4 scored"
-    # One worker takes the first batch first, whose records do not wait for the human optimizers.
-    assert any(line.startswith("4/6 rules  human optimizers: 0 of 4") for line in Shown.lines)
-    assert "left" in Shown.lines[-1] and "best" in Shown.lines[-1]
-
-
 # --- interruption ---------------------------------------------------------------------------------
 
 
@@ -451,7 +448,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path, times, progra
     assert 0 < len(results.read_lines(folder / f"{file}.jsonl")) < 200
 
 
-def test_a_run_killed_between_its_last_record_and_its_end_is_completed(tmp_path, base):
+def test_a_run_killed_between_its_last_record_and_its_end_is_completed_once(tmp_path, base, capsys):
     broken = killed(base, tmp_path / "run", 24)
     updates = (broken / "updates.jsonl").read_text().splitlines(keepends=True)
     (broken / "updates.jsonl").write_text("".join(updates[:-2]))
@@ -462,6 +459,11 @@ def test_a_run_killed_between_its_last_record_and_its_end_is_completed(tmp_path,
     assert (broken / "controller.pt").exists()
     assert (broken / "records.jsonl").read_bytes() == (base / "records.jsonl").read_bytes()
     assert results.read_meta(broken)["end"] is not None
+    before = {path.name: path.read_bytes() for path in broken.iterdir()}
+    capsys.readouterr()
+    assert search.main(["--resume", str(broken)]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in broken.iterdir()} == before
 
 
 @pytest.mark.slow
@@ -483,15 +485,16 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_written(tmp_path, si
     assert_same(broken, whole)
 
 
-def test_complete_run_resumes_to_nothing(base, capsys):
-    before = {path.name: path.read_bytes() for path in base.iterdir()}
-    assert search.main(["--resume", str(base)]) == 0
-    assert "already complete" in capsys.readouterr().out
-    assert {path.name: path.read_bytes() for path in base.iterdir()} == before
-
-
-def test_resume_refuses_other_settings_and_a_folder_in_use(tmp_path, base, capsys):
+def test_resume_refuses_other_records_other_settings_and_a_folder_in_use(tmp_path, base, capsys):
     folder = killed(base, tmp_path / "run", 10)
+    records = folder / "records.jsonl"
+    first, *lines = records.read_text().splitlines()
+    first = json.loads(first) | {"rule": str(NAMED_RULES["adam"].rule)}
+    records.write_text("\n".join([json.dumps(first), *lines]) + "\n")
+    before = records.read_bytes()
+    assert search.main(["--resume", str(folder)], tiny()) == 1
+    said = capsys.readouterr().err
+    assert "cannot go on" in said and "go on with" not in said and records.read_bytes() == before
     with results.Run.reopen(folder):
         assert "in use by another process" in refusal(search.main, ["--resume", str(folder)], capsys)
     config = json.loads((folder / "config.json").read_text())
@@ -499,30 +502,6 @@ def test_resume_refuses_other_settings_and_a_folder_in_use(tmp_path, base, capsy
     (folder / "config.json").write_text(json.dumps(config | {"race": False}))
     said = refusal(search.main, ["--resume", str(folder)], capsys)
     assert "another version or script" in said and "race, screen" in said
-
-
-def test_resume_refuses_records_that_do_not_replay(tmp_path, base, capfd):
-    folder = killed(base, tmp_path / "run", 10)
-    lines = (folder / "records.jsonl").read_text().splitlines()
-    first = json.loads(lines[0]) | {"rule": str(NAMED_RULES["adam"].rule)}
-    (folder / "records.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
-    before = (folder / "records.jsonl").read_bytes()
-    assert search.main(["--resume", str(folder)], tiny()) == 1
-    said = capfd.readouterr().err
-    assert "cannot go on" in said and "go on with" not in said
-    assert (folder / "records.jsonl").read_bytes() == before
-
-
-def test_a_figure_that_fails_is_a_warning_behind_the_table(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "plots", None)  # it cannot be imported
-    folder = run(tmp_path / "run")
-    out, err = capsys.readouterr()
-    assert "WARNING: no figure, ModuleNotFoundError" in err
-    assert f"Draw it again with: python -m plots.learning_curve {folder}\n" in err
-    assert "human  ADAM" in out and "Next: python rules.py show" in out
-    log = (folder / "log.txt").read_text()
-    assert "human  ADAM" in log and "no figure" in log and "Next: " in log
-    assert results.read_meta(folder)["end"] is not None
 
 
 def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, monkeypatch, capsys):
@@ -587,7 +566,7 @@ def configured(*flags: str) -> tuple[search.SearchConfig, Child]:
     return resolved("--data", str(DATA), *flags, script=search.SEARCH)
 
 
-def test_defaults_are_the_papers_protocol_and_flags_win_over_a_preset():
+def test_defaults_are_the_papers_protocol_and_flags_win_over_a_preset(tmp_path, capsys):
     config, child = configured("--dataset", data.SAMPLE)
     assert (config, child) == configured("--dataset", data.SAMPLE, "--preset", "paper")
     assert (child.epoch_size, child.epochs, child.num_validation) == (10_000, 5, 5_000)
@@ -595,6 +574,12 @@ def test_defaults_are_the_papers_protocol_and_flags_win_over_a_preset():
     config, child = configured(*"--samples 7 --preset laptop --seed 3 --filters 9".split())
     assert (config.samples, config.seed, config.iterations, config.max_kl) == (7, 3, 1, 0.1)
     assert (child.filters, child.epoch_size) == (9, 1_000)
+    capsys.readouterr()
+    configured("--preset", "smoke")
+    assert capsys.readouterr().out == ""
+    _, child = resolved("--preset", "laptop", "--data", str(tmp_path), script=search.SEARCH)
+    assert (child.dataset, child.precision == "auto") == (data.SAMPLE, False)
+    assert "python data.py cifar10" in capsys.readouterr().out  # without it there is a warning
 
 
 # Settings, data, rules, folders and addresses; no run and no data are made for any of them.
@@ -619,11 +604,3 @@ def test_bad_input_is_one_line_and_exit_code_2_and_creates_nothing(tmp_path, mon
     flags = ["--preset", "smoke"] * ("--resume" not in flags) + shlex.split(flags)
     assert refusal(search.main, flags, capfd).startswith("python search.py: error: ")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_auto_without_cifar10_warns_and_the_config_names_what_was_taken(tmp_path, capfd):
-    _, child = configured("--preset", "laptop", "--data", str(tmp_path))
-    assert (child.dataset, child.precision == "auto") == (data.SAMPLE, False)
-    assert "python data.py cifar10" in capfd.readouterr().out
-    configured("--preset", "smoke")
-    assert capfd.readouterr().err == ""  # asked for by name
