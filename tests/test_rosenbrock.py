@@ -49,16 +49,14 @@ class Float32(float):
         return float(np.multiply.accumulate(np.full(t, self, np.float32))[-1])
 
 
-@pytest.mark.parametrize(
-    "name, settings",
-    [
-        ("SGD", {}),
-        ("Momentum", {"momentum": Float32(0.9)}),
-        ("RMSProp", {"decay": Float32(0.9), "eps": Float32(1e-10)}),
-        ("Adam", {"betas": (Float32(0.9), Float32(0.999)), "eps": Float32(1e-8)}),
-        ("Adam, eps 0.001", {"betas": (Float32(0.9), Float32(0.999)), "eps": Float32(1e-3)}),
-    ],
-)
+BETAS = Float32(0.9), Float32(0.999)
+SETTINGS = [("SGD", {}), ("Momentum", {"momentum": Float32(0.9)})]
+SETTINGS += [("RMSProp", {"decay": Float32(0.9), "eps": Float32(1e-10)})]
+SETTINGS += [("Adam", {"betas": BETAS, "eps": Float32(1e-8)})]
+SETTINGS += [("Adam, eps 0.001", {"betas": BETAS, "eps": Float32(1e-3)})]
+
+
+@pytest.mark.parametrize("name, settings", SETTINGS)
 def test_twenty_steps_are_those_that_tensorflow_takes(name, settings):
     """Recorded by tests/data/tensorflow_steps.py; a path multiplies what rounding it begins with."""
     recorded, name = TENSORFLOW[name], name.split(",")[0]
@@ -166,9 +164,10 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
     assert again[4:] == ["--rules", *rosenbrock.RULES, "g m id id add"]
 
 
-@pytest.mark.parametrize(
-    "flags", ["--rules powersing", "--rules g", "more", "--out .", "--library keras"]
-)
+BAD = ["--rules powersing", "--rules g", "more", "--out .", "--library keras"]
+
+
+@pytest.mark.parametrize("flags", BAD)
 def test_bad_input_is_one_line_with_code_2_and_changes_nothing(flags, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = refusal(rosenbrock.main, ["--out", "race", *flags.split()], capsys)

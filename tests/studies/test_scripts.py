@@ -97,10 +97,14 @@ def test_folders_of_older_versions_are_read(study, capsys):
     assert "already complete" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "change, lost, wrong",
-    [({"race": True}, "eps", "eps, race"), ({"race": False, "gone": 1}, "", "gone"), ({}, "eps", "eps")],
-)
+OTHER = [
+    ({"race": True}, "eps", "eps, race"),
+    ({"race": False, "gone": 1}, "", "gone"),
+    ({}, "eps", "eps"),
+]
+
+
+@pytest.mark.parametrize("change, lost, wrong", OTHER)
 def test_an_unfinished_run_of_another_version_does_not_go_on(change, lost, wrong, tmp_path):
     whole = ROOT / "runs" / "published" / "tier-rescored"
     folder = killed(whole, tmp_path / "killed", 3)
@@ -124,12 +128,8 @@ def refused(study, argv: list[str], tmp_path: Path, capsys) -> str:
 
 
 OWN = {  # flags of one study, and why they are wrong
-    compare: {
-        "--top 4": "--finalists is 5",
-        "--seeds 1": "--seeds is 1; it must be at least 2",
-        "--rates years": "invalid choice: 'years'",
-        "--also adamm": "unknown rule 'adamm'",
-    },
+    compare: {"--top 4": "--finalists is 5", "--seeds 1": "--seeds is 1; it must be at least 2"}
+    | {"--rates years": "invalid choice: 'years'", "--also adamm": "unknown rule 'adamm'"},
     longrun: {"--top 0": "--top is 0; it must be at least 1"},
     robustness: {"--rules 'g g id'": "wrong length"},
     transfer: {"--rules 'g g id'": "wrong length", "--epochs 0": "at least 1"},

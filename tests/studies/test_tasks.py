@@ -47,15 +47,12 @@ def sample_images(precision="float32") -> Images:
     return Images(data.SAMPLE, lambda: tasks.ConvNet((28, 28, 1), 2, "stride"), str(DATA), precision)
 
 
-@pytest.mark.parametrize(
-    "name, precision, rule, torch_optimizer, lr, margin",
-    [
-        ("text", "float32", "adam 1 id id mul", torch.optim.Adam, 3e-3, {"rel": 1e-3}),
-        # One flat vector rounds otherwise than many tensors, and steps make more of it.
-        ("fashion", "float32", "g 1 id id mul", torch.optim.SGD, 0.05, {"abs": 0.03}),
-        ("fashion", "bfloat16", "g 1 id id mul", torch.optim.SGD, 0.05, {"abs": 0.03}),
-    ],
-)
+SGD = "g 1 id id mul", torch.optim.SGD, 0.05, {"abs": 0.03}  # one flat vector rounds otherwise than many
+TRAININGS = [("text", "float32", "adam 1 id id mul", torch.optim.Adam, 3e-3, {"rel": 1e-3})]
+TRAININGS += [("fashion", precision, *SGD) for precision in ("float32", "bfloat16")]
+
+
+@pytest.mark.parametrize("name, precision, rule, torch_optimizer, lr, margin", TRAININGS)
 def test_training_is_that_of_torch(name, precision, rule, torch_optimizer, lr, margin, monkeypatch):
     """With the same batches, the rule as the language and as torch has it."""
     task = make_task("text", "", precision) if name == "text" else sample_images(precision)
@@ -105,15 +102,10 @@ def test_test_scores_are_looked_at_only_where_validation_was_best_and_at_the_end
         assert (test is not None) == (score == best or epoch == 4)
     lost = train("text", "", "float32", "g 1 exp id div", 1e10, 0, 3, 100, 3)
     assert lost.curve == [None] * 3 == lost.test
-
-
-def test_a_sweep_looks_at_no_test_score_and_has_the_long_runs_horizon():
-    rule = "ld g id id mul"  # its decay ends at the horizon
-    sweep = train("text", "", "float32", rule, 1.0, 0, 1, 100, 1)
-    assert sweep.test != [None]
-    assert train("text", "", "float32", rule, 1.0, 0, 1, 100, 9).test == [None]
-    longer = train("text", "", "float32", rule, 1.0, 0, 1, 100, 9).curve
-    assert longer != sweep.curve  # 5 steps, of some 250 or of nine times as many
+    # A sweep looks at no test score and has the long run's horizon, at which this rule's decay ends.
+    sweep, whole = (train("text", "", "float32", "ld g id id mul", 1.0, 0, 1, 100, h) for h in (9, 1))
+    assert sweep.test == [None] != whole.test
+    assert sweep.curve != whole.curve  # 5 steps, of some 250 or of nine times as many
 
 
 def test_images_score_is_the_share_of_hits():
