@@ -88,9 +88,8 @@ def start(*flags: str, program=("search.py",), **settings) -> subprocess.Popen:
 
 def wait_for_records(process: subprocess.Popen, path: Path, more_than: int):
     def ready() -> bool:
-        return process.poll() is not None or (
-            path.exists() and path.read_bytes().count(b"\n") > more_than
-        )
+        there = path.exists() and path.read_bytes().count(b"\n") > more_than
+        return there or process.poll() is not None
 
     until(ready, f"record {more_than}", 120)
 

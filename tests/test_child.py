@@ -72,9 +72,7 @@ def outcome(result):
 
 
 @pytest.mark.parametrize("dataset", [SAMPLE, "cifar10"])
-def test_batches_are_the_normalised_pictures_with_their_labels_and_the_net_has_30698_parameters(
-    config, root, dataset
-):
+def test_batches_are_the_normalised_pictures_and_the_net_has_30698_parameters(config, root, dataset):
     pictures = child.Pictures(replace(config, dataset=dataset, epoch_size=200, num_validation=50))
     stored = np.load(root / dataset / "train_images.npy", mmap_mode="r")
     stored_labels = np.load(root / dataset / "train_labels.npy")

@@ -59,9 +59,7 @@ def test_every_script_has_help_and_the_flags_that_documents_give_it(script, caps
     assert [(document, flag) for document, flag in given.get(script, ()) if flag not in known] == []
 
 
-SEARCH, OPTIMIZER = re.findall(
-    r"```python\n(.*?)```", README, re.S
-)  # test_own.py searches from Python too
+SEARCH, OPTIMIZER = re.findall(r"```python\n(.*?)```", README, re.S)  # test_own.py does the first, too
 
 
 @pytest.mark.parametrize("code", [pytest.param(SEARCH, marks=pytest.mark.slow), OPTIMIZER])

@@ -102,9 +102,7 @@ def test_operand_reads_and_keeps_what_its_line_says(token):
         ("1 g drop0.5 id left", 0.5, lambda t: 0.5, 1),  # heads or tails
     ],
 )
-def test_draws_have_their_spread_and_are_fresh_for_each_seed_parameter_and_step(
-    rule, mean, std, kurtosis
-):
+def test_draws_have_their_spread_and_are_fresh_each_time(rule, mean, std, kurtosis):
     n = 100_000
     params = [torch.zeros(n, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     draws, elsewhere = [], torch.get_rng_state()

@@ -170,9 +170,7 @@ def wait_for_end(program, code=0, printed="", timeout_s=DEADLINE_S):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_it_is_a_standard_executor_that_runs_each_task_once_in_the_order_in_which_they_came(
-    workers, tmp_path
-):
+def test_it_is_a_standard_executor_that_runs_each_task_once_in_order(workers, tmp_path):
     log, large = tmp_path / "log", b"x" * 8_000_000
     with pool_of(20, at_once=1) as pool:
         # The oldest is the one that is waited for, so no later one may overtake it at a turn's end.

@@ -136,12 +136,8 @@ def test_reopening_keeps_whole_lines_of_all_files_and_numbers_that_are_not_finit
     row = {"a": nan, "b": [1.5, -inf, (inf, 2)], "c": {"d": [{"e": nan}]}, "f": numpy.float64("nan")}
     with Run.reopen(run.folder) as again:
         append(again, row)
-    assert lines_of(run)[-1] == {
-        "a": None,
-        "b": [1.5, None, [None, 2]],
-        "c": {"d": [{"e": None}]},
-        "f": None,
-    }
+    written = {"a": None, "b": [1.5, None, [None, 2]], "c": {"d": [{"e": None}]}, "f": None}
+    assert lines_of(run)[-1] == written
     assert "NaN" not in (run.folder / "records.jsonl").read_text()
 
 
@@ -224,10 +220,7 @@ def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
         with Run.reopen(run.folder) as mine:
             append(mine, *RECORDS)
     assert lines_of(run) == RECORDS
-    with (
-        Run.reopen(run.folder) as mine,
-        WorkerPool(1) as pool,
-    ):  # nor do workers hold their parent's lock
+    with Run.reopen(run.folder) as mine, WorkerPool(1) as pool:  # nor do workers hold the lock
         assert pool.submit(abs, -1).result(DEADLINE_S) == 1
         mine.close()
         Run.reopen(run.folder).close()
@@ -268,16 +261,13 @@ def test_families_by_their_definition():
         seed = rng.randrange(3)  # with which a key has one score, and may be trained by several searches
         accuracy = None if of[key] == 0 or int(key[1:]) * seed % 5 == 1 else (of[key] + seed) % 3 / 10
         record = {"id": i, "key": key, "family": of[key], "seed": seed, "accuracy": accuracy}
-        records.append(
-            record | {"status": "diverged" if accuracy is None else "ok", "cached_from": cached}
-        )
+        status = "diverged" if accuracy is None else "ok"
+        records.append(record | {"status": status, "cached_from": cached})
         one = key, seed, cached
         if cached is None and of[key] and one not in once:
             once.add(one)
             groups.setdefault(of[key], []).append(records[-1])
-    values = {
-        family: numpy.array([r["accuracy"] or 0.0 for r in some]) for family, some in groups.items()
-    }
+    values = {of: numpy.array([r["accuracy"] or 0.0 for r in some]) for of, some in groups.items()}
     order = sorted(groups, key=lambda family: (-values[family].mean(), groups[family][0]["id"]))
     families = results.best_families(records)
     for family, number in zip(families, order, strict=True):

@@ -1,5 +1,6 @@
 """Tests of rosenbrock.py: the function, one run, which run counts, and the script."""
 
+import itertools
 import json
 import math
 import re
@@ -145,9 +146,8 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
     ways["Adam, tuned eps"] = [("Adam", {"eps": eps}) for eps in (1e-3, 1e-8)]
     for shown, makes in ways.items():
         more = {"library": library}
-        runs = [
-            (lr, walk(name, lr, 60, **own, **more)[:, 0]) for name, own in makes for lr in (1e-3, 10.0)
-        ]
+        rates = itertools.product(makes, (1e-3, 10.0))
+        runs = [(lr, walk(name, lr, 60, **own, **more)[:, 0]) for (name, own), lr in rates]
         lr, path = min(runs, key=lambda run: run[1][-1, 2])
         np.testing.assert_array_equal(paths[f"{shown}, {lr:g}"], path)
     assert not any("m-exp-v" in name for name in paths)

@@ -102,10 +102,7 @@ def score(rule, seed, plain, ours, status="ok"):
 def test_turns_are_taken_in_order_and_a_spread_is_of_percentiles_or_of_the_ends_of_a_few():
     calls = []
     times = timing.take_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
-    assert calls == ["a", "b"] * 4 and list(map(len, times.values())) == [
-        3,
-        3,
-    ]  # the first does not count
+    assert calls == ["a", "b"] * 4 and list(map(len, times.values())) == [3, 3]  # the first is a trial
     assert timing.spread([3.0, 1.0, 2.0]) == "2.0 [1.0-3.0]"
     assert timing.spread(list(range(101)), scale=2) == "100.0 [20.0-180.0]"
 

@@ -456,9 +456,8 @@ def ranks(tmp_path_factory) -> dict[str, str]:
     (folder / "ranks.py").write_text(RANKS)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
     program = [sys.executable, "ranks.py", str(folder)]
-    done = subprocess.run(
-        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    how = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(program, **how)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -56,9 +56,8 @@ def test_changes_are_named_and_each_has_a_dot_in_the_figure_and_a_line_in_the_ta
     assert ablations.main([*map(str, (base, *files)), "-o", str(tmp_path / "a.png")]) == 0
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| lag")]
     labels, picture = ["lag 1 (0)", "lag 20 (0)"], (tmp_path / "a.svg").read_text()
-    assert [row.split(" | ")[:3] for row in rows] == [
-        [f"| {x}", "3", "2.00 [2.00, 2.00]"] for x in labels
-    ]
+    wanted = [[f"| {label}", "3", "2.00 [2.00, 2.00]"] for label in labels]
+    assert [row.split(" | ")[:3] for row in rows] == wanted
     assert all(f'id="{label} {name}"' in picture for label in labels for name in ablations.PANELS)
 
 

@@ -87,9 +87,7 @@ def test_rules_outside_the_table_are_one_clear_line(table):
         table.lookup("g 1 id id")
 
 
-def test_a_saved_table_loads_the_same_and_missing_damaged_and_foreign_ones_are_refused(
-    table, tmp_path, monkeypatch
-):
+def test_a_saved_table_loads_the_same_and_damaged_ones_are_refused(table, tmp_path, monkeypatch):
     monkeypatch.setattr(table_module, "FOLDER", tmp_path)
     with pytest.raises(TableError, match="missing"):
         Table.load("none")

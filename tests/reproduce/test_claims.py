@@ -77,10 +77,8 @@ def compared(folder, field, first=0):
     for (kind, name), (early, finals) in field.items():
         row = {"kind": kind, "name": name, "rule": rule_of(name), "n": len(finals), "deviation": 0.01}
         rows.append(row | {"validation": np.mean(finals)})
-        for stage, seed, x in [
-            ("rerank", 99, early),
-            *(("final", first + i, x) for i, x in enumerate(finals)),
-        ]:
+        trainings = [("rerank", 99, early), *(("final", first + i, x) for i, x in enumerate(finals))]
+        for stage, seed, x in trainings:
             lines.append({"stage": stage, "rule": row["rule"], "seed": seed, "accuracy": x})
     write(folder, sorted(rows, key=lambda row: -row["validation"]))
     recorded(folder, lines)
@@ -251,11 +249,7 @@ def test_a_rule_lasts_if_it_ends_within_the_noise_of_the_best_of_people(publishe
 
 
 FEW, MUCH = (0.001, 0.002, 0.003), (0.19, 0.2, 0.21)
-LOSSES = [
-    ((FEW, (0.0, 0.0, 0.0)), "reproduced"),
-    ((FEW, MUCH), "partly"),
-    ((MUCH, MUCH), "not reproduced"),
-]
+LOSSES = [((FEW, [0.0] * 3), "reproduced"), ((FEW, MUCH), "partly"), ((MUCH, MUCH), "not reproduced")]
 LOSSES += [(((0.0, 0.0, 0.027), (0.002, 0.002, 0.002)), "not decided, on 3 seeds")]
 LOSSES += [(((0.2,), (0.2,)), "not decided, on 1 seed")]
 
@@ -383,9 +377,8 @@ def test_the_results_begin_with_answers_that_follow_the_records(published, capsy
     searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
     for last, rises in ((0.5, "Yes"), (0.1, "No")):
         searched(published / "protocol-strided-cifar10-trpo-s0", [0.3] * 50 + [last] * 50)
-        assert said()[0].startswith(
-            f"{rises}: mean reward 0.300 in the first fifth, {last:.3f} in the last"
-        )
+        rise = f"{rises}: mean reward 0.300 in the first fifth, {last:.3f} in the last"
+        assert said()[0].startswith(rise)
     grids = [published / f"compare-{grid}-cifar10" for grid in ("protocol", "halfdecades")]
     for leads, better in (((0.1, 0.1), "Yes"), ((0.1, -0.1), "In part"), ((0.0, -0.1), "No")):
         for folder, lead in zip(grids, leads, strict=True):  # over Adam; over the others it always leads

@@ -90,9 +90,8 @@ def test_rules_of_several_runs_are_ranked_together_each_once(searched, tmp_path)
     assert both.used_seeds == [0, 1001]
     assert compare.seeds_of(both)["rerank"] == [1000, 1002, 1003, 1004, 1005]
     changes = {"data": "pictures", "screen": False, "samples": 99, "seed": 5}  # none changes a score
-    elsewhere = compare.make_plan(
-        Config(), [searched, changed_copy(searched, tmp_path / "it", **changes)]
-    )
+    other = changed_copy(searched, tmp_path / "it", **changes)
+    elsewhere = compare.make_plan(Config(), [searched, other])
     assert elsewhere.child == replace(read_child(searched)[0], screen=False)
 
 
@@ -193,9 +192,7 @@ def test_selection_effect_is_reward_minus_fresh_mean():
     assert "human" not in compare.selection_effect(plan._replace(contestants=unscored), records)
 
 
-def test_figure_and_text_show_every_training_of_the_final_stage(
-    searched, plan, compared, trials, tmp_path, capsys
-):
+def test_figure_shows_all_of_the_final_stage(searched, plan, compared, trials, tmp_path, capsys):
     figure.draw([compared], tmp_path / "figure.png")
     svg = (tmp_path / "figure.svg").read_text()
     rows, text = compare.report(plan, trials.records)

@@ -39,9 +39,7 @@ def best_three(folder: Path) -> list[results.Family]:
 def test_the_best_of_each_run_and_humans_are_trained_and_the_summary_has_means(both, tmp_path):
     plan, records = rescored(both, tmp_path / "run", "--top", "3", "--seeds", "2")
     people = {name: Rule.parse(NAMED_RULES[name].rule).key() for name in HUMAN}
-    wanted = {family.best["key"] for folder in both for family in best_three(folder)} | {
-        *people.values()
-    }
+    wanted = {family.best["key"] for run in both for family in best_three(run)} | {*people.values()}
     got = [(Rule.parse(record["rule"]).key(), record["seed"]) for record in records]
     assert sorted(got) == sorted((key, seed) for key in wanted for seed in (3000, 3001))
     for record in records:
@@ -56,9 +54,8 @@ def test_the_best_of_each_run_and_humans_are_trained_and_the_summary_has_means(b
         means = [np.mean(scores[family.best["key"]]) for family in families]
         assert row["search"] == pytest.approx(np.mean([family.reward for family in families]))
         assert row["fresh"] == pytest.approx(np.mean(means)) and row["best_fresh"] == max(means)
-    assert all(
-        rows[name]["fresh"] == pytest.approx(np.mean(scores[key])) for name, key in people.items()
-    )
+    for name, key in people.items():
+        assert rows[name]["fresh"] == pytest.approx(np.mean(scores[key]))
 
 
 def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):
@@ -67,10 +64,8 @@ def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):
     rows = {row["what"]: row for row in rescore.report(plan, records)[0]}
     means = [rows[str(folder)]["fresh"] for folder in both]
     rescored(both, tmp_path / "three", "--top", "3", "--seeds", "1")
-    for name, wanted in (
-        ("all", f"{np.mean(means):.3f} [{min(means):.3f}, {max(means):.3f}]"),
-        ("three", "-"),  # of ten
-    ):
+    all_ten = f"{np.mean(means):.3f} [{min(means):.3f}, {max(means):.3f}]"
+    for name, wanted in (("all", all_ten), ("three", "-")):
         figure.draw([*both, tmp_path / name], tmp_path / "searches.png")
         lines = capsys.readouterr().out.splitlines()
         head, row = (lines[i].strip("| ").split(" | ") for i in (0, 2))

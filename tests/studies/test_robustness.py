@@ -65,9 +65,8 @@ def test_the_summary_has_differences_by_seed_and_the_figure_a_line_for_each_chan
     axes = figure.picture(to_dict(robustness, plan), records).axes
     adam = {line.get_gid(): line for panel in axes for line in panel.lines}["adam batch_size"]
     assert adam.get_xdata().tolist() == [0.1, 0.5, 1.0, 2.0, 10.0]
-    assert adam.get_ydata()[-1] == pytest.approx(
-        scores(NAMED_RULES["adam"].rule, "batch_size", 10).mean()
-    )
+    mean = scores(NAMED_RULES["adam"].rule, "batch_size", 10).mean()
+    assert adam.get_ydata()[-1] == pytest.approx(mean)
     figure.plt.close("all")
 
 

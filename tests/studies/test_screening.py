@@ -36,9 +36,7 @@ def test_audit_counts_what_would_be_lost(tmp_path, capsys):
     assert "at most 95.0% are lost" in capsys.readouterr().out
 
 
-def test_audit_leaves_out_rules_of_other_runs_and_what_was_chosen_and_refuses_screened_runs(
-    tmp_path, capsys
-):
+def test_audit_leaves_out_what_was_chosen_and_refuses_screened_runs(tmp_path, capsys):
     proof, tuning = make_run(tmp_path / "proof", [*GOOD, *BAD["constant"]]), tmp_path / "tuning"
     make_run(tuning, GOOD[:2])
     with results.Run.reopen(proof) as run:

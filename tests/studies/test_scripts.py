@@ -97,11 +97,8 @@ def test_folders_of_older_versions_are_read(study, capsys):
     assert "already complete" in capsys.readouterr().out
 
 
-OTHER = [
-    ({"race": True}, "eps", "eps, race"),
-    ({"race": False, "gone": 1}, "", "gone"),
-    ({}, "eps", "eps"),
-]
+OTHER = [({"race": True}, "eps", "eps, race"), ({"race": False, "gone": 1}, "", "gone")]
+OTHER += [({}, "eps", "eps")]
 
 
 @pytest.mark.parametrize("change, lost, wrong", OTHER)

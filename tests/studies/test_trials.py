@@ -60,10 +60,8 @@ def test_what_has_ended_beside_a_failing_job_is_kept_and_another_machine_is_told
     said = []
     trials.reopen(tmp_path / "run", said.append).close()
     assert said == []
-    meta = json.loads((tmp_path / "run" / "meta.json").read_text()) | {
-        "torch": "1.0",
-        "processor": "Z80",
-    }
+    other = {"torch": "1.0", "processor": "Z80"}
+    meta = json.loads((tmp_path / "run" / "meta.json").read_text()) | other
     (tmp_path / "run" / "meta.json").write_text(json.dumps(meta))
     trials.reopen(tmp_path / "run", said.append).close()
     assert said == ["WARNING: another processor, torch than at the start: scores may differ"]
