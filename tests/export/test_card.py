@@ -70,7 +70,7 @@ def test_show_tells_all_faces(words, elsewhere, capsys):
     assert out.count(NO_SWEEP) == 2 and f"    # {NO_SWEEP}\n    optimizer = " in out
 
 
-def test_show_takes_separate_words_tells_what_is_dead_and_which_rules_act_alike(capsys):
+def test_show_takes_separate_words_and_tells_what_is_dead_what_acts_alike_and_of_periods(capsys):
     rules.main(["show", *"sign_g 1 sign id mul".split()])
     out = capsys.readouterr().out
     assert "a rule without a name" in out and re.search(r"acts like +signsgd$", out, re.M)
@@ -79,9 +79,6 @@ def test_show_takes_separate_words_tells_what_is_dead_and_which_rules_act_alike(
     assert re.search(r"as written +r1 = g \+ -m;  r2 = left\(exp\(gamma\), drop\(v, 0.1\)\)$", out, re.M)
     assert re.search(r"simplified +exp\(gamma\)$", out, re.M)
     assert re.search(r"dead +g of r1, m of r1, v of r2$", out, re.M)
-
-
-def test_show_tells_of_periods_and_of_tensorflows(capsys):
     for told, decay in enumerate(("ld", "cd", "rd")):
         rules.main(["show", f"powersign-{decay}"])
         out = " ".join(capsys.readouterr().out.split())

@@ -128,14 +128,11 @@ def test_families_are_added_to_an_older_table_and_nothing_is_measured(instant, t
         assert np.array_equal(again[1][name], arrays[name])
 
 
-def test_published_table_is_measured_again_the_same_and_its_numbers_are_told(table, capsys):
+def test_published_table_is_measured_again_the_same_and_its_numbers_are_told(table, monkeypatch, capsys):
     assert verify.main(["--sample", "5", "--seed", "1"]) == 0, capsys.readouterr().out
     assert (FOLDER / "micro.md").read_text("utf-8") == card(table)
     assert table.header["protocol"] == json.loads(json.dumps(micro.PROTOCOL))
-
-
-def test_verify_sees_a_table_that_is_not_true(table, monkeypatch, capsys):
-    """Each learner has the scores of another one: the same distribution, wrong rules."""
+    # Not so a table in which each learner has the scores of another one: the same distribution.
     correct, learn = table.correct.copy(), np.flatnonzero(table.mean > table.mean.max() / 2)
     correct[learn] = correct[np.roll(learn, 1)]
     wrong = dataclasses.replace(table, correct=correct)
