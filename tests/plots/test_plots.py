@@ -82,7 +82,7 @@ def picture(name: str, folders: list[Path]):
     return FIGURES[name].picture(groups)
 
 
-DRAWN = {"learning_curve": "twins settings begun", "entropy": "seeds settings deep"}
+DRAWN = {"learning_curve": "twins settings begun", "entropy": "settings deep"}
 DRAWN |= {"hall_of_fame": "twins deep", "timeline": "settings deep"}
 DRAWN |= {"tree": "sgd powersign m-over-exp-g2 powersign-clip-g"}
 

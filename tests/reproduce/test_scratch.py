@@ -1,10 +1,8 @@
 """scratch.sh redoes what is published: its commands have the settings of the published records."""
 
 import importlib
-import json
 import os
 import subprocess
-import sys
 from dataclasses import make_dataclass
 from pathlib import Path
 
@@ -32,11 +30,11 @@ BOTH = table_search.TableScorer, search.SearchConfig
 TableConfig = make_dataclass("TableConfig", (), bases=BOTH, frozen=True)
 SCRIPTS = {"search": (search.SEARCH, Config), "nosbench.search": (table_search.SCRIPT, TableConfig)}
 # In python's place: notes its arguments and makes the folder, so that the next command finds it.
-STAND_IN = f"""#!{sys.executable}
-import json, os, sys
-with open(os.environ["NOTES"], "a") as notes:
-    print(json.dumps(sys.argv[1:]), file=notes)
-os.makedirs(sys.argv[sys.argv.index("--out") + 1], exist_ok=True)
+STAND_IN = """#!/bin/sh
+printf '%s\\0' "$@" >>"$NOTES"
+echo >>"$NOTES"
+while [ "$1" != --out ]; do shift; done
+mkdir -p "$2"
 """
 # Chose their rules by key, where families are chosen today: what holds whom they chose.
 BY_KEY = {f"compare-{name}-cifar10": "contestants" for name in ("protocol", "halfdecades", "confirm")}
@@ -57,7 +55,7 @@ def commands(tmp_path_factory) -> list[tuple[str, str, list[str]]]:
     script = ["sh", ROOT / "reproduce" / "scratch.sh", folder / "out"]
     done = subprocess.run(script, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    lines = [line.rstrip("\0").split("\0") for line in notes.read_text().splitlines()]
     assert {line[0] for line in lines} == {"-m"}
     return [(Path(line[line.index("--out") + 1]).name, line[1], line[2:]) for line in lines]
 
