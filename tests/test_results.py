@@ -99,15 +99,12 @@ def test_an_existing_path_is_refused_and_untouched(tmp_path, make):
 
 
 @pytest.mark.parametrize("bytes_left", [0, 20, len(json.dumps(CONFIG, indent=1)) + 2])
-def test_a_folder_that_cannot_be_finished_leaves_nothing(tmp_path, bytes_left):
+def test_a_folder_that_cannot_be_made_leaves_nothing_and_no_open_file(tmp_path, bytes_left):
     with pytest.raises(RunError, match="cannot create .*run: File too large"), full_disk(bytes_left):
         Run.create(tmp_path / "run", CONFIG, META)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_moved_into_place_leaves_no_open_file(tmp_path):
     (tmp_path / "file").touch()
-    for path in (tmp_path / "new" / "..", tmp_path / "file" / "run"):
+    for path in (tmp_path / "new" / "..", tmp_path / "file" / "run"):  # it cannot be moved into place
         refused(f"cannot create {path}", Run.create, path, CONFIG, META)
     gc.collect()  # an open file would be a warning, and an error here
     assert not [path for path in tmp_path.rglob("*") if path.name not in ("new", "file")]

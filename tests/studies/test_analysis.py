@@ -65,22 +65,26 @@ def test_entropy_and_mean_are_those_of_the_last_hundred():
     assert analysis.entropy(one) == pytest.approx(0)
 
 
-def test_standing_counts_what_the_records_say():
+def test_standing_counts_what_the_records_say_and_fresh_scores_are_matched_by_key():
     said = analysis.standing(RUN, BAR, {})
-    new = [record for record in RUN if record["cached_from"] is None]
-    assert said["trained"] == sum(record["reward"] > 0 for record in new)
-    assert said["good"] == analysis.good_families(RUN, BAR)[-1]
-    assert said["latest fifth"] == pytest.approx(sum(r["reward"] for r in RUN[240:]) / 60)
-    assert said["learn"] == pytest.approx(sum(r["reward"] > 0.15 for r in RUN) / 300)
-    name, rewards = by_family(), {}
+    new, name, rewards = [r for r in RUN if r["cached_from"] is None], by_family(), {}
     for record in new:
         rewards.setdefault(name(record), []).append(record["reward"])
     best = sorted((np.mean(some) for some in rewards.values() if any(some)), reverse=True)
-    assert (said["sampled"], said["families"]) == (300, len(rewards))
-    assert said["best"] == pytest.approx(best[0]) and len(best) > 10
-    assert said["ten best"] == pytest.approx(np.mean(best[:10]))
-    assert math.isnan(said["fresh"])
-    assert said["core-minutes"] == pytest.approx(0.1 * len(new))
+    assert len(best) > 10 and math.isnan(said.pop("fresh"))
+    wanted = {"trained": sum(r["reward"] > 0 for r in new), "core-minutes": 0.1 * len(new)}
+    wanted |= {"good": analysis.good_families(RUN, BAR)[-1], "sampled": 300, "families": len(rewards)}
+    wanted |= {"latest fifth": sum(r["reward"] for r in RUN[240:]) / 60}
+    wanted |= {"learn": sum(r["reward"] > 0.15 for r in RUN) / 300}
+    wanted |= {"best": best[0], "ten best": np.mean(best[:10])}
+    assert {column: said[column] for column in wanted} == pytest.approx(wanted)
+    run = run_of([0.9, 0.8, 0.7], ["m g id id mul", "g 1 id id mul", "v g id id left"])
+    run += [run[1] | {"rule": "g 1 id exp mul", "key": "e * g", "accuracy": 0.6}]  # of g's family
+    others = [Rule.parse(rule).key() for rule in ("g m id id mul", "1 g id id mul", "v m id log left")]
+    fresh = dict(zip(others, (0.1, 0.2, 0.6), strict=True))  # other spellings of the same rules
+    said = analysis.standing(run, 0.75, fresh)
+    assert (said["ten best"], said["fresh"]) == pytest.approx(((0.9 + 0.7 + 0.7) / 3, 0.3))
+    assert math.isnan(analysis.standing(run, 0.75, {others[0]: 0.1})["fresh"])
 
 
 def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
@@ -105,13 +109,3 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     np.testing.assert_allclose(drawn, analysis.good_families(groups[1].runs[0].records, bar))
     mean = np.mean([analysis.moving_mean(run.records) for run in groups[0].runs], 0)
     np.testing.assert_allclose(lines["TRPO Mean reward"].get_ydata(), mean)
-
-
-def test_the_best_rules_of_families_are_matched_with_their_fresh_scores_by_key():
-    run = run_of([0.9, 0.8, 0.7], ["m g id id mul", "g 1 id id mul", "v g id id left"])
-    run += [run[1] | {"rule": "g 1 id exp mul", "key": "e * g", "accuracy": 0.6}]  # of g's family
-    others = [Rule.parse(rule).key() for rule in ("g m id id mul", "1 g id id mul", "v m id log left")]
-    fresh = dict(zip(others, (0.1, 0.2, 0.6), strict=True))  # other spellings of the same rules
-    said = analysis.standing(run, 0.75, fresh)
-    assert (said["ten best"], said["fresh"]) == pytest.approx(((0.9 + 0.7 + 0.7) / 3, 0.3))
-    assert math.isnan(analysis.standing(run, 0.75, {others[0]: 0.1})["fresh"])

@@ -1,6 +1,5 @@
 """Transfer: who trains with which rates, and what is chosen by what."""
 
-import itertools
 from functools import partial
 
 import numpy as np
@@ -48,7 +47,7 @@ def record(rule: str, lr: float, seed: int, curve: list, test: list, stage="trai
     return job | {"curve": curve, "test": test}
 
 
-def test_the_rate_is_chosen_by_validation_and_test_scores_follow():
+def test_the_rate_is_chosen_by_validation_and_test_scores_and_the_drawn_curve_follow():
     rule = PLAN.field[0][1]
     records = [
         record(rule, 0.1, 0, [5.0, 3.0, 4.0], [9.0, 8.0, 7.0]),
@@ -67,6 +66,13 @@ def test_the_rate_is_chosen_by_validation_and_test_scores_follow():
     assert (good["best_lr"], good["best_validation"], good["best_test"]) == (10.0, 1.5, 1.0)
     assert lost["name"] == "b" and lost["final_validation"] is None and lost["best_test"] is None
     assert "b" in transfer.table(PLAN, [good, lost]).splitlines()[2]
+    # The curve that is drawn is the mean at the chosen rate.
+    records.append(record(rule, 1.0, 0, [1.0], [None], "sweep"))
+    rows = [{"name": "a", "rule": rule, "human": "False", "final_lr": "1.0"}]
+    [axes, *_] = figure.picture({"task": "text", "config": {"seeds": 2}}, records, rows).axes
+    [line] = [line for line in axes.lines if line.get_gid() == "a"]
+    assert line.get_ydata().tolist() == pytest.approx([6.0, 5.0, 3.85])
+    figure.plt.close("all")
 
 
 def test_of_equal_rates_the_smaller_is_chosen_and_has_neighbours_beyond_the_sweep():
@@ -78,18 +84,3 @@ def test_of_equal_rates_the_smaller_is_chosen_and_has_neighbours_beyond_the_swee
     # Higher is better for classifiers, lower for language models.
     text, images = (partial(transfer.rank, PLAN._replace(task=task)) for task in ("text", "wrn"))
     assert text(3.0) > text(4.0) > text(None) and images(0.4) > images(0.3) > images(None)
-
-
-def test_the_curves_drawn_are_those_of_the_chosen_rate(tmp_path):
-    rows, records = [], []
-    field = (("adam", "adam 1 id id mul", "True", 0.1), ("x", "g m id id sub", "False", 1.0))
-    for name, rule, human, lr in field:
-        rows.append({"name": name, "rule": rule, "human": human, "final_lr": str(lr)})
-        for rate, seed in itertools.product((0.1, 1.0), (0, 1)):
-            records.append(record(rule, rate, seed, [9 - rate, 8 - rate - seed], [None, 1.0]))
-            records.append(record(rule, rate, seed, [1.0], [None], "sweep"))
-    saved = {"task": "text", "config": {"seeds": 2}}
-    lines = {line.get_gid(): line for line in figure.picture(saved, records, rows).axes[0].lines}
-    assert lines["adam"].get_ydata().tolist() == pytest.approx([8.9, 7.4])
-    assert lines["x"].get_ydata().tolist() == pytest.approx([8.0, 6.5])
-    figure.plt.close("all")
