@@ -94,14 +94,12 @@ def test_operand_reads_and_keeps_what_its_line_says(token):
     assert depends - {"g"} == words & {"w", "T"} and ("g" in depends) == bool(words - {"w", "T"})
 
 
-@pytest.mark.parametrize(
-    "rule, mean, std, kurtosis",
-    [
-        ("noise g id id left", 0, lambda t: 0.01, 3),
-        ("anoise g id id left", 0, lambda t: math.sqrt(1 / (1 + t) ** 0.55), 3),
-        ("1 g drop0.5 id left", 0.5, lambda t: 0.5, 1),  # heads or tails
-    ],
-)
+DRAWS = [("noise g id id left", 0, lambda t: 0.01, 3)]
+DRAWS += [("anoise g id id left", 0, lambda t: math.sqrt(1 / (1 + t) ** 0.55), 3)]
+DRAWS += [("1 g drop0.5 id left", 0.5, lambda t: 0.5, 1)]  # heads or tails
+
+
+@pytest.mark.parametrize("rule, mean, std, kurtosis", DRAWS)
 def test_draws_have_their_spread_and_are_fresh_each_time(rule, mean, std, kurtosis):
     n = 100_000
     params = [torch.zeros(n, dtype=torch.float64, requires_grad=True) for _ in range(2)]

@@ -250,15 +250,17 @@ def test_no_name_is_mistaken_for_a_place_to_fill_in_and_no_data_set_leaves_the_d
     assert names[name].__name__ == name
 
 
-@pytest.mark.parametrize(
-    "table, rule",
-    [("OPERANDS", "g new id id mul"), ("UNARY", "g m new id mul"), ("BINARY", "g m id id new")],
-)
-def test_what_export_does_not_know_yet_is_refused_in_one_line(table, rule, monkeypatch):
-    known = getattr(dsl, table)
-    monkeypatch.setitem(known, "new", next(iter(known.values())))
-    with pytest.raises(ValueError, match=r"^export does not know 'new' yet: add it to \w+ in [\w/.]+$"):
-        export.export(Rule.parse(rule), "Found", [])
+def test_what_export_does_not_know_yet_is_refused_in_one_line(monkeypatch):
+    why = r"^export does not know 'new' yet: add it to \w+ in [\w/.]+$"
+    tables = (
+        (dsl.OPERANDS, "g new id id mul"),
+        (dsl.UNARY, "g m new id mul"),
+        (dsl.BINARY, "g m id id new"),
+    )
+    for table, rule in tables:
+        monkeypatch.setitem(table, "new", next(iter(table.values())))
+        with pytest.raises(ValueError, match=why):
+            export.export(Rule.parse(rule), "Found", [])
 
 
 def test_two_equal_parts_are_computed_once():
@@ -268,12 +270,11 @@ def test_two_equal_parts_are_computed_once():
 
 
 HIDING = "math torch Tensor Columns div super _update group self int".split()
-WRONG_NAMES = [(name, "identifier") for name in ("", "1st", "class", "My-Rule", "a b")]
+NAMES = [(name, "identifier") for name in ("", "1st", "class", "My-Rule", "a b")]
+NAMES += [(name, f"'{name}' means something else") for name in HIDING]
 
 
-@pytest.mark.parametrize(
-    "name, why", [*WRONG_NAMES, *((name, f"'{name}' means something else") for name in HIDING)]
-)
+@pytest.mark.parametrize("name, why", NAMES)
 def test_a_name_that_no_class_can_have_or_that_hides_another_is_refused(name, why):
     with pytest.raises(ValueError, match=why):
         export.export(rules.find("adam"), name, [])

@@ -85,11 +85,10 @@ def picture(name: str, folders: list[Path]):
 DRAWN = {"learning_curve": "twins settings begun", "entropy": "settings deep"}
 DRAWN |= {"hall_of_fame": "twins deep", "timeline": "settings deep"}
 DRAWN |= {"tree": "sgd powersign m-over-exp-g2 powersign-clip-g"}
+PLACES = [f"{name} {case}" for name, cases in DRAWN.items() for case in cases.split()]
 
 
-@pytest.mark.parametrize(
-    "place", [f"{name} {case}" for name, cases in DRAWN.items() for case in cases.split()]
-)
+@pytest.mark.parametrize("place", PLACES)
 def test_no_text_is_cut_off_or_hidden_by_other_text(place, folders):
     name, case = place.split()
     figure = picture(name, folders.get(case, case))
