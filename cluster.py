@@ -167,8 +167,10 @@ class Cluster(Executor):
         self._left = Event()
         asked = carry(try_out.__name__, pickle.dumps(self._setup))
         for worker, answer in self._client.run(*asked, on_error="return").items():
-            died = isinstance(answer, Exception)
-            what, _, about, where = ("unfit", None, answer, worker) if died else answer
+            if isinstance(answer, OSError):
+                continue  # it has died meanwhile
+            wrong = isinstance(answer, Exception)
+            what, _, about, where = ("unfit", None, answer, worker) if wrong else answer
             if what == "unfit":
                 self._client.close()
                 raise ClusterError(f"a Dask worker cannot do this work: {where}: {about}")

@@ -216,7 +216,8 @@ class Shown(io.FileIO):
 def end_at_once(signum: int, frame) -> None:
     """End the process with one line; an exception would be swallowed by some of what is imported."""
     with contextlib.suppress(OSError):
-        os.write(2, b"interrupted\n")
+        if select.select([], [2], [], 0)[1]:  # or a reader who has stopped would hold it up
+            os.write(2, b"interrupted\n")
     os._exit(128 + signum)
 
 

@@ -180,7 +180,7 @@ class Search:
         if what == "search killed":
             kill(self.process)
         elif what == "search stopped":
-            wait_for(lambda: self.ended() or listens(self.process.pid))  # not while it imports
+            wait_for(lambda: self.ended() or listens(self.process.pid))  # until then Python does
             self.process.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT]))
             self.process.wait()
         elif what == "all killed":
