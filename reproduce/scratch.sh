@@ -180,7 +180,7 @@ study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long
 
 # Searches of deeper rules, told by child seeds that none of them saw.
 families study-guided guided evolution-new --iterations 2 --constraints operands-differ,no-final-addition,reuse-computed \
-    --samples 1000 --rotate 8 --seeds 6
+    --samples 1000 --rotate 8 --seeds 20
 
 # --- timings, best on a machine that does nothing else ---
 
