@@ -91,6 +91,12 @@ run compare-halfdecades-cifar10 studies.compare $best --final-seeds 20 --rates h
     --also powersign powersign-adam adam-exp-m clip-m-exp-v
 run compare-confirm-cifar10 studies.compare $best --top 1 --finalists 1 --seeds 2 --final-seeds 20 --final-from 2020 \
     --rates half-decades --also powersign-adam
+# pip install lion-pytorch==0.2.5 schedulefree==1.4.1 evo-optimizer==0.1.0
+run compare-others-cifar10 studies.compare $best --top 5 --finalists 1 --final-seeds 20 --final-from 2020 --rates half-decades \
+    --also powersign-adam torch.optim.AdamW torch.optim.NAdam torch.optim.RAdam torch.optim.Adafactor studies.others:Muon \
+    lion_pytorch:Lion schedulefree:AdamWScheduleFree evo_optimizer:EvoOptimizer \
+    "studies.others:Scheduled(optimizer='evo_optimizer:EvoOptimizer', total_steps=500)" \
+    "studies.others:Scheduled(optimizer='adam', total_steps=500)"
 run longrun-strided-cifar10 studies.longrun $best
 run robustness-strided-cifar10 studies.robustness $best --rules powersign-adam
 for task in text fashion wrn; do
@@ -189,5 +195,7 @@ bench bench-child-pool child $tenth
 bench bench-child-stride child $tenth --downsample stride
 bench bench-controller controller
 bench bench-pool pool
+bench bench-kills kills --kills 200
+bench bench-kills-cluster kills --cluster --kills 40
 bench bench-rule rule
 bench bench-rule-returned rule --memory returned

@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 from dataclasses import make_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from config import resolve
@@ -40,6 +41,7 @@ mkdir -p "$2"
 BY_KEY = {f"compare-{name}-cifar10": "contestants" for name in ("protocol", "halfdecades", "confirm")}
 BY_KEY |= {"longrun-strided-cifar10": "runners", "robustness-strided-cifar10": "field"}
 BY_KEY |= {"rosenbrock-found-s0": "rules", "protocol-rescored-families": "best"}  # by narrower families
+OTHERS = "lion_pytorch", "schedulefree", "evo_optimizer"
 FREE = {"data", "precision"}  # where the pictures are, and what this processor has
 
 
@@ -134,6 +136,8 @@ def test_trainings_are_planned_as_those_that_were_published(commands, monkeypatc
     for name, module, arguments in of(commands, "studies."):
         out = Path(arguments[arguments.index("--out") + 1]).parent
         arguments = [word.replace(str(out), "runs/published") for word in arguments]
+        if name == "compare-others-cifar10" and not all(map(find_spec, OTHERS)):
+            continue  # optimizers that are not installed cannot be planned with
         script = importlib.import_module(module)
         args = trials.make_parser(script).parse_args(arguments)
         plans = script.configure(args), trials.from_folder(script, PUBLISHED / name)
