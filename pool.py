@@ -100,13 +100,13 @@ def _work(pipe: Connection, cpu_limit_s: float, initializer: Callable | None) ->
         os._exit(1)  # also in the middle of a task: nobody waits for its answer
 
     Thread(target=leave_with_parent, daemon=True).start()
-    try:
-        if initializer is not None:
-            initializer()
+    with contextlib.suppress(EOFError, ConnectionError):  # reset, if closed before it read all
+        try:
+            if initializer is not None:
+                initializer()
+        except Exception as error:
+            return pipe.send_bytes(f"{type(error).__name__} {error}".encode())
         pipe.send_bytes(READY)
-    except Exception as error:
-        return pipe.send_bytes(f"{type(error).__name__} {error}".encode())
-    with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             call = pipe.recv_bytes()
             # CPU time, not wall time, so that a busy machine changes nothing. The kernel kills at the

@@ -263,6 +263,21 @@ if __name__ == "__main__":
     wait_for_end(program, 0, "2 [0, 1, 2, 3, 4, 5]\n")
 
 
+def test_a_worker_whose_last_words_nobody_reads_ends_quietly(script):
+    program = script("""
+if __name__ == "__main__":
+    import multiprocessing, pool
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=pool._work, args=(theirs, 0.0, None))
+    process.start()
+    until(ours.poll)
+    theirs.close(), ours.close()
+    process.join()
+    print(process.exitcode)
+""")
+    wait_for_end(program, 0, "0\n")
+
+
 # --- many workers on few cores --------------------------------------------------------------------
 
 
