@@ -64,7 +64,7 @@ class TensorFlow:
         self.w.data -= self.update(self.w.grad, self.state, self.t)
 
 
-PLAIN = {"SGD": torch.optim.SGD, "Momentum": partial(torch.optim.SGD, momentum=0.9)}  # of both
+COMMON = {"SGD": torch.optim.SGD, "Momentum": partial(torch.optim.SGD, momentum=0.9)}  # of both
 ADAPTIVE = {"torch": {"RMSProp": torch.optim.RMSprop, "Adam": torch.optim.Adam}}
 ADAPTIVE["tensorflow"] = {"RMSProp": partial(TensorFlow, rmsprop), "Adam": partial(TensorFlow, adam)}
 
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         parser.error(str(error).split("\n")[0])  # without the caret under a rule's token
     try:
-        paths = race(rules, PLAIN | ADAPTIVE[args.library])
+        paths = race(rules, COMMON | ADAPTIVE[args.library])
     except KeyboardInterrupt:
         folder.rmdir()
         raise

@@ -19,7 +19,7 @@ from torch import Tensor
 from dsl import BETAS, EPS, ParameterStep, Rule
 
 # DEVIATION: the paper trains every rule; `--no-screen` does so too.
-MIN_COSINE = 0.1  # mean cosine with the true gradient, at the best of the gradient scales
+MIN_DESCENT = 0.1  # mean cosine with the true gradient, at the best of the gradient scales
 MAX_LOSS = 0.97  # of the starting loss that the best learning rate must get below
 
 # --- a rule outside a network ---------------------------------------------------------------------
@@ -69,12 +69,12 @@ def is_constant(rule: Rule, largest: float = 1.0) -> bool:
 
 
 def ignores_direction(rule: Rule, largest: float = 1.0) -> bool:
-    """The mean cosine between update and true gradient is below MIN_COSINE at every scale."""
+    """The mean cosine between update and true gradient is below MIN_DESCENT at every scale."""
     update, mean = probe(rule, largest)
     update = update.double().nan_to_num(0.0, 0.0, 0.0)
     update = update / update.abs().amax(2, keepdim=True).clamp(min=1e-300)  # no overflow in squares
     cosine = torch.cosine_similarity(update, mean.double(), dim=2, eps=1e-300)  # [5 steps, R]
-    return bool(cosine.mean(0).max() < MIN_COSINE)
+    return bool(cosine.mean(0).max() < MIN_DESCENT)
 
 
 def does_not_descend(rule: Rule, largest: float = 1.0) -> bool:

@@ -183,8 +183,8 @@ OWN = {
 OWN_PRESETS = {name: preset | {"ranks": True} for name, preset in OWN.items()}
 WORKERS = {"smoke": 2}  # other presets: all cores
 # What earlier versions did, whose folders do not say it; a guided search they had not.
-FORMER = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
-FORMER |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
+UNSAID = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
+UNSAID |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
 
 
 # --- what scores them -----------------------------------------------------------------------------
@@ -627,8 +627,8 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
     """
     classes = SearchConfig, script.scorer
     names = [[field.name for field in fields(cls)] for cls in classes]
-    former = {name: value for name, value in FORMER.items() if name in sum(names, [])}
-    saved = former | results.read_config(folder)
+    unsaid = {name: value for name, value in UNSAID.items() if name in sum(names, [])}
+    saved = unsaid | results.read_config(folder)
     if apart := sorted(saved.keys() ^ set(sum(names, []))):
         what = f"{folder} is of another version or script, so {script.command} cannot go on with it"
         more = f" and {len(apart) - 3} more" if len(apart) > 3 else ""

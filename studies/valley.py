@@ -28,7 +28,7 @@ import numpy as np
 import results
 from dsl import Rule
 from results import aligned
-from rosenbrock import ADAM_EPS, ADAPTIVE, FOUR, PICKED, PLAIN, RULES, START, STEPS, descend
+from rosenbrock import ADAM_EPS, ADAPTIVE, COMMON, FOUR, PICKED, RULES, START, STEPS, descend
 from rules import make_optimizer, named
 from studies.searches import RUNS, best_found, read_search
 from studies.trials import Trials, launch
@@ -121,7 +121,7 @@ def run_from(starts: list[tuple[float, float]], job: dict, config: Config) -> np
     else:
         more = {"momentum": config.momentum} if job["name"] == "Momentum" else {}
         more |= {} if job["eps"] is None else {"eps": job["eps"]}
-        human = PLAIN | ADAPTIVE[config.library]
+        human = COMMON | ADAPTIVE[config.library]
         make = partial(human["Adam" if job["name"] == TUNED else job["name"]], lr=job["lr"], **more)
     return descend(make, starts, config.iterations)
 

@@ -23,7 +23,7 @@ from sameness import Families
 HERE = Path(__file__).parent.parent  # the project
 
 
-class TaskError(ValueError):
+class TaskFault(ValueError):
     """A task cannot be searched with; the message says why and what to do."""
 
 
@@ -61,12 +61,12 @@ class TaskConfig(ProtocolConfig):
         """Return the task, loaded once a process.
 
         Raises:
-            TaskError: its file is none, or another one than the config was made for.
+            TaskFault: its file is none, or another one than the config was made for.
         """
         task, version = open_task(self.task)
         if self.version not in ("", version):
             what = f"{self.task} or its data has changed: it was {self.version} and is {version}"
-            raise TaskError(f"{what}; bring the old one back or begin anew")
+            raise TaskFault(f"{what}; bring the old one back or begin anew")
         return task
 
 
@@ -81,7 +81,7 @@ def open_task(path: str) -> tuple[Task, str]:
         own = [one for one in own if not {*one.__subclasses__()} & {*own}]  # no base of another
         if len(own) != 1:
             names = ", ".join(one.__name__ for one in own) or "none"
-            raise TaskError(f"{path} must define one subclass of child.Task; it has {names}")
+            raise TaskFault(f"{path} must define one subclass of child.Task; it has {names}")
         task = own[0]()
     return task, f"{version} {task.data_version()}".strip()
 
@@ -108,17 +108,17 @@ def sources(path: str) -> list[Path]:
     """Return a file and the files beside it that it imports, and they; not those of this project.
 
     Raises:
-        TaskError: it is no file of Python, or what it imports would not be what stands beside it.
+        TaskFault: it is no file of Python, or what it imports would not be what stands beside it.
     """
     file = Path(path)
     if file.suffix != ".py" or not file.is_file():
-        raise TaskError(f"--task is '{path}'; it must be a Python file, *.py")
+        raise TaskFault(f"--task is '{path}'; it must be a Python file, *.py")
     found, folder = [file.resolve()], file.resolve().parent
     for one in found:
         try:
             tree = ast.parse(one.read_bytes())
         except SyntaxError as error:
-            raise TaskError(f"{one}, line {error.lineno}: {error.msg}") from None
+            raise TaskFault(f"{one}, line {error.lineno}: {error.msg}") from None
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
                  for alias in node.names}  # fmt: skip
         names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -129,7 +129,7 @@ def sources(path: str) -> list[Path]:
                 continue
             if (HERE / f"{name}.py").is_file() or (HERE / name / "__init__.py").is_file():
                 what = "the project has one of that name, which Python takes; call yours something else"
-                raise TaskError(f"{one.name} imports {name} from beside it, but {what}")
+                raise TaskFault(f"{one.name} imports {name} from beside it, but {what}")
             found += [path for path in beside if path not in found]
     return found
 

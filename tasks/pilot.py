@@ -23,11 +23,10 @@ from dataclasses import replace
 import torch
 
 from child import RandomState, Training, number
-from pool import TaskError as Failed
-from pool import WorkerDied, WorkerPool, usable_cores
+from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Say
 from rules import HUMAN, NAMED_RULES
-from tasks.own import HERE, OwnTask, TaskConfig, TaskError, open_task
+from tasks.own import HERE, OwnTask, TaskConfig, TaskFault, open_task
 
 DRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tasks.pilot import dry; dry(*sys.argv[1:])"
 ADAM = NAMED_RULES["adam"].rule
@@ -43,8 +42,8 @@ def dry(path: str, seed: str) -> None:
     torch.set_num_threads(1)
     try:
         print(json.dumps(look(path, int(seed))))
-    except TaskError as error:  # of ours, so there is nothing to trace
-        sys.exit(f"TaskError: {error}")
+    except TaskFault as error:  # of ours, so there is nothing to trace
+        sys.exit(f"TaskFault: {error}")
     except Exception as error:
         # The frames of the user's file and below it; what leads to it is ours.
         frames = traceback.extract_tb(error.__traceback__)
@@ -59,13 +58,13 @@ def look(path: str, seed: int) -> dict:
     task, version = open_task(path)
     config = TaskConfig(task=path, epochs=task.epochs, apart=True)
     if not isinstance(task.epochs, int) or task.epochs < 1:
-        raise TaskError(f"epochs is {task.epochs!r}; it must be a whole number, at least 1")
+        raise TaskFault(f"epochs is {task.epochs!r}; it must be a whole number, at least 1")
     with RandomState(seed):
         trainable = [p for p in task.model().parameters() if p.requires_grad]
     if not trainable:
-        raise TaskError("no parameter of the model is trainable")
+        raise TaskFault("no parameter of the model is trainable")
     if any(p.is_complex() for p in trainable):
-        raise TaskError("parameters are complex; rules know real numbers only")
+        raise TaskFault("parameters are complex; rules know real numbers only")
     first = Training(ADAM, 1e-3, config, seed)
     names = {p: name for name, p in first.net.named_parameters()}
     with first.random:
@@ -74,18 +73,18 @@ def look(path: str, seed: int) -> dict:
         trivial = None if (known := task.trivial()) is None else number(known)
         first.net.train()
     if not math.isfinite(untrained):
-        raise TaskError(f"the score of the untrained network is {untrained}")
+        raise TaskFault(f"the score of the untrained network is {untrained}")
     if trivial is not None and not math.isfinite(trivial):
-        raise TaskError(f"the score of the trivial predictor is {trivial}")
+        raise TaskFault(f"the score of the trivial predictor is {trivial}")
     steps, rested, seen, sizes = 0, set(), set(), []
     with first.random:
         for batch in task.batches(first.net, seed, 0):
             first.weights.zero()
             loss = task.loss(first.net, batch)
             if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
-                raise TaskError("loss must return a tensor of one number, with its graph")
+                raise TaskFault("loss must return a tensor of one number, with its graph")
             if not loss.isfinite():
-                raise TaskError(f"the loss is {loss.item()} at step {steps}")
+                raise TaskFault(f"the loss is {loss.item()} at step {steps}")
             loss.backward()
             for p in first.weights.parameters:  # rules get the same from one vector
                 p.grad = p.grad.to_dense() if p.grad is not None and p.grad.is_sparse else p.grad
@@ -96,7 +95,7 @@ def look(path: str, seed: int) -> dict:
             first.optimizer.step()
             steps += 1
     if not steps:
-        raise TaskError("batches has given none")
+        raise TaskFault("batches has given none")
     coarse = {str(p.dtype) for p in names} & {"torch.bfloat16", "torch.float16"}
     apart = bool(rested) or len({p.dtype for p in first.weights.parameters}) > 1 or bool(coarse)
     config = replace(config, apart=apart, steps=steps)
@@ -105,7 +104,7 @@ def look(path: str, seed: int) -> dict:
     second.weights.check()  # which the score may have moved
     if (again := third.epoch()) != score:
         what = "the task keeps something that training changes, such as a generator made in __init__"
-        raise TaskError(f"the same seed gives scores of {score} and {again} one after another: {what}")
+        raise TaskFault(f"the same seed gives scores of {score} and {again} one after another: {what}")
     return {
         "version": version,
         "score_name": f"minus {task.score_name}" if task.lower_is_better else task.score_name,
@@ -127,7 +126,7 @@ def dry_run(config: OwnTask) -> dict:
     """Return what the dry run finds; in two processes, whose strings have different hashes.
 
     Raises:
-        TaskError: the task's own code failed, whose traceback was printed, or scores differ.
+        TaskFault: the task's own code failed, whose traceback was printed, or scores differ.
     """
     command = [sys.executable, "-c", DRY, str(HERE), config.task, str(config.child_seed)]
     found = []
@@ -140,18 +139,18 @@ def dry_run(config: OwnTask) -> dict:
             )
         except subprocess.TimeoutExpired:
             what = f"its dry run has not ended within --cpu-limit-s, {config.cpu_limit_s:g} seconds"
-            raise TaskError(f"{config.task}: {what}; do its batches end?") from None
+            raise TaskFault(f"{config.task}: {what}; do its batches end?") from None
         if done.returncode:
             fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            if not fault.startswith("TaskError: "):
+            if not fault.startswith("TaskFault: "):
                 print(done.stderr, end="", file=sys.stderr)
-            raise TaskError(f"{config.task} failed in its dry run: {fault.removeprefix('TaskError: ')}")
+            raise TaskFault(f"{config.task} failed in its dry run: {fault.removeprefix('TaskFault: ')}")
         found.append(json.loads(done.stdout.strip().splitlines()[-1]))
     one, two = found
     if apart := [name for name in one if one[name] != two[name]]:
         told = ", ".join(f"{name} {one[name]} and {two[name]}" for name in apart[:3])
         why = "a set of strings and numbers drawn without torch, numpy or random differ like this"
-        raise TaskError(f"the same seed gives in two processes {told}; {why}")
+        raise TaskFault(f"the same seed gives in two processes {told}; {why}")
     return one
 
 
@@ -202,7 +201,7 @@ def measure(config: OwnTask, say: Say) -> OwnTask:
     """Return the config with all that the dry run and the pilot find, which they say on the way.
 
     Raises:
-        TaskError: the task fails, differs from itself, or no human optimizer learns it.
+        TaskFault: the task fails, differs from itself, or no human optimizer learns it.
     """
     say(f"dry run of {config.task}, twice")
     found = dry_run(config)
@@ -210,7 +209,7 @@ def measure(config: OwnTask, say: Say) -> OwnTask:
     config = replace(config, **{name: found[name] for name in names},
                      gradients=max(1.0, found["median gradient"]))  # fmt: skip
     if config.sweep_epochs > config.epochs:
-        raise TaskError(f"--sweep-epochs is {config.sweep_epochs}; the task trains {config.epochs}")
+        raise TaskFault(f"--sweep-epochs is {config.sweep_epochs}; the task trains {config.epochs}")
     say(f"  {found['parameters']:,} parameters, {config.steps} batches an epoch, {config.epochs} epochs")
     median, zeros = found["median gradient"], found["zero gradients"]
     say(f"  gradients have a median of {median:.2g}, and {zeros:.0%} are exactly 0")
@@ -221,9 +220,9 @@ def measure(config: OwnTask, say: Say) -> OwnTask:
     pool = WorkerPool(usable_cores(), config.cpu_limit_s, initializer=config.prepare, preload=("child",))
     try:
         return weigh(config, found, pool, say)
-    except (Failed, WorkerDied) as error:
+    except (TaskError, WorkerDied) as error:
         print(error, file=sys.stderr)
-        raise TaskError(f"{config.task} failed in training: {last_line(error)}") from None
+        raise TaskFault(f"{config.task} failed in training: {last_line(error)}") from None
     finally:
         pool.stop()
 
@@ -254,7 +253,7 @@ def weigh(config: OwnTask, found: dict, executor: Executor, say) -> OwnTask:
     people = [f"{name.upper()} {end(best[name]):.5g} at {best[name]['lr']:g}" for name in HUMAN]
     say(f"  {config.score_name} (higher is better): {told}, {', '.join(people)}")
     if human <= chance or statistics.fmean(ends) <= chance:
-        raise TaskError(
+        raise TaskFault(
             f"no human optimizer beats both the untrained network and the trivial predictor in "
             f"{config.task} ({told}, best {human:.5g}): what a search finds there is luck. More epochs?"
         )

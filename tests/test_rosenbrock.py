@@ -13,7 +13,7 @@ import pytest
 from helpers import refusal
 
 import rosenbrock
-from rosenbrock import ADAPTIVE, FOUR, MOVES, PICKED, PLAIN, RATES, RULES, START, best, descend, table
+from rosenbrock import ADAPTIVE, COMMON, FOUR, MOVES, PICKED, RATES, RULES, START, best, descend, table
 from rules import NAMED_RULES, make_optimizer, named
 
 TENSORFLOW = json.loads((Path(__file__).parent / "data" / "tensorflow_steps.json").read_text())
@@ -21,7 +21,7 @@ TENSORFLOW = json.loads((Path(__file__).parent / "data" / "tensorflow_steps.json
 
 def walk(name, lr, steps=50, starts=(START,), library="tensorflow", **settings):
     """The paths [N, S, 3] of an optimizer of a library, or of a rule."""
-    make = (PLAIN | ADAPTIVE[library]).get(name) or partial(make_optimizer, name, total_steps=steps)
+    make = (COMMON | ADAPTIVE[library]).get(name) or partial(make_optimizer, name, total_steps=steps)
     return descend(partial(make, lr=lr, **settings), list(starts), steps)
 
 
@@ -142,7 +142,7 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
     assert (folder / "rosenbrock.png").stat().st_size > 20_000
     with np.load(folder / "paths.npz") as file:
         paths = dict(file)
-    ways = {name: [(name, {})] for name in (*PLAIN, *ADAPTIVE[library], "powersign-ld")}
+    ways = {name: [(name, {})] for name in (*COMMON, *ADAPTIVE[library], "powersign-ld")}
     ways["Adam, tuned eps"] = [("Adam", {"eps": eps}) for eps in (1e-3, 1e-8)]
     for shown, makes in ways.items():
         more = {"library": library}
@@ -151,7 +151,7 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
         lr, path = min(runs, key=lambda run: run[1][-1, 2])
         np.testing.assert_array_equal(paths[f"{shown}, {lr:g}"], path)
     assert not any("m-exp-v" in name for name in paths)
-    together = rosenbrock.race({}, PLAIN | ADAPTIVE[library])["Momentum"][0.001]
+    together = rosenbrock.race({}, COMMON | ADAPTIVE[library])["Momentum"][0.001]
     assert len(MOVES) == 20 and abs(MOVES).max() < 1e-9 and together.shape[1] == 21
     alone = walk("Momentum", 0.001, 60, [tuple(START + MOVES[2])])
     np.testing.assert_array_equal(together[:, 3], alone[:, 0])

@@ -11,7 +11,7 @@ from helpers import refusal
 import plots.rosenbrock as figure
 import results
 from nosbench import search
-from rosenbrock import ADAPTIVE, PLAIN, START, descend
+from rosenbrock import ADAPTIVE, COMMON, START, descend
 from rules import NAMED_RULES
 from studies import valley
 from studies.trials import read_trials
@@ -125,7 +125,7 @@ def test_records_are_what_each_optimizer_does_at_each_rate_and_paths_the_best_on
     assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
     for r in records:
         assert (r["final_value"] is None) == (r["status"] == "diverged") == (r["steps"] < 60)
-        human = PLAIN | ADAPTIVE["tensorflow"]
+        human = COMMON | ADAPTIVE["tensorflow"]
         if r["name"].split(",")[0] in human and r["status"] == "ok":
             more = {} if r["eps"] is None else {"eps": r["eps"]}
             optimizer = human[r["name"].split(",")[0]]

@@ -18,7 +18,7 @@ from child import ChildConfig, Training, evaluate_rule
 from dsl import RuleOptimizer
 from rules import NAMED_RULES
 from tasks import pilot
-from tasks.own import OwnTask, TaskConfig, TaskError, forget_changed, open_task, sources
+from tasks.own import OwnTask, TaskConfig, TaskFault, forget_changed, open_task, sources
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
 EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
@@ -121,10 +121,10 @@ def test_a_fault_is_told_before_anything_is_made(tmp_path, capfd, old, new, told
 
 
 def test_a_dry_run_that_does_not_end_is_ended_and_what_is_no_python_has_none(tmp_path):
-    with pytest.raises(TaskError, match="do its batches end"):
+    with pytest.raises(TaskFault, match="do its batches end"):
         pilot.dry_run(OwnTask(task=write(tmp_path), cpu_limit_s=0.5))
     for path in ("nowhere.py", "README.md"):
-        with pytest.raises(TaskError, match="must be a Python file"):
+        with pytest.raises(TaskFault, match="must be a Python file"):
             open_task(path)
 
 
@@ -342,7 +342,7 @@ def test_the_pilot_finds_what_the_best_rates_can_be_told_by(turn, upside_down, l
     assert config.failure == pytest.approx(-0.5 - 1.5) and config.scale.chance == config.untrained
     seeds = int(np.ceil((pilot.APART * noise / 0.09) ** 2))
     assert f"takes {seeds} seeds a rule" in "\n".join(said)
-    with pytest.raises(TaskError, match="no human optimizer beats both"):
+    with pytest.raises(TaskFault, match="no human optimizer beats both"):
         pilot.weigh(config, found | {"trivial": -1.5}, Made(turn, upside_down), said.append)
 
 
