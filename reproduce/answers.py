@@ -13,7 +13,9 @@ import numpy as np
 
 from reproduce import convnet, elsewhere, searching
 from reproduce.reading import OURS, PAPERS, Claim, ratio_of
+from results import markdown
 
+Told = tuple[str, str]  # the answer; its numbers
 SAID = dict(zip((*PAPERS, *OURS), ("yes", "in part", "no") * 2, strict=True))
 
 
@@ -22,72 +24,74 @@ def answer(row: Claim) -> str:
     return SAID.get(row.verdict.split(",")[0], row.verdict)
 
 
-def learns() -> str:
-    rises, more = searching.samples_improve(), searching.paper_setting_finds()
+def learns() -> Told:
+    rises = searching.samples_improve()
     _, chance = searching.endings("random")
     stays = [f"{np.mean([one['latest fifth'] for one in chance]):.3f}"] if chance else []
-    ends = "".join(f"; random search stays at {mean}" for mean in stays)
-    return (
-        f"{answer(rises).capitalize()}: {rises.number}{ends}. Does it find more top rules than random "
-        f"search with the paper's setting (recalled)? {answer(more).capitalize()}: {more.number}."
-    )
+    return answer(rises), "; ".join([rises.number, *(f"random search stays at {x}" for x in stays)])
 
 
-def beats_adam() -> str:
+def finds_more() -> Told:
+    row = searching.paper_setting_finds()
+    return answer(row), row.number
+
+
+def beats_adam() -> Told:
     """Whether the found rule does is told by the intervals of its lead over Adam alone."""
-    found, reported = convnet.found_beat_human(), convnet.reported_beat_human()
     surely = [lead.intervals["adam"].low > 0 for _, _, lead in convnet.found_leads()]
-    said = "Not run" if not surely else "Yes" if all(surely) else "In part" if any(surely) else "No"
-    return (
-        f"{said}: the found rule that was best on other seeds {found.number} in accuracy ({found.n}). "
-        "Is the best rule that the paper reports (recalled) better? "
-        f"{answer(reported).capitalize()}: {reported.number}."
-    )
+    said = "not run" if not surely else "yes" if all(surely) else "in part" if any(surely) else "no"
+    found = convnet.found_beat_human()
+    return said, f"best found rule {found.number} ({found.n})"
 
 
-def carries_over() -> str:
+def reported_beats_adam() -> Told:
+    row = convnet.reported_beat_human()
+    return answer(row), row.number
+
+
+def carries_over() -> Told:
     rows = {
-        "a Wide ResNet": elsewhere.transfers("wrn", "", ""),
+        "Wide ResNet": elsewhere.transfers("wrn", "", ""),
         "Fashion-MNIST": elsewhere.transfers("fashion", "", ""),
-        "a language model": elsewhere.transfers("text", "", ""),
+        "language model": elsewhere.transfers("text", "", ""),
         "300 epochs": convnet.last_for_long(),
-        "Rosenbrock's function": elsewhere.rosenbrock_valley(),
+        "Rosenbrock": elsewhere.rosenbrock_valley(),
     }
     shown = sum(answer(row) == "yes" for row in rows.values())
-    each = "; ".join(f"{name}: {answer(row)}" for name, row in rows.items())
-    return f"Shown by {shown} of {len(rows)} tests of found rules: {each}."
+    each = ", ".join(f"{name} {answer(row).split(',')[0]}" for name, row in rows.items())
+    return f"shown by {shown} of {len(rows)} tests", each
 
 
-def otherwise() -> str:
+def otherwise() -> Told:
     settings = {  # of REINFORCE: what to say of it, and the random search that is treated alike
-        "paper": ("with the paper's setting", "random"),
-        "wide": ("with larger steps and entropy weight", "random"),
-        "new": ("with an elite too, both searches passing over known rules", "random-new"),
+        "paper": ("in the paper's setting", "random"),
+        "wide": ("with larger steps", "random"),
+        "new": ("with an elite too, both passing over known rules", "random-new"),
     }
     ratios = {said: ratio_of("study", f"reinforce-{kind}", rival, "found_fresh")
               for kind, (said, rival) in settings.items()}  # fmt: skip
     times = ", ".join(f"{ratio.times.middle:.1f} {said}" for said, ratio in ratios.items() if ratio)
-    found = convnet.found_leads()
-    leads = " and ".join(f"{lead.intervals['adam'].middle:+.4f} by {grid}" for grid, _, lead in found)
-    return (
-        "Ask a search for many good rules, not for a high mean: REINFORCE finds so many times random "
-        f"search's top rules: {times or '-'}. And judge on fresh seeds and a finer grid of rates: the "
-        f"found rule's lead over Adam is {leads or '-'}."
-    )
+    what = "ask a search for many good rules, and judge on fresh seeds and a finer grid"
+    return what, f"top rules, times random: REINFORCE {times or '-'}"
 
 
 QUESTIONS = {
     "Does the loop learn?": learns,
+    "Does it find more top rules than random search, in the paper's setting (recalled)?": finds_more,
     "Does it find anything better than Adam?": beats_adam,
-    "Does that carry over?": carries_over,
+    "Is the best rule that the paper reports (recalled) better than Adam?": reported_beats_adam,
+    "Do found rules carry over?": carries_over,
     "What would we do differently?": otherwise,
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     Parser(prog="python -m reproduce.answers", description=__doc__).parse_args(argv)
-    rows = [f"| {question} | {said()} |" for question, said in QUESTIONS.items()]
-    print("\n".join(["| question | answer |", "| --- | --- |", *rows]))
+    print(
+        "\n".join(
+            markdown(("question", "answer", "numbers"), [(q, *tell()) for q, tell in QUESTIONS.items()])
+        )
+    )
     return 0
 
 
