@@ -3,13 +3,9 @@
 import os
 from multiprocessing import forkserver
 
-os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start
-
-import torch
+os.environ["OMP_NUM_THREADS"] = "1"  # of torch, which is imported later, and of programs that tests start
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The first pool of a process decides what all its workers need not import: here, what a search does.
     forkserver.set_forkserver_preload(["child", "torch._dynamo"])
     forkserver.ensure_running()
-
-torch.set_num_threads(1)

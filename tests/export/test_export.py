@@ -1,5 +1,6 @@
 """Exported optimizers, imported where this project is not, against RuleOptimizer, step by step."""
 
+import importlib
 import inspect
 import io
 import math
@@ -10,6 +11,8 @@ from functools import partial
 
 import pytest
 import torch
+from processes import children
+from test_structure import PLACE
 
 import dsl
 import rules
@@ -47,30 +50,21 @@ def follow(make, job, path=None):
     return walked, [dict(optimizer.state[p]) for p in params]
 
 
-# Beside `follow`, what a process does that knows torch and the exported files alone.
-FOLLOW = """
-import importlib, inspect, io, sys
-import torch
-
-torch.set_num_threads(1)
-
-
-def make(groups, **settings):
-    known = inspect.signature(cls).parameters
-    settings = {key: value for key, value in settings.items() if key in known}
-    if "betas" in settings:  # as many as the rule takes
-        settings["betas"] = settings["betas"][: len(known["betas"].default)]
-    return cls(groups, **settings)
-
-
-jobs, paths = torch.load("jobs.pt", weights_only=False), {}
-for module, job in jobs.items():
-    cls = importlib.import_module(module).Found
-    paths[module] = follow(make, job, job["path"])
-own = {"dsl", "rules", "export", "config", "results"}
-assert not own & set(sys.modules), "an exported file needs this project"
-torch.save(paths, "paths.pt")
-"""
+def follow_alone(folder, jobs) -> None:
+    """Follow the exported files where nothing of this project can be imported."""
+    sys.modules.update({name: None for name in sys.modules if name.split(".")[0] in PLACE})
+    sys.path.insert(0, str(folder))
+    paths = {}
+    for module, (_, job) in jobs.items():
+        cls = importlib.import_module(module).Found
+        known = inspect.signature(cls).parameters
+        job["settings"] = {key: value for key, value in job["settings"].items() if key in known}
+        if "betas" in job["settings"]:  # as many as the rule takes
+            job["settings"]["betas"] = job["settings"]["betas"][: len(known["betas"].default)]
+        paths[module] = follow(cls, job, job["path"])
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("dsl")
+    torch.save(paths, folder / "paths.pt")
 
 
 def make_job(seed: int, shapes=SHAPES, dtypes=DTYPES, scale=1.0, **settings) -> dict:
@@ -98,11 +92,9 @@ def run_exported(folder, jobs: dict[str, tuple[Rule, dict]]) -> dict:
     for module, (rule, job) in jobs.items():
         (folder / f"{module}.py").write_text(export.export(rule, "Found", []), "utf-8")
         job["path"], job["state"] = follow(partial(RuleOptimizer, rule=rule), job)
-    torch.save({module: job for module, (_, job) in jobs.items()}, folder / "jobs.pt")
-    # Neither PYTHONPATH nor the user's packages: torch and this folder's files alone.
-    command = [sys.executable, "-E", "-s", "-c", inspect.getsource(follow) + FOLLOW]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    with children(follow_alone, folder, jobs) as (process,):
+        process.join()
+        assert process.exitcode == 0
     return torch.load(folder / "paths.pt", weights_only=False)
 
 

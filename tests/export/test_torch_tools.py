@@ -4,23 +4,26 @@ import copy
 import io
 import json
 import math
-import os
-import subprocess
-import sys
+import traceback
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from processes import children
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.distributed.checkpoint import state_dict as named
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor, Partial
 from torch.optim import lr_scheduler
 
 import rules
 from export.code import export
 
-ROOT = Path(rules.__file__).parent
 # A sign, both averages, a decay, a drop, noise beside a logarithm of 0; w is read; nothing is kept.
 RULES = ["powersign", "adam", "powersign-ld", "g-plus-m", "sgd"]
 RULES += ["m noise log id add", "g 1e-3w id id add"]
@@ -345,131 +348,115 @@ def test_a_compiled_step_needs_few_graphs_under_a_schedule_and_leaves_weights_al
 # Of two averages, one by the older FSDP of torch 2.14 on a CPU.
 MIXED_UP = ("Adam", "exported adam", "rule adam")
 
-# What each of two ranks does with each optimizer; the first writes which checks failed, and how.
-RANKS = """
-import json, os, sys, traceback, warnings
-from functools import partial
-import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
-from torch.distributed.tensor import DTensor, Partial
-import test_torch_tools as tools
 
-warnings.simplefilter("ignore")
-folder, other = sys.argv[1], os.fork()  # with all of torch imported, which takes seconds
-rank = int(other == 0)
-dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-mesh = dist.init_device_mesh("cpu", (2,))
-cpu = torch.device("cpu")
-fsdp = partial(FullyShardedDataParallel, use_orig_params=True, device_id=cpu)
+def full(net) -> list[torch.Tensor]:
+    return [(p.full_tensor() if isinstance(p, DTensor) else p).detach() for p in net.parameters()]
 
 
-def full(params):
-    return [(p.full_tensor() if isinstance(p, DTensor) else p).detach() for p in params]
-
-
-def model():
+def model() -> torch.nn.Module:
     torch.manual_seed(0)
     return torch.nn.Linear(512, 513)  # more than a block of the exported file, and uneven shards
 
 
-def train(net, optimizer, steps):
+def train_net(net, optimizer, steps) -> list[torch.Tensor]:
     for step in steps:
         torch.manual_seed(step)  # equal on both ranks, so their mean is what each has
         optimizer.zero_grad()
         net(torch.randn(4, 512)).square().mean().backward()
         optimizer.step()
-    return full(net.parameters())
+    return full(net)
 
 
-def sharded(name, folder):
-    "fully_shard trains as one process does, and goes on from what torch.distributed saved."
-    make, alone, net = tools.maker(name), model(), fully_shard(model(), mesh=mesh)
+def sharded(make, name, folder, mesh):
+    """fully_shard trains as one process does, and goes on from what torch.distributed saved."""
+    alone, net = model(), fully_shard(model(), mesh=mesh)
     expected, optimizer = make(alone.parameters()), make(net.parameters())
-    tools.same(train(net, optimizer, range(3)), train(alone, expected, range(3)), rtol=1e-6, atol=1e-7)
-    saved = {"o": get_optimizer_state_dict(net, optimizer)}
+    tolerance = {"rtol": 1e-6, "atol": 1e-7}
+    same(train_net(net, optimizer, range(3)), train_net(alone, expected, range(3)), **tolerance)
+    saved = {"o": named.get_optimizer_state_dict(net, optimizer)}
     dcp.save(saved, checkpoint_id=folder)
     other = fully_shard(model(), mesh=mesh)
     again = make(other.parameters())
-    state = {"o": get_optimizer_state_dict(other, again)}
+    state = {"o": named.get_optimizer_state_dict(other, again)}
     dcp.load(state, checkpoint_id=folder)
-    set_optimizer_state_dict(other, again, state["o"])
+    named.set_optimizer_state_dict(other, again, state["o"])
     other.load_state_dict(net.state_dict())
-    tools.same(train(other, again, range(3, 5)), train(net, optimizer, range(3, 5)))
+    same(train_net(other, again, range(3, 5)), train_net(net, optimizer, range(3, 5)))
 
 
-def parted_sum(name, folder):
-    "A gradient that is still a sum over ranks counts as that sum."
+def parted_sum(make, name, folder, mesh):
+    """A gradient that is still a sum over ranks counts as that sum."""
     w, g = torch.arange(6.0), torch.tensor([1.0, -2, 3, -4, 5, -6])
     one = torch.nn.Parameter(w.clone())
     both = torch.nn.Parameter(DTensor.from_local(w.clone(), mesh))
-    optimizers = [tools.maker(name)([p]) for p in (one, both)]
     one.grad, both.grad = 2 * g, DTensor.from_local(g.clone(), mesh, [Partial()])
-    for optimizer in optimizers:
-        optimizer.step()
-    tools.same(full([both]), [one.detach()])
+    for p in (one, both):
+        make([p]).step()
+    same(both.full_tensor().detach(), one.detach())
 
 
-def zero(name, folder):
-    "ZeRO trains as one process does (draws but for their places), and saves all of the state."
-    make, net, alone = tools.maker(name), model(), model()
+def zero(make, name, folder, mesh):
+    """ZeRO trains as one process does (draws but for their places), and saves all of the state."""
+    net, alone = model(), model()
     one = make(alone.parameters())
     optimizer = ZeroRedundancyOptimizer(net.parameters(), make, lr=0.01)
-    got, expected = train(net, optimizer, range(2)), train(alone, one, range(2))
+    got, expected = train_net(net, optimizer, range(2)), train_net(alone, one, range(2))
     if not any(word in name for word in ("noise", "g-plus-m")):
-        tools.same(got, expected)
+        same(got, expected)
     optimizer.consolidate_state_dict(0)
-    if rank == 0:
+    if mesh.get_rank() == 0:
         fresh = make(model().parameters())
         fresh.load_state_dict(optimizer.state_dict())
         whole = [[o.state[p].keys() for p in o.param_groups[0]["params"]] for o in (fresh, one)]
         assert whole[0] == whole[1]
 
 
-def fsdp1(name, folder):
-    "The older FSDP, whose parameters are flat, resumes from its own state dict."
-    make, nets = tools.maker(name), [fsdp(model()) for _ in "ab"]
+def fsdp1(make, name, folder, mesh):
+    """The older FSDP, whose parameters are flat, resumes from its own state dict."""
+    how = {"use_orig_params": True, "device_id": torch.device("cpu")}
+    nets = [FullyShardedDataParallel(model(), **how) for _ in "ab"]
     first, second = (make(net.parameters()) for net in nets)
-    train(nets[0], first, range(2))
+    train_net(nets[0], first, range(2))
     saved = FullyShardedDataParallel.optim_state_dict(nets[0], first)
     nets[1].load_state_dict(nets[0].state_dict())
     second.load_state_dict(FullyShardedDataParallel.optim_state_dict_to_load(nets[1], second, saved))
-    tools.same(train(nets[1], second, range(2, 4)), train(nets[0], first, range(2, 4)))
+    same(train_net(nets[1], second, range(2, 4)), train_net(nets[0], first, range(2, 4)))
 
 
-failed = {}
-for check in (sharded, parted_sum, zero, fsdp1):
-    for name in tools.ALL:
-        if check is fsdp1 and name in tools.MIXED_UP:
-            continue
-        try:
-            check(name, f"{folder}/{check.__name__} {name}")
-        except Exception as error:
-            failed[f"{check.__name__} {name}"] = traceback.format_exc()
-        dist.barrier()
-if rank == 0:
-    print(json.dumps(failed))
-dist.destroy_process_group()
-if rank == 0:
-    assert os.waitpid(other, 0)[1] == 0
-"""
+CHECKS = (sharded, parted_sum, zero, fsdp1)
+
+
+def be_rank(rank: int, folder: Path) -> None:
+    """Do each check with each optimizer beside the other rank; the first writes what failed, and how."""
+    warnings.simplefilter("ignore")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    mesh, failed = dist.init_device_mesh("cpu", (2,)), {}
+    for check in CHECKS:
+        for name in ALL:
+            if check is fsdp1 and name in MIXED_UP:
+                continue
+            try:
+                check(maker(name), name, f"{folder}/{check.__name__} {name}", mesh)
+            except Exception:
+                failed[f"{check.__name__} {name}"] = traceback.format_exc()
+            dist.barrier()
+    if rank == 0:
+        (folder / "failed.json").write_text(json.dumps(failed))
+    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory) -> dict[str, str]:
-    """Run the checks in two processes; return what failed."""
+    """Do the checks in two processes; return what failed."""
     folder = tmp_path_factory.mktemp("ranks")
-    (folder / "ranks.py").write_text(RANKS)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
-    program = [sys.executable, "ranks.py", str(folder)]
-    how = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300}
-    done = subprocess.run(program, **how)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    with children(be_rank, 0, folder) as (one,), children(be_rank, 1, folder) as (other,):
+        one.join(300)
+        other.join(300)
+        assert (one.exitcode, other.exitcode) == (0, 0)
+    return json.loads((folder / "failed.json").read_text())
 
 
-@pytest.mark.parametrize("check", ["sharded", "parted_sum", "zero", "fsdp1"])
+@pytest.mark.parametrize("check", [check.__name__ for check in CHECKS])
 @pytest.mark.parametrize("name", ALL)
 def test_two_processes_train_as_one_and_resume(name, check, ranks):
     if check == "fsdp1" and name in MIXED_UP:
