@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import DATA, HERE, SMALL, history, killed, refusal, start, tiny
+from processes import children, until
 
 import data
 import results
@@ -30,10 +31,15 @@ from results import Progress
 from rules import HUMAN, NAMED_RULES, find
 from sameness import Families
 
+DRAW = search.draw
+
 
 @pytest.fixture(scope="module", autouse=True)
-def sample_on_disk():
+def sample_on_disk_and_no_figures():
     data.prepare(data.SAMPLE, DATA)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "draw", lambda folder: [])  # takes longer than all trainings here
+        yield
 
 
 # search.py as `start` starts it with SMALL, but in this process.
@@ -388,7 +394,10 @@ def test_run_folder_holds_what_the_format_promises(base):
     assert any(row["lr_to_adam"] for row in table) and not all(row["lr_low"] for row in table)
 
 
-def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(tmp_path, capsys):
+def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(search, "draw", DRAW)
     folder = run(tmp_path / "run", "--seed", "3", "--samples", "20", "--dataset", data.SAMPLE)
     said = capsys.readouterr()
     assert said.err.startswith("preset tiny, but samples=20, seed=3\n")
@@ -409,17 +418,16 @@ def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
 # --- interruption ---------------------------------------------------------------------------------
 
 
-def test_killed_and_resumed_run_has_the_records_of_an_undisturbed_one(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert search.main([*SMALL[2:], "--out", str(whole)], SMOKE) == 0
-    process = start(*SMALL, "--out", str(broken))
-    helpers.wait_for_records(process, broken / "records.jsonl", more_than=6)
-    process.kill()
-    helpers.wait_for_end(process)
-    with (broken / "records.jsonl").open("ab") as file:
+def test_killed_and_resumed_run_has_the_records_of_an_undisturbed_one(tmp_path, base):
+    folder = tmp_path / "run"
+    with children(search.main, ["--out", str(folder)], tiny()) as (process,):
+        until(lambda: len(history(folder)) > 6, "records")
+        process.kill()
+        process.join()
+    with (folder / "records.jsonl").open("ab") as file:
         file.write(b'{"id": 7, "torn')  # as if the kill had hit the middle of a line
-    assert search.main(["--resume", str(broken), "--workers", "1"]) == 0
-    assert_same(broken, whole)
+    assert search.main(["--resume", str(folder), "--workers", "1"]) == 0
+    assert_same(folder, base)
 
 
 SEARCH = [*SMALL, "--samples", "2000", "--workers", "1"]
