@@ -38,7 +38,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -46,6 +46,7 @@ import numpy
 import torch
 
 LOG_EVERY_S = 10.0
+TOGETHER = 1000  # lines that are read as one text
 CHANCE = 0.1  # accuracy of guessing: every data set has ten classes
 LEARNS = 1.5 * CHANCE  # an accuracy up to it is guessing, or hardly better
 # UNSPECIFIED: the reward of a rule that diverged. It is that of every rule without a score.
@@ -89,22 +90,31 @@ def read_lines(path: Path, about: re.Pattern[bytes] | None = None) -> list[dict]
     Raises:
         RunError: a line before the last is no JSON object.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    complete = lines[:-1]  # what follows the last newline is nothing, or a line being written
+    rows: list[dict] = []
     collecting = gc.isenabled()
     gc.disable()  # or it would look through all rows again and again, three quarters of the time
     try:
-        return [
-            _read_line(path, number, line)
-            for number, line in enumerate(complete, 1)
-            if about is None or about.search(line)
-        ]
+        with path.open("rb") as file:
+            whole = (line for line in file if line.endswith(b"\n"))  # the last may still be written
+            numbered = enumerate(whole, 1)
+            wanted = ((n, line) for n, line in numbered if about is None or about.search(line))
+            while some := list(islice(wanted, TOGETHER)):
+                rows += _read_some(path, some)
     finally:
         if collecting:
             gc.enable()
+    return rows
+
+
+def _read_some(path: Path, lines: list[tuple[int, bytes]]) -> list[dict]:
+    """Read numbered lines as one text, so that rows share the names of their fields: half the memory."""
+    with contextlib.suppress(ValueError, RecursionError):
+        rows = json.loads(b"[%s]" % b",".join(line for _, line in lines))
+        if len(rows) == len(lines) and all(isinstance(row, dict) for row in rows):
+            return rows
+    return [_read_line(path, number, line) for number, line in lines]
 
 
 def _read_line(path: Path, number: int, line: bytes) -> dict:

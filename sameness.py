@@ -153,7 +153,7 @@ class Families:
         self.count = 0
         self._numbers: dict[str, int] = {}  # by key, and by fingerprint where there is no direction
         self._founders: list[int] = []  # the numbers of the others; a row each in what follows
-        self._sizes = np.empty((64, SCALES), np.float32)
+        self._sizes = np.empty((SCALES, 64), np.float32)
         self._sketches = np.empty((64, 16), np.float32)
         self._directions = np.empty((64, SCALES, LAST * WEIGHTS), np.float16)
 
@@ -173,7 +173,9 @@ class Families:
 
     def _join(self, direction: np.ndarray, size: np.ndarray) -> int:
         n, short = len(self._founders), direction.ravel() @ sketch()
-        near = np.flatnonzero(np.abs(self._sizes[:n] - size).max(1) <= self.apart)
+        near = np.flatnonzero(np.abs(self._sizes[0, :n] - size[0]) <= self.apart)
+        for known, mine in zip(self._sizes[1:], size[1:], strict=True):  # each scale leaves fewer
+            near = near[np.abs(known[near] - mine) <= self.apart]
         # Of unit vectors with such a cosine the squared distance is at most 2 - 2 * cosine, also along
         # a sketch; where that is more, the long product is spared. A little more is for rounding.
         apart = ((self._sketches[near] - short) ** 2).sum(1)
@@ -182,12 +184,13 @@ class Families:
         alike = near[(cosines >= self.cosine).all(1)]
         if len(alike):
             return self._founders[alike[0]]
-        if n == len(self._sizes):
-            self._sizes, self._sketches, self._directions = (
+        if n == len(self._sketches):
+            self._sizes = np.concatenate([self._sizes, np.empty_like(self._sizes)], 1)
+            self._sketches, self._directions = (
                 np.concatenate([rows, np.empty_like(rows)])
-                for rows in (self._sizes, self._sketches, self._directions)
+                for rows in (self._sketches, self._directions)
             )
-        self._sizes[n], self._sketches[n], self._directions[n] = size, short, direction
+        self._sizes[:, n], self._sketches[n], self._directions[n] = size, short, direction
         self._founders.append(self.count)
         return self.count
 

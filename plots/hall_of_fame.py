@@ -23,10 +23,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plots import style
-from plots.runs import Group, all_runs, humans, notes, plural, read_groups, score, title
+from plots.runs import Group, all_runs, humans, notes, plural, ranked, read_groups, score, title
 from plots.style import command, plt
-from results import Family, RunError, best_families
-from sameness import by_family
+from results import Family, RunError
 
 MOST = 6  # families whose best rule is drawn
 MARKS = "osD^vP"  # of the rules, so that nobody depends on colours
@@ -90,13 +89,12 @@ def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, d
     strip.grid(visible=False, axis="y")
 
 
-def picture(groups: list[Group]) -> Figure:
-    """Draw the figure.
+def picture(groups: list[Group], families: list[Family]) -> Figure:
+    """Draw the figure of runs and their families, best first.
 
     Raises:
         RunError: no rule has trained to the end yet.
     """
-    families = best_families([r for group in groups for r in group.records], name=by_family())
     if not families:
         raise RunError("no rule has trained to the end, so there is no best one to draw")
     best = families[:MOST]
@@ -122,7 +120,8 @@ def picture(groups: list[Group]) -> Figure:
 
 def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure of some runs; return the files written. Raises RunError as `picture` does."""
-    return style.save(picture(read_groups(folders)), output)
+    groups = read_groups(folders)
+    return style.save(picture(groups, ranked(groups)), output)
 
 
 def main(argv: list[str] | None = None) -> int:

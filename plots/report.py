@@ -21,9 +21,8 @@ from matplotlib.figure import Figure
 import results
 from plots import entropy, hall_of_fame, learning_curve, timeline
 from plots.names import HUMAN_NAMES
-from plots.runs import Group, all_runs, humans, notes, plural, read_groups, score, title
+from plots.runs import Group, all_runs, humans, notes, plural, ranked, read_groups, score, title
 from plots.style import command, plt
-from sameness import by_family
 
 MOST = 20  # rules in the hall of fame
 DPI = 150  # of pictures: sharp at the width of the page, and a third of a megabyte at most
@@ -75,23 +74,17 @@ def picture(draw: Callable[[], Figure], what: str) -> str:
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{data}">'
 
 
-def best(groups: list[Group]) -> list[results.Family]:
-    """Return the families of all runs, best mean first."""
-    records = [record for group in groups for record in group.records]
-    return results.best_families(records, name=by_family())
-
-
 # --- sections -------------------------------------------------------------------------------------
 
 
-def head(groups: list[Group]) -> str:
+def head(groups: list[Group], families: list[results.Family]) -> str:
     """Return title, state of the runs and the result in a sentence."""
     runs = all_runs(groups)
     done = sum(len(run.records) for run in runs)
     asked = sum(run.config["samples"] for run in runs)
     state = "finished" if done >= asked else f"in progress, {done:,} of {plural(asked, 'rule')}"
     text = f"{plural(len(runs), 'run')}, {plural(done, 'rule')}, {state}. "
-    text += "".join(f"Best family of rules: {family.reward:.4f}. " for family in best(groups)[:1])
+    text += "".join(f"Best family of rules: {family.reward:.4f}. " for family in families[:1])
     if people := [line for line in humans(groups) if line["status"] == "ok"]:
         top = max(people, key=lambda line: line["reward"])
         text += f"Best human optimizer, trained alike: {HUMAN_NAMES[top['name']]}, {top['reward']:.4f}. "
@@ -125,12 +118,12 @@ def funnels(groups: list[Group]) -> str:
     return section("What became of the rules", table(rows, ["", *(group.label for group in groups)]))
 
 
-def fame(groups: list[Group]) -> str:
+def fame(groups: list[Group], families: list[results.Family]) -> str:
     """Return the best families and the human optimizers, with what sweeps say of learning rates."""
     origin = {id(record): run for run in all_runs(groups) for record in run.records}
     people = humans(groups)
     rows = []
-    for rank, family in enumerate(best(groups)[:MOST], 1):
+    for rank, family in enumerate(families[:MOST], 1):
         line, seeds = family.best, ", ".join(map(str, family.seeds))
         run = origin[id(line)]
         counts = (results.number(family.spread), len(family.trainings), family.num_rules, seeds)
@@ -154,14 +147,16 @@ def fame(groups: list[Group]) -> str:
     text += "<= and >= say that the sweep ends there. To Adam: the best rate over Adam's best."
     names = ("", "mean", "sd", "trainings", "rules", "seeds", "update")
     names += ("learning rate", "to Adam", "rule", "from")
-    figure = picture(lambda: hall_of_fame.picture(groups), "curves and sweeps of the best rules")
+    figure = picture(
+        lambda: hall_of_fame.picture(groups, families), "curves and sweeps of the best rules"
+    )
     return section("Hall of fame", figure, paragraph(text), table(cells, names))
 
 
-def front(groups: list[Group]) -> str:
+def front(families: list[results.Family]) -> str:
     """Return the families that no family of equal or smaller size beats, by their smallest rules."""
     rows: list[tuple] = []
-    smallest = [(min(f.trainings, key=lambda r: size(r["key"])), f.reward) for f in best(groups)]
+    smallest = [(min(f.trainings, key=lambda r: size(r["key"])), f.reward) for f in families]
     for record, mean in sorted(smallest, key=lambda row: size(row[0]["key"])):  # stable: best first
         if not rows or mean > rows[-1][1]:
             rows.append((size(record["key"]), mean, record["infix"]))
@@ -199,8 +194,10 @@ def page(folders: list[Path]) -> str:
         RunError: a folder is no run, is empty, or cannot be compared with the others.
     """
     groups = read_groups(folders)
-    sections = (head, curves, exploration, funnels, fame, front, workers, settings)
-    body = "\n".join(part(groups) for part in sections)
+    families = ranked(groups)
+    sections = [head(groups, families), curves(groups), exploration(groups), funnels(groups)]
+    sections += [fame(groups, families), front(families), workers(groups), settings(groups)]
+    body = "\n".join(sections)
     head_end = f"<title>{escape(title(all_runs(groups)))}</title><style>{CSS}</style></head>"
     return f"{START}{head_end}<body>\n{body}\n</body></html>\n"
 

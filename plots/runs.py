@@ -22,7 +22,7 @@ from data import ANY
 from guided import GuidedConfig
 from plots import names
 from rivals import EvolutionConfig
-from sameness import DistinctConfig
+from sameness import DistinctConfig, by_family
 from search import SearchConfig
 from tasks.own import TaskConfig
 
@@ -231,6 +231,14 @@ def label_all(settings: list[dict]) -> list[tuple[str, str]]:
 
 def all_runs(groups: list[Group]) -> list[Run]:
     return [run for group in groups for run in group.runs]
+
+
+def ranked(groups: list[Group]) -> list[results.Family]:
+    """Return the families of all runs, best mean first; a single run has told its own."""
+    records = [record for group in groups for record in group.records]
+    if len(all_runs(groups)) == 1 and all("family" in record for record in records):
+        return results.best_families(records)
+    return results.best_families(records, name=by_family())
 
 
 def humans(groups: list[Group]) -> list[dict]:

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 import results
 from export import tree
 from plots import entropy, hall_of_fame, learning_curve, report, style, timeline
-from plots.runs import FORMER, departures, notes, plural, read, read_groups
+from plots.runs import FORMER, departures, notes, plural, ranked, read, read_groups
 from rules import find
 from sameness import by_family
 
@@ -79,6 +79,8 @@ def picture(name: str, folders: list[Path]):
     if name == "timeline":
         return timeline.picture([read(folder) for folder in folders])
     groups = [g for g in read_groups(folders) if name != "entropy" or g.algorithm != "random"]
+    if name == "hall_of_fame":
+        return hall_of_fame.picture(groups, ranked(groups))
     return FIGURES[name].picture(groups)
 
 
