@@ -427,6 +427,8 @@ class Search:
             self.note_humans(wait=record["status"] in ("error", "crashed"))
             self.run.append("records.jsonl", record)
         self.records.append(record)
+        if pending.cached_from is None:  # what came with the score is not kept twice
+            self.trainings[pending.same][len(done) - 1] = pending._replace(outcome=record)
         self.ways["duplicate" if pending.cached_from is not None else record["status"]] += 1
         self.best = max(self.best, record["reward"])
         return None if reward is None else reward - scale.failure  # for proposers a failure is 0
