@@ -3,9 +3,7 @@
 import os
 from multiprocessing import forkserver
 
-os.environ["OMP_NUM_THREADS"] = (
-    "1"  # of torch, which is imported later, and of programs that tests start
-)
+os.environ["OMP_NUM_THREADS"] = "1"  # of torch, imported later, and of what tests start
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The first pool of a process decides what all its workers need not import: here, what a search does.

@@ -1,5 +1,6 @@
 """What tests of the scripts share: a tiny search, a killed run, a refusal, a script as it is started."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -46,8 +47,17 @@ def tiny_search(folder: Path, *flags: str, **settings) -> Path:
     """Run a tiny random search that starts from Adam; flags and settings win."""
     data.prepare(data.SAMPLE, DATA)
     first = ["--algorithm", "random", "--start-from", "adam"]
-    assert search.main([*first, *flags, "--out", str(folder)], tiny(**settings)) == 0
+    with undrawn():
+        assert search.main([*first, *flags, "--out", str(folder)], tiny(**settings)) == 0
     return folder
+
+
+@contextlib.contextmanager
+def undrawn():
+    """Searches draw no learning curve at their end, which takes longer than all their trainings here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "draw", lambda folder: [])
+        yield
 
 
 def history(folder: Path) -> list[dict]:

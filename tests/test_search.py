@@ -37,8 +37,7 @@ DRAW = search.draw
 @pytest.fixture(scope="module", autouse=True)
 def sample_on_disk_and_no_figures():
     data.prepare(data.SAMPLE, DATA)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "draw", lambda folder: [])  # takes longer than all trainings here
+    with helpers.undrawn():
         yield
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import history, killed, refusal
+from helpers import history, killed, refusal, undrawn
 
 import results
 import search as search_py
@@ -17,6 +17,12 @@ from nosbench.table import NO_RATE, NONE
 from rules import HUMAN, find
 from sameness import Families
 from screen import screen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_figures():
+    with undrawn():
+        yield
 
 
 def rules_by_fate(table) -> dict[str, tuple[str, int]]:
