@@ -17,7 +17,7 @@ from multiprocessing import current_process
 from pathlib import Path
 
 import pytest
-from helpers import DATA, ROOT, SMALL, history, start, wait_for_records
+from helpers import DATA, ROOT, SMALL, history, refusal, start, wait_for_records
 from processes import until
 from test_pool import burn, fail
 
@@ -33,13 +33,11 @@ def sample_on_disk():
     data.prepare(data.SAMPLE, DATA)
 
 
-def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path):
-    (tmp_path / "distributed.py").write_text("raise ImportError")
-    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    process = start(*SMALL, "--out", str(tmp_path / "run"), "--cluster", "tcp://localhost:1", env=path)
-    output, _ = process.communicate(timeout=120)
-    needs = "python search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt\n"
-    assert (process.returncode, output) == (2, needs)
+def test_cluster_without_dask_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    flags = [*SMALL, "--out", str(tmp_path / "run"), "--cluster", "tcp://localhost:1"]
+    needs = "python search.py: error: --cluster needs Dask: pip install -r requirements-cluster.txt"
+    assert refusal(search.main, flags, capsys) == needs
     assert not (tmp_path / "run").exists()
 
 

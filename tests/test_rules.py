@@ -1,5 +1,6 @@
 """Tests of rules.py: every named rule is the formula that it is known by, beside anybody's files."""
 
+import importlib
 import json
 import re
 import shutil
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from plain import pairs
+from processes import children
+from test_structure import PLACE
 
 import rules
 from dsl import SUBSETS, Rule, RuleError
@@ -147,14 +150,15 @@ def test_anybodys_optimizer_is_made_as_it_would_be_by_hand(tmp_path, monkeypatch
         assert not rules.is_class(rule)
 
 
-TRAIN = """
-import torch
-from rules import make_optimizer
-w = torch.ones(3, requires_grad=True)
-w.grad = torch.tensor([1.0, -1.0, 0.0])
-make_optimizer("signsgd", [w], lr=0.5).step()
-print(w.tolist())
-"""
+def train_in(folder: Path) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in PLACE]:
+        del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.tensor([1.0, -1.0, 0.0])
+    importlib.import_module("rules").make_optimizer("signsgd", [w], lr=0.5).step()
+    assert w.tolist() == [0.5, 1.5, 1.0]
+    assert sys.modules["dsl"].__file__ == str(folder / "dsl.py")
 
 
 def test_two_files_train_beside_foreign_files_of_the_same_names_as_ours(tmp_path):
@@ -162,8 +166,9 @@ def test_two_files_train_beside_foreign_files_of_the_same_names_as_ours(tmp_path
         shutil.copy(ROOT / name, tmp_path)
     for path in {*ROOT.glob("*.py")} - {ROOT / "dsl.py", ROOT / "rules.py"}:
         (tmp_path / path.name).write_text("raise ImportError('this file is somebody else's')")
-    done = subprocess.run([sys.executable, "-c", TRAIN], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == "[0.5, 1.5, 1.0]\n", done.stderr
+    with children(train_in, tmp_path) as (process,):
+        process.join()
+        assert process.exitcode == 0
 
 
 TEXT = """
