@@ -7,7 +7,7 @@ A data set is a folder with four files, uint8: train_images.npy and test_images.
 train_labels.npy and test_labels.npy [N]. A folder of this layout made elsewhere works as well. They
 are opened as memory maps, so all workers share one copy in memory. `fashion-mnist-sample`, 15,000
 pictures, ships with the project. Scores are of these pictures alone, so runs keep where they were and
-their checksum. Read next: child.py, which trains on them.
+their checksum. Read next: screen.py, what comes before training.
 """
 
 import hashlib

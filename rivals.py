@@ -1,9 +1,20 @@
-"""What the controller must beat: random search and regularized evolution, behind the same ask/tell.
+"""Other proposers of rules, behind the controller's ask/tell: what it must beat, and a guided search.
 
 Random search draws uniformly from all legal strings; an untrained controller does not quite begin so, as
 it draws nearly uniformly token by token (see SearchSpace.sample). Regularized evolution (Real et al.
 2019, algorithm 1) keeps the latest `population` rules, takes the best of a random `tournament` of them
-and changes one token. Read next: guided.py, which is both.
+and changes one token.
+
+Guided search, beyond the paper, is evolution of which a guide picks what is tried, after neural-guided
+search (Mundhenk et al. 2021, arXiv:2111.00053). Parents are of the best families so far, the elite, or
+evolution's; of their many mutations a guide picks those to score:
+
+    --guide behaviour   scores of rules whose updates are nearly the same (sameness.Forecast)
+            lstm        the controller's LSTM, trained on the best: it need not write, only see harm
+            tokens      how often the best have each token; `none` takes mutations as they come
+
+Where too little is new, mutations reach farther, at last anywhere, so that no search gets stuck.
+Nothing to run here; reproduce/families.md compares the guides. Read next: pool.py.
 """
 
 import random
@@ -13,8 +24,14 @@ from dataclasses import dataclass
 
 from config import setting
 
+import torch
+from torch import Tensor, nn
+
+from controller import ELITE_SHARE, Batch, Policy, entropy, gradient_step, log_prob_of
 from dsl import Rule, SearchSpace
-from sameness import Distinct, DistinctConfig
+from sameness import Distinct, DistinctConfig, Forecast
+
+# --- random search and evolution --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -104,3 +121,102 @@ class Evolution:
             child = Rule(tuple(tokens))
             if child != parent and self.space.contains(child):
                 return child
+
+
+# --- guided search ----------------------------------------------------------------------------------
+
+# Chosen on NOS-Bench: Adam's learning rate, its steps a batch, best rules a step, the entropy's weight.
+LEARNING_RATE, STEPS, MINIBATCH, ENTROPY_COEFF = 4e-3, 2, 48, 0.05
+UNIT = 0.02  # of forecasts, as they are divided by the temperature: one training's deviation over seeds
+ELITE_LEAST = 10  # families in the elite, if there are so many: fewer bind a search to what it met first
+
+
+@dataclass(frozen=True)
+class GuidedConfig(EvolutionConfig):
+    """How a guided search picks what evolution proposes."""
+
+    guide: str = setting(
+        "behaviour", "guided: what picks among mutations", "beyond the paper",
+        choices=("behaviour", "lstm", "tokens", "none"),
+    )  # fmt: skip
+    guide_temperature: float = setting(
+        0.3, "guided: a small one takes what the guide likes best", "beyond the paper", low=1e-3
+    )
+    elite_parents: float = setting(
+        1.0, "guided: share of parents of the elite, not evolution's", "beyond the paper", low=0, high=1
+    )
+
+
+class Guided(Evolution):
+    """Evolution with parents that never grow old, and children that a guide picks out of many."""
+
+    def __init__(
+        self, space: SearchSpace, config: GuidedConfig, seed: int, identity: Callable[[Rule], Hashable]
+    ):
+        super().__init__(space, config, seed, identity)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.policy = Policy(space)
+        self.adam = torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
+        self.generator, self.forecast = torch.Generator().manual_seed(seed), Forecast()
+        self.first: dict[Hashable, Rule] = {}  # the first rule of each family that was scored
+        self.elite: list[Rule] = []  # those of the best families
+
+    def ask(self, n: int) -> list[Rule]:
+        """Take new ones of many children; too few are made up for by farther ones, at last by known."""
+        reaches, rules = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1], []
+        while len(rules) < n:
+            reach = reaches.pop(0)
+            drawn = [rule for _ in range(n) for rule in self._brood(reach)]
+            drawn = self._rank(drawn) if len(self.population) >= self.least else drawn
+            places = self.distinct.take(drawn, n - len(rules), fill=not reaches)
+            rules += [drawn[place] for place in places]
+        return rules
+
+    def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
+        """Take the rules into the population, and teach the guide."""
+        report = super().tell(rules, rewards)
+        for rule in rules:
+            name = self.distinct.identity(rule)
+            self.forecast.note(name, self.first.setdefault(name, rule), self.distinct.reward(rule))
+        self.elite = [self.first[name] for name in self.distinct.best(ELITE_SHARE, ELITE_LEAST)]
+        if self.config.guide == "lstm" and self.elite and len(self.population) >= self.least:
+            rows = Batch.of(self.elite, self.space)
+            for _ in range(STEPS):
+                some = torch.randint(len(self.elite), (MINIBATCH,), generator=self.generator).tolist()
+                gradient_step(lambda some=rows[some]: self._objective(some), self.adam)
+        return report
+
+    def _objective(self, some: Batch) -> Tensor:
+        """Return the mean log-probability + ENTROPY_COEFF * entropy, of priority queue training."""
+        log_probs = self.policy.log_probs(some.tokens, some.masks)
+        spread = entropy(log_probs, some.masks).sum(-1)
+        return (log_prob_of(log_probs, some.tokens) + ENTROPY_COEFF * spread).mean()
+
+    def _brood(self, reach: int) -> list[Rule]:
+        """Return many children, each so many mutations from one parent; random rules if reach is 0."""
+        if not reach or len(self.population) < self.least:
+            return [self.space.sample(self.rng) for _ in range(self.config.candidates)]
+        of_elite = self.elite and self.rng.random() < self.config.elite_parents
+        brood = [self.rng.choice(self.elite) if of_elite else self._parent()] * self.config.candidates
+        for _ in range(reach):
+            brood = [self._mutate(rule) for rule in brood]
+        return brood
+
+    @torch.no_grad()
+    def _rank(self, rules: list[Rule]) -> list[Rule]:
+        """Order rules as drawn without replacement from a softmax of what the guide says of them."""
+        logits = torch.zeros(len(rules))
+        if self.config.guide == "behaviour":
+            logits = torch.from_numpy(self.forecast(rules) / UNIT)
+        elif self.elite and self.config.guide != "none":
+            batch = Batch.of(rules, self.space)
+            log_probs = self.policy.log_probs(batch.tokens, batch.masks)  # [B, T, V]
+            if self.config.guide == "tokens":  # each position by itself
+                elite = Batch.of(self.elite, self.space).tokens
+                counts = nn.functional.one_hot(elite, log_probs.shape[-1]).sum(0) + 0.5  # [T, V]
+                log_probs = (counts / counts.sum(-1, keepdim=True)).log().expand(log_probs.shape)
+            logits = log_prob_of(log_probs, batch.tokens)
+        gumbel = -(-torch.rand(len(rules), generator=self.generator).log()).log()
+        order = (logits / self.config.guide_temperature + gumbel).argsort(descending=True)
+        return [rules[place] for place in order.tolist()]

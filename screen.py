@@ -7,7 +7,7 @@ an idea of a later optimizer search (arXiv 2209.13575).
 
 The two thresholds were chosen on some trained rules and proven on others: `python -m studies.screening`.
 
-Nothing to run here. Read next: controller.py, which learns from the scores.
+Nothing to run here. Read next: training.py.
 """
 
 from collections.abc import Callable, Iterator

@@ -47,7 +47,7 @@ from config import (
 import torch
 
 import results
-from child import CHILDREN, Child, ChildResult
+from child import CHILDREN, Child
 from cluster import Cluster
 from controller import Controller, ControllerConfig
 from data import ANY
@@ -61,11 +61,11 @@ from dsl import (
     RuleOptimizer,
     SearchSpace,
 )
-from guided import Guided, GuidedConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Run, Say, reopen
-from rivals import Evolution, RandomSearch
+from rivals import Evolution, Guided, GuidedConfig, RandomSearch
 from rules import HUMAN, NAMED_RULES, find, make_optimizer
+from training import ChildResult
 
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution", "guided")
 BATCH = 5  # rules that the controller learns from at once, the paper's number

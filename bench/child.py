@@ -26,9 +26,10 @@ from bench.launch import Config as Memory
 from bench.launch import launch
 from bench.textbook import textbook
 from bench.timing import spread, table, take_turns, timed
-from child import ChildConfig, Descent, Training, evaluate_rule, open_pictures, resolve_precision
+from child import ChildConfig, open_pictures, resolve_precision
 from dsl import CONSTRAINTS, SUBSETS, SearchSpace
 from rules import NAMED_RULES
+from training import Descent, Training, evaluate_rule
 
 
 @dataclass(frozen=True)

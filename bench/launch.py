@@ -15,7 +15,7 @@ from pathlib import Path
 from config import Parser, add_settings, resolve, setting
 
 import results
-from child import start_worker
+from training import start_worker
 
 # From which size on freed blocks go back to the system, in bytes.
 MEMORY = {"kept": 10**9, "returned": 4 * 2**20}

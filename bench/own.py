@@ -18,9 +18,9 @@ import torch
 from bench.launch import Config as Memory
 from bench.launch import launch
 from bench.timing import spread, table, timed
-from child import Task, Training
 from rules import NAMED_RULES
 from tasks.own import HERE, TaskConfig, open_task
+from training import Task, Training
 
 NAMES, ROUNDS, LR = ("charlm", "imports", "oscillator"), 30, 1e-3
 OURS = {"ours, Adam as a rule": NAMED_RULES["adam"].rule, "ours, torch's Adam": "torch.optim.Adam"}

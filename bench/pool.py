@@ -21,8 +21,9 @@ import numpy as np
 import data
 from bench.launch import launch
 from bench.timing import spread, table, timed, turns
-from child import CHILDREN, ChildConfig, evaluate_rule, resolve_precision, start_worker
+from child import CHILDREN, ChildConfig, resolve_precision
 from pool import WorkerPool, usable_cores
+from training import evaluate_rule, start_worker
 
 
 @dataclass(frozen=True)

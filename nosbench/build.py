@@ -24,7 +24,6 @@ from config import ConfigError, Parser, as_program
 
 import numpy as np
 
-from child import start_worker
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.card import card
@@ -32,6 +31,7 @@ from nosbench.table import FOLDER, NO_RATE, NONE, TIER, Scores, Table, TableErro
 from pool import WorkerPool
 from results import Progress, environment
 from sameness import MAX_APART, MIN_COSINE, REACH, Families
+from training import start_worker
 
 BLOCK = 256  # rules in a task: a second or two
 SAVE_EVERY_S = 60.0

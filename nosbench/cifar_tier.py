@@ -26,7 +26,7 @@ import numpy as np
 
 import data
 import results
-from child import CHILDREN, ChildConfig, evaluate_rule, identify, resolve_precision, start_worker
+from child import CHILDREN, ChildConfig, identify, resolve_precision
 from dsl import BINARY, Rule
 from nosbench.intervals import spearman_interval
 from nosbench.table import CIFAR, Table
@@ -35,6 +35,7 @@ from results import CHANCE, FAILURE_REWARD, Progress
 from rules import NAMED_RULES
 from screen import screen
 from search import describe
+from training import evaluate_rule, start_worker
 
 SAMPLE = 2_000
 CHILD = CHILDREN["laptop"] | {"dataset": "cifar10", "screen": False}

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from config import MAX_SEED, as_program, setting
 
 import search
-from child import ChildResult
 from dsl import Rule, SearchSpace
 from nosbench import micro
 from nosbench.table import NO_RATE, NONE, TIER, Table, check
 from results import Say, Scale
 from sameness import Families
 from screen import screen
+from training import ChildResult
 
 NO_TABLE = "none"
 

@@ -13,10 +13,10 @@ from config import ConfigError, Parser, as_program
 
 import numpy as np
 
-from child import start_worker
 from nosbench import micro
 from nosbench.table import NONE, TIER, Table
 from results import Progress
+from training import start_worker
 
 # Scores are apart if one image in a hundred is. Start weights that differ by 1e-7 move one score in
 # ten by more than that, since some rules are chaotic, but none of 80 that keep up.

@@ -19,9 +19,8 @@ from child import FORMER as SCORED
 from child import Child, ChildConfig
 from controller import ControllerConfig
 from data import ANY
-from guided import GuidedConfig
 from plots import names
-from rivals import EvolutionConfig
+from rivals import EvolutionConfig, GuidedConfig
 from sameness import DistinctConfig, by_family
 from search import SearchConfig
 from tasks.own import TaskConfig

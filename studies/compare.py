@@ -32,7 +32,6 @@ from config import ConfigError, as_program, resolve, setting
 
 import numpy as np
 
-from child import ProtocolConfig, evaluate_and_test, evaluate_rule
 from nosbench.intervals import Interval, mean_interval
 from results import aligned
 from rules import HUMAN, NAMED_RULES, named, read
@@ -41,6 +40,7 @@ from studies.searches import PEOPLE, RUNS, Also, best_found, fresh_seeds, read_s
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.significance import holm, sign_flip_p, smallest_p
 from studies.trials import Trials, launch
+from training import ProtocolConfig, evaluate_and_test, evaluate_rule
 
 FIRST_SEED = 1_000  # of the first stage, far from those that people give to searches
 SIGNIFICANT = 0.05

@@ -23,12 +23,12 @@ from typing import NamedTuple
 from config import as_program, resolve, setting
 
 import results
-from child import ProtocolConfig, best_rate, train_curve
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES, named
 from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
+from training import ProtocolConfig, best_rate, train_curve
 
 FIRST_SEED = 4_000  # far from those that searches and the other scripts use
 # UNSPECIFIED: when and how aggressively the paper stops rules that show less promise.

@@ -21,7 +21,7 @@ from config import as_program, resolve, setting
 import numpy as np
 
 import results
-from child import ChildConfig, evaluate_rule
+from child import ChildConfig
 from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES
@@ -30,6 +30,7 @@ from studies.analysis import fresh_scores
 from studies.searches import RUNS, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
+from training import evaluate_rule
 
 FIRST_SEED = 3_000  # far from those that searches and compare.py use
 ARGUMENT = RUNS

@@ -22,12 +22,13 @@ from config import ConfigError, as_program, resolve, setting
 import numpy as np
 
 import results
-from child import ChildConfig, ProtocolConfig, evaluate_rule
+from child import ChildConfig
 from dsl import Rule
 from rules import HUMAN, is_class, named
 from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches, with_people
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
+from training import ProtocolConfig, evaluate_rule
 
 FIRST_SEED = 5_000  # far from those that searches and the other scripts use
 FACTORS = (0.1, 0.5, 2, 10)

@@ -13,13 +13,14 @@ from config import ConfigError, from_dict, setting
 import numpy as np
 
 import results
-from child import FORMER, ChildConfig, ProtocolConfig, identify
+from child import FORMER, ChildConfig, identify
 from data import ANY
 from dsl import Rule
 from rules import HUMAN, NAMED_RULES, OptimizerClass
 from sameness import by_family
 from studies.trials import Argument, kind_of
 from tasks.own import TaskConfig
+from training import ProtocolConfig
 
 RUNS = Argument(
     "runs", {"nargs": "*", "type": Path, "metavar": "RUN", "help": "run folders of search.py"}

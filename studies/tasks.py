@@ -23,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from child import Apart, ChildConfig, ConvNet, Flat, begin_evaluation, equip, open_pictures, turn
+from child import ChildConfig, ConvNet, open_pictures
 from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
+from training import Apart, Flat, begin_evaluation, equip, turn
 
 BATCH = 100  # images
 SEQUENCE, SEQUENCES = 64, 20  # characters in a sequence, sequences in a batch

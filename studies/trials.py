@@ -28,10 +28,11 @@ from config import ConfigError, Parser, add_settings, draw_or_warn, from_dict
 import torch
 
 import results
-from child import FORMER, ChildConfig, ProtocolConfig, start_worker
+from child import FORMER, ChildConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Say, reopen
 from tasks.own import TaskConfig
+from training import ProtocolConfig, start_worker
 
 
 class Trials:

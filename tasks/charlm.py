@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from child import Task
+from training import Task
 
 CONTEXT, BATCH, STEPS, SIZE = 24, 16, 40, 32
 

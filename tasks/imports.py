@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from child import Task
+from training import Task
 
 SIZE, BATCH = 16, 32
 

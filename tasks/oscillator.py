@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from child import Task
+from training import Task
 
 DAMPING, STIFFNESS, BATCH, STEPS = 2.0, 100.0, 32, 60
 

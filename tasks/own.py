@@ -1,6 +1,6 @@
 """A task of your own as what a search trains: `python search.py --task my_task.py`.
 
-The file defines one subclass of child.Task. Workers load it by its path. Its version, a hash of the
+The file defines one subclass of training.Task. Workers load it by its path. Its version, a hash of the
 file and what it says of its data, is part of a run, which goes on with no other.
 Nothing to run here. Read next: pilot.py, what is measured before a search.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from config import setting
 
-from child import ProtocolConfig, RandomState, Task, Trained, start_worker
 from dsl import SearchSpace
 from results import Say, Scale
 from rules import load_file
 from sameness import Families
+from training import ProtocolConfig, RandomState, Task, Trained, start_worker
 
 HERE = Path(__file__).parent.parent  # the project
 
@@ -81,7 +81,7 @@ def open_task(path: str) -> tuple[Task, str]:
         own = [one for one in own if not {*one.__subclasses__()} & {*own}]  # no base of another
         if len(own) != 1:
             names = ", ".join(one.__name__ for one in own) or "none"
-            raise TaskFault(f"{path} must define one subclass of child.Task; it has {names}")
+            raise TaskFault(f"{path} must define one subclass of training.Task; it has {names}")
         task = own[0]()
     return task, f"{version} {task.data_version()}".strip()
 

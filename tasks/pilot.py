@@ -22,11 +22,11 @@ from dataclasses import replace
 
 import torch
 
-from child import RandomState, Training, number
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Say
 from rules import HUMAN, NAMED_RULES
 from tasks.own import HERE, OwnTask, TaskConfig, TaskFault, open_task
+from training import RandomState, Training, number
 
 DRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tasks.pilot import dry; dry(*sys.argv[1:])"
 ADAM = NAMED_RULES["adam"].rule

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import child
-from child import ChildConfig, Training, evaluate_and_test, evaluate_rule
+from child import ChildConfig
 from data import SAMPLE, DataError
 from dsl import SearchSpace
+from training import Training, evaluate_and_test, evaluate_rule
 
 SGD, ADAM = "g g id id left", "adam g id id left"
 ZERO = "g g id id sub"

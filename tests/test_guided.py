@@ -1,4 +1,4 @@
-"""Tests of guided.py against enumeration, and against parents and elites that are known."""
+"""Tests of the guided search against enumeration, and against parents and elites that are known."""
 
 import random
 
@@ -9,9 +9,8 @@ from test_rivals import CONSTRAINED, LARGE, distance, far_apart, legal_strings
 
 from controller import Batch
 from dsl import FULL, Rule, SearchSpace
-from guided import Guided, GuidedConfig
 from nosbench.table import Table
-from rivals import RandomSearch
+from rivals import Guided, GuidedConfig, RandomSearch
 from sameness import Families, profile
 from search import ProposerConfig, make_proposer, make_space
 

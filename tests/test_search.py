@@ -23,13 +23,14 @@ from processes import children, until
 import data
 import results
 import search
-from child import Child, open_pictures, start_worker
+from child import Child, open_pictures
 from dsl import Rule
 from nosbench import search as table_search
 from pool import TaskError, WorkerDied, WorkerPool
 from results import Progress
 from rules import HUMAN, NAMED_RULES, find
 from sameness import Families
+from training import start_worker
 
 DRAW = search.draw
 

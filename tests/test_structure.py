@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["config", "dsl", "pool", "results"],
     ["faces", "sameness", "data", "screen"],
-    ["rules", "child", "controller", "rivals", "guided"],
+    ["rules", "training", "child", "controller", "rivals"],
     ["cluster", "tasks", "search", "rosenbrock"],
     ["plots", "export", "bench", "nosbench"],
     ["studies"],

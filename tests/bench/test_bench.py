@@ -15,8 +15,9 @@ import data
 import results
 from bench import child, controller, kills, pool, rule, show, textbook, timing
 from bench.launch import report
-from child import ChildConfig, ConvNet, evaluate_rule
+from child import ChildConfig, ConvNet
 from rules import NAMED_RULES
+from training import evaluate_rule
 
 TINY = "--downsample stride --seeds 1 --depth1 2 --depth2 1 --precision float32 --filters 2 "
 TINY += f"--epoch-size 100 --num-validation 100 --dataset {data.SAMPLE}"

@@ -9,7 +9,6 @@ from helpers import history, killed, refusal, undrawn
 
 import results
 import search as search_py
-from child import ChildResult
 from dsl import Rule
 from nosbench import micro, search
 from nosbench.search import TableScorer
@@ -17,6 +16,7 @@ from nosbench.table import NO_RATE, NONE
 from rules import HUMAN, find
 from sameness import Families
 from screen import screen
+from training import ChildResult
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from made_runs import rewrite_config, rewrite_records
 
 import results
-from child import ChildResult
 from studies.trials import make_parser, to_dict
+from training import ChildResult
 
 
 class MadeTrials:

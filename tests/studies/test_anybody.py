@@ -5,13 +5,13 @@ import torch
 from made import MadeTrials, made_result, plan_of, write_run
 from torch.optim import lr_scheduler
 
-from child import best_rate, train_curve
 from rules import make_optimizer
 from studies import compare, longrun, others, robustness, transfer
 from studies.figures import compare as compare_figure
 from studies.figures import longrun as longrun_figure
 from studies.figures import robustness as robustness_figure
 from studies.trials import to_dict
+from training import best_rate, train_curve
 
 ADAMW = "torch.optim.AdamW(weight_decay=0.01)"
 

@@ -9,7 +9,7 @@ from helpers import refusal
 from made import MadeTrials, changed_copy, made_result, made_up, write_run
 
 import results
-from child import ChildConfig, evaluate_and_test, evaluate_rule
+from child import ChildConfig
 from dsl import Rule
 from nosbench.intervals import mean_interval
 from rules import HUMAN, NAMED_RULES
@@ -19,6 +19,7 @@ from studies.compare import Config, Contestant, Plan
 from studies.figures import compare as figure
 from studies.searches import read_child
 from studies.significance import holm, sign_flip_p
+from training import evaluate_and_test, evaluate_rule
 
 PEOPLE = [NAMED_RULES[name].rule for name in HUMAN]
 SMALL = {"top": 3, "seeds": 2, "finalists": 2, "final_seeds": 3, "rates": "half-decades"}

@@ -4,12 +4,12 @@ import pytest
 from made import MadeTrials, made_up, plan_of
 
 import results
-from child import evaluate_rule, train_curve
 from rules import HUMAN
 from studies import longrun
 from studies.figures import longrun as figure
 from studies.searches import best_found, read_child
 from studies.trials import to_dict
+from training import evaluate_rule, train_curve
 
 
 def made_curve(task, rule: str, lr: float, child, seed: int, epochs: int) -> tuple[list, float]:

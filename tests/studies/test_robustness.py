@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from made import MadeTrials, plan_of
 
-from child import ChildConfig, Training, evaluate_rule
+from child import ChildConfig
 from rules import HUMAN, NAMED_RULES
 from studies import robustness
 from studies.figures import robustness as figure
 from studies.robustness import CHANGED, FACTORS, changed
 from studies.trials import to_dict
+from training import Training, evaluate_rule
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ from helpers import DATA
 
 import data
 import search
-from child import ChildConfig, Training, evaluate_rule
+from child import ChildConfig
 from dsl import RuleOptimizer
 from rules import NAMED_RULES
 from tasks import pilot
 from tasks.own import OwnTask, TaskConfig, TaskFault, forget_changed, open_task, sources
+from training import Training, evaluate_rule
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
 EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
@@ -27,7 +28,7 @@ EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", 
 TINY = """
 import numpy as np, torch
 from torch import nn
-from child import Task
+from training import Task
 
 class Line(Task):
     score_name, lower_is_better, epochs = "squared error", True, 2
@@ -84,7 +85,7 @@ FAULTS = [
     ("mean().item()", "mean().item() * float('inf')", "score of the untrained network is inf"),
     ("nn.Linear(3, 1)", "nn.Linear(3, 1).requires_grad_(False)", "no parameter"),
     ("range(0, 40, 4)", "range(0)", "batches has given none"),
-    ("class Line(Task):", "class Line:", "one subclass of child.Task"),
+    ("class Line(Task):", "class Line:", "one subclass of training.Task"),
     ("    def loss(", "    def lose(", "abstract class Line"),
     ("def model(self):", "def model(self)", "line.py, line 13: expected ':'"),
     ("True, 2", "True, 0", "epochs is 0"),
@@ -133,7 +134,8 @@ def test_a_dry_run_that_does_not_end_is_ended_and_what_is_no_python_has_none(tmp
 CONVNET = """
 import numpy as np, torch
 import torch.nn.functional as F
-from child import ConvNet, Task, ChildConfig, open_pictures
+from child import ConvNet, ChildConfig, open_pictures
+from training import Task
 
 class Clothes(Task):
     epochs = 2
