@@ -21,17 +21,19 @@ from rules import make_optimizer
 
 
 class Muon:
-    """Muon for matrices, filters of convolutions as rows, and Adam for the rest (Jordan et al. 2024).
+    """Muon for hidden matrices, filters of convolutions as rows; Adam for the rest (Jordan et al. 2024).
 
-    Both have one rate: Muon's steps are scaled to the size of Adam's (Liu et al. 2025), so no second
-    sweep is needed.
+    The last matrix is the head's, so it is Adam's, as the authors ask. So should embeddings be, which
+    a parameter does not tell: here they are Muon's. Both have one rate: Muon's steps are scaled to the
+    size of Adam's (Liu et al. 2025), so no second sweep is needed. Neither has weight decay.
     """
 
     def __init__(self, params, lr: float):
         params = list(params)
-        self.matrices = [p for p in params if p.dim() >= 2]
+        matrices = [i for i, p in enumerate(params) if p.dim() >= 2][:-1]
+        self.matrices = [params[i] for i in matrices]
         self.flat = [torch.nn.Parameter(p.detach().flatten(1)) for p in self.matrices]  # of one storage
-        rest = [p for p in params if p.dim() < 2]
+        rest = [p for i, p in enumerate(params) if i not in matrices]
         how = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
         self.parts = [torch.optim.Muon(self.flat, lr, **how)] if self.flat else []
         self.parts += [torch.optim.Adam(rest, lr)] if rest else []

@@ -70,9 +70,10 @@ def test_what_cannot_be_is_refused_before_anything_is_made(study, what, searched
     assert "torch.optim.LBFGS(params, lr=0.001) and step() fail" in capsys.readouterr().err
 
 
-def test_muon_takes_matrices_and_filters_and_adam_the_rest():
+def test_muon_takes_hidden_matrices_and_filters_and_adam_the_rest_the_last_one_too():
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    hidden = torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 3)
+    net = torch.nn.Sequential(*hidden, torch.nn.Linear(3, 2))
     start = [p.detach().clone() for p in net.parameters()]
     optimizer = make_optimizer(f"{others.__file__}:Muon", net.parameters(), 0.01)
     images, gradients = torch.randn(5, 2, 3, 3), []
@@ -82,7 +83,7 @@ def test_muon_takes_matrices_and_filters_and_adam_the_rest():
         gradients.append([p.grad.clone() for p in net.parameters()])
         optimizer.step()
     for place, (before, after) in enumerate(zip(start, net.parameters(), strict=True)):
-        matrix = before.dim() > 1
+        matrix = before.dim() > 1 and place < 4
         alone = torch.nn.Parameter((before.flatten(1) if matrix else before).clone())
         how = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
         torchs = torch.optim.Muon([alone], 0.01, **how) if matrix else torch.optim.Adam([alone], 0.01)

@@ -309,15 +309,21 @@ def test_screening_tries_gradients_as_large_as_the_tasks(tmp_path):
 
 
 class Made(Executor):
-    """Trainings that end best at a rate of 0.01; before `turn` some of what they show is upside down."""
+    """Trainings that end best at a rate of 0.01; before `turn` some of what they show is upside down.
 
-    def __init__(self, turn: int, upside_down: str):
-        self.turn, self.upside_down = turn, upside_down
+    With `luck` the ends are random numbers and nothing else.
+    """
+
+    def __init__(self, turn: int, upside_down: str, luck: int | None = None):
+        self.turn, self.upside_down, self.luck = turn, upside_down, luck
 
     def submit(self, task, rule, lr, config, seed):
         assert task is pilot.whole_curve and config.sweep_epochs == 1
         end = 1 - 0.1 * (np.log10(lr) + 2) ** 2 - 0.05 * (rule != ADAM)
         end += 0.01 * (seed - 6_000) * (seed in pilot.NOISE_SEEDS)
+        if self.luck is not None:
+            about = [self.luck, seed, round(lr * 1e5), len(rule)]
+            end = float(np.random.default_rng(about).normal())
         signs = [-1 if epoch < self.turn else 1 for epoch in range(config.epochs)]
         shown = {what: [s * end if what in self.upside_down else end for s in signs]
                  for what in ("score", "loss")}  # fmt: skip
@@ -338,14 +344,24 @@ def test_the_pilot_finds_what_the_best_rates_can_be_told_by(turn, upside_down, l
     config = OwnTask(task="mine.py", epochs=4, score_name="made")
     config = pilot.weigh(config, found, Made(turn, upside_down), said.append)
     assert (config.sweep_epochs, config.rate_by) == (length, by)
-    noise = np.std([1.0, *(1 + 0.01 * k for k in range(5))], ddof=1)
-    assert config.noise == pytest.approx(noise) and config.human == pytest.approx(1.0)
+    noise = np.std([1 + 0.01 * k for k in range(5)], ddof=1)  # of fresh seeds alone
+    assert config.noise == pytest.approx(noise) and config.human == pytest.approx(1.02)
     assert (config.untrained, config.trivial) == (pytest.approx(0.1), (-0.5,))
-    assert config.failure == pytest.approx(-0.5 - 1.5) and config.scale.chance == config.untrained
-    seeds = int(np.ceil((pilot.APART * noise / 0.09) ** 2))
+    assert config.failure == pytest.approx(-0.5 - 1.52) and config.scale.chance == config.untrained
+    seeds = int(np.ceil((pilot.APART * noise / 0.092) ** 2))
     assert f"takes {seeds} seeds a rule" in "\n".join(said)
     with pytest.raises(TaskFault, match="no human optimizer beats both"):
         pilot.weigh(config, found | {"trivial": -1.5}, Made(turn, upside_down), said.append)
+
+
+def test_luck_alone_is_refused_though_the_best_of_many_is_far_above_chance():
+    config, refused = OwnTask(task="mine.py", epochs=2), 0
+    for luck in range(20):
+        try:
+            pilot.weigh(config, {"trivial": 0.1, "sign": 1}, Made(0, "", luck), print)
+        except TaskFault as error:
+            refused += "no human optimizer beats both" in str(error)
+    assert refused >= 17  # one in twenty gets through
 
 
 # --- searches -------------------------------------------------------------------------------------
