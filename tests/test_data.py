@@ -257,14 +257,6 @@ def test_command_prepares_says_what_comes_next_and_changes_nothing_when_it_comes
     assert seen[0] == seen[1]
 
 
-BAD = ["", "imagenet", f"{SAMPLE} --dat x", f"{SAMPLE} cifar10", f"{SAMPLE} --data {__file__}/x"]
-
-
-@pytest.mark.parametrize("argv", BAD)
-def test_command_refuses_wrong_arguments_and_an_unusable_folder(capsys, argv):
-    assert refusal(data.main, argv.split(), capsys).startswith("data.py: error: ")
-
-
 def test_checksum_is_of_the_arrays_and_not_of_how_a_file_orders_them(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {name: rng.integers(0, 9, (2500, 4), dtype=np.uint8) for name in data.FILES}

@@ -1,4 +1,4 @@
-"""Bad input to programs of the rooms: one line that says what is wrong, exit code 2, nothing made."""
+"""Bad input to programs: one line that says what is wrong, exit code 2, nothing made."""
 
 import importlib
 
@@ -7,6 +7,16 @@ from helpers import ROOT, refusal
 
 RESCORED = ROOT / "runs" / "published" / "tier-rescored"
 REFUSED = f"""
+data                |                                 | required
+data                | imagenet                        | imagenet
+data                | fashion-mnist-sample --dat x    | --dat
+data                | fashion-mnist-sample cifar10    | cifar10
+data                | fashion-mnist-sample --data {__file__}/x | Not a directory
+rosenbrock          | --rules powersing               | powersign
+rosenbrock          | --rules g                       | unknown rule
+rosenbrock          | more                            | more
+rosenbrock          | --out .                         | File exists
+rosenbrock          | --library keras                 | choose from
 bench.show          |                                 | RUN
 bench.show          | nowhere                         | is not a run folder
 bench.show          | {RESCORED}                      | no measurements of a benchmark
@@ -55,5 +65,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(row, tmp_path, monkeypatch, ca
     program, flags, why = map(str.strip, row.split("|"))
     monkeypatch.chdir(tmp_path)
     line = refusal(importlib.import_module(program).main, flags.split(), capsys)
-    assert line.startswith(f"python -m {program}: error: ") and why in line
+    name = f"python -m {program}" if "." in program else f"{program}.py"
+    assert line.startswith(f"{name}: error: ") and why in line
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refusal
 
 import rosenbrock
 from rosenbrock import ADAPTIVE, COMMON, FOUR, MOVES, PICKED, RATES, RULES, START, best, descend, table
@@ -162,16 +161,6 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
     again = shlex.split(re.search(r"Draw it again with: (.*)", said.err)[1])
     assert again[:4] == ["python", "rosenbrock.py", "--library", library]
     assert again[4:] == ["--rules", *rosenbrock.RULES, "g m id id add"]
-
-
-BAD = ["--rules powersing", "--rules g", "more", "--out .", "--library keras"]
-
-
-@pytest.mark.parametrize("flags", BAD)
-def test_bad_input_is_one_line_with_code_2_and_changes_nothing(flags, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    line = refusal(rosenbrock.main, ["--out", "race", *flags.split()], capsys)
-    assert line.startswith("rosenbrock.py: error: ") and list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_race_leaves_nothing(tmp_path, monkeypatch, capsys):

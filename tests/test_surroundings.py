@@ -56,16 +56,8 @@ CASES = r"""
 $T --out run 2>&1 | head -1
 == a reader leaves at once | 0 | holds the run
 PYTHONUNBUFFERED=1 $T --out run | true
-== stdin closed | 0 | holds the run
-$T --out run <&-
-== stdout closed | 0 | holds the run
-$T --out run >&-
-== stderr closed | 0 | holds the run
-$T --out run 2>&-
 == all closed, with a worker | 0 | holds the run
 $S 8 --out run <&- >&- 2>&-
-== stderr on a full disk | 0 | holds the run
-$T --out run 2>/dev/full
 == stdout on a full disk | 1 | could be written: No space
 $T --out run >/dev/full
 == a reader stops to read | 0 | holds the run
@@ -95,8 +87,6 @@ $PY $ROOT/rosenbrock.py --out run >&- 2>&- && ls run
 == a report | 0 | report.html
 $T --out run && $PY -m plots.report run >&- 2>&-
 ls run
-== a notebook's backend | 0 | learning_curve.svg
-MPLBACKEND=module://matplotlib_inline.backend_inline $T --out run && ls run
 == no such backend | 0 | learning_curve.svg
 MPLBACKEND=nonsense $T --out run && ls run
 == usetex without LaTeX | 0 | learning_curve.svg
@@ -110,17 +100,6 @@ env -u HOME -u USER MPLCONFIGDIR=/proc/no $T --out run && ls run
 == no matplotlib | 0 | no figure, .*python -m plots.learning_curve run
 mkdir none && echo 'raise ImportError' >none/matplotlib.py
 PYTHONPATH=none:$PYTHONPATH $T --out run
-== other pictures | 2 | error: .*/d/fashion-mnist-sample holds other pictures
-mkdir d && cp -r $DATA/fashion-mnist-sample d
-$S 90 --data d --out run &
-records; kill -KILL $!; wait $!
-$PY -c 'import numpy as n; f = "d/fashion-mnist-sample/test_labels.npy"; n.save(f, 9 - n.load(f))'
-$PY $ROOT/search.py --resume run
-== resumed elsewhere | 0 | holds the run
-mkdir d e && cp -r $DATA/fashion-mnist-sample d
-$S 30 --data d --out run &
-records; kill -KILL $!; wait $!
-cd e && $PY $ROOT/search.py --resume ../run && rmdir ../e
 == a long TMPDIR | 1 | no worker can start: .*set TMPDIR to a shorter one
 export TMPDIR=$PWD/$(printf %0100d 0)
 mkdir $TMPDIR
@@ -133,16 +112,6 @@ $S 8 --out run
 == SIGTERM | 143 | Go on with: .* --resume run
 $S 90 --out run &
 records; kill -TERM $!; wait $!
-== Ctrl-C twice | 130 | Go on with: .* --resume run
-set -m
-$S 90 --out run &
-records; kill -INT $!; kill -INT $!; wait $!
-== Ctrl-C while torch is imported | 130 | (^interrupted\n.*Exit 130.*\n){4}
-set -m
-for script in $ROOT/search.py $ROOT/rosenbrock.py "-m studies.compare" "-m plots.report"; do
-  $PY $script & until grep -q torch /proc/$!/maps; do sleep 0.01; done
-  kill -INT $!; wait $!
-done
 == SIGTERM to a container's process 1 and all others | 143 | Go on with: .* --resume run
 unshare --pid --fork --mount-proc $S 90 --out run &
 records; pkill -TERM -g 0 -f '^[^ ]*python'; wait $!

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import io
 import math
 import random
 import subprocess
@@ -27,19 +26,11 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.complex64)
 
 
 def follow(make, job, path=None):
-    """Return the weights before each step and after the last, and the state of the optimizer.
-
-    With a path each step starts from its weights, and half-way a fresh optimizer takes a saved state.
-    """
+    """Return the weights before each step, of a path if given, and after the last, and the state."""
     params = [w.clone(memory_format=torch.preserve_format).requires_grad_() for w in job["weights"]]
     groups = [{"params": params[1:]}, {"params": params[:1], "lr": job["other_lr"]}]
     optimizer, walked = make(groups, **job["settings"]), [job["weights"]]
     for t, grads in enumerate(job["grads"]):
-        if path and t == len(job["grads"]) // 2:
-            file = io.BytesIO()
-            torch.save(optimizer.state_dict(), file)
-            optimizer = make(groups, **job["settings"] | {"lr": 123.0})
-            optimizer.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
         for p, w, g in zip(params, path[t] if path else params, grads, strict=True):
             p.data.copy_(w)
             p.grad = None if g is None else g.clone(memory_format=torch.preserve_format)
