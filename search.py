@@ -786,12 +786,16 @@ def main(argv: list[str] | None = None, script: Script | None = None) -> int:
 
 
 class Found(NamedTuple):
-    """What a search has found, also one that was interrupted."""
+    """What a search has found, also one that was interrupted; shown as a line, not as all it holds."""
 
     folder: Path
     records: list[dict]
     humans: list[dict]
     families: list[results.Family]  # best first
+
+    def __repr__(self) -> str:
+        best = f", best {self.families[0].reward:.4f} {self.best.infix()}" if self.families else ""
+        return f"<{self.folder}: {len(self.records)} rules, {len(self.families)} families{best}>"
 
     @property
     def best(self) -> Rule:

@@ -143,9 +143,9 @@ def picture(groups: list[Group]) -> Figure:
     for name, reached in people.items():
         top.axhline(reached, color=style.HUMAN[name], lw=1.2, ls=style.DASHED, zorder=1)
         best.append((reached, f"{style.HUMAN_NAMES[name]} {reached:.3f}", style.HUMAN[name]))
-    low, high = close_up(groups, people)
-    top.set(ylim=(low, high), ylabel="score", title="The best rules, close up")
-    every.set(ylim=(min(-0.02, low), max(1.02 * high, 0.1)), ylabel="score", xlim=(0, longest + 1))
+    low, high, name = *close_up(groups, people), runs[0].config.get("score_name", "accuracy")
+    top.set(ylim=(low, high), ylabel=name, title="The best rules, close up")
+    every.set(ylim=(min(-0.02, low), max(1.02 * high, 0.1)), ylabel=name, xlim=(0, longest + 1))
     failure = setting_of(runs[0], "failure_reward")
     if is_own(groups):
         config = runs[0].config
@@ -160,8 +160,12 @@ def picture(groups: list[Group]) -> Figure:
     failures = draw_failures(strip, groups, alpha)
 
     explain(every, groups, window)
-    text = f"Score: {score(runs)}, of replicates the mean so far; the best of many is partly luck. "
-    text += f"Rejected and failed rules count {failure:g} in the mean. "
+    again = any(setting_of(run, "replicates") > 1 for run in runs)
+    text = (
+        f"Score: {score(runs)}{', the mean of trainings so far' * again}. The best is partly luck. "
+    )
+    text += f"Marks at the bottom: rejected rules grey, failed ones orange; both count {failure:.3g}. "
+    text += "Pale band: the best human optimizer, give or take a training's noise. " * is_own(groups)
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
     style.frame(figure, title(runs), text + notes(groups))
     style.label_all({top: best, every: mean, strip: failures})

@@ -285,7 +285,7 @@ def notes(groups: list[Group]) -> str:
         text += "" if any(apart) else f"{group.label}: the paper preset. "
         for name, (value, preset) in (item for run in apart for item in run.items()):
             if name not in TOLD:
-                ours[f"{name} {value} (there {preset})"] = None
-    text += f"Other than in the paper preset: {', '.join(ours)}. " if ours else ""
+                ours[f"--{name.replace('_', '-')} {value} (there {preset})"] = None
+    text += f"Flags other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")

@@ -381,6 +381,7 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
         assert record["reward"] == accuracy >= failure
     best = max(found.records, key=lambda record: record["reward"])
     assert str(found.best) == best["rule"] and found.families[0].best["id"] == best["id"]
+    assert len(repr(found)) < 200 and found.best.infix() in repr(found)
     optimizer = found.make_optimizer([torch.nn.Parameter(torch.ones(2))])
     assert optimizer.defaults["lr"] == best["lr"] and optimizer.defaults["rule"] == best["rule"]
     assert search.search(resume=folder).records == found.records  # complete: read again
