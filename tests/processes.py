@@ -3,12 +3,14 @@
 import contextlib
 import resource
 import signal
+import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
 
 DEADLINE_S = 60.0  # for a busy machine; nothing here waits that long when all is well
-FORK = get_context("fork")  # children that need not import torch again
+# Children that need not import torch again; on a Mac a forked one cannot train.
+CONTEXT = get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def until(condition, what="it", timeout_s=DEADLINE_S):
@@ -40,7 +42,7 @@ def hear_interrupts():
 def children(target, *args, number=1):
     """Run `target(*args)` in other processes, which do not outlive the test."""
     with contextlib.ExitStack() as stack:
-        started = [FORK.Process(target=target, args=args) for _ in range(number)]
+        started = [CONTEXT.Process(target=target, args=args) for _ in range(number)]
         for process in started:
             process.start()
             stack.callback(process.join)

@@ -144,7 +144,7 @@ def test_help_shows_every_flag_with_its_text_choices_and_default(capsys):
 
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text()
-ANYTHING = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+ANYTHING = st.recursive(SIMPLE, lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=5)
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import refusal
-from processes import DEADLINE_S, FORK, children, full_disk
+from processes import CONTEXT, DEADLINE_S, children, full_disk
 
 import data
 from data import FILES, NUM_VALIDATION, SAMPLE, DataError, Dataset, choose, load, prepare
@@ -148,7 +148,7 @@ def prepare_together(barrier, root):
 
 def test_processes_that_prepare_together_make_the_root_and_nothing_beside_the_folder(tmp_path):
     root = tmp_path / "a" / "b"
-    with children(prepare_together, FORK.Barrier(4), root, number=4) as started:
+    with children(prepare_together, CONTEXT.Barrier(4), root, number=4) as started:
         for process in started:
             process.join(DEADLINE_S)
     assert [process.exitcode for process in started] == [0] * 4

@@ -21,7 +21,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from processes import DEADLINE_S, FORK, children, full_disk
+from processes import CONTEXT, DEADLINE_S, children, full_disk
 
 import results
 from pool import WorkerPool
@@ -207,7 +207,7 @@ def hold(folder, pipe):
 def test_a_second_writer_is_refused_until_the_first_has_closed_or_died(run):
     refused("in use", Run.reopen, run.folder)  # locked from its first moment
     run.close()
-    ours, theirs = FORK.Pipe()
+    ours, theirs = CONTEXT.Pipe()
     with children(hold, run.folder, theirs) as (holder,):
         assert hear(ours) == "open"
         refused(f"{run.folder} is in use by another process", Run.reopen, run.folder)
@@ -289,7 +289,7 @@ def read_often(path, pipe):
 def test_a_concurrent_reader_never_sees_part_of_a_replaced_file(run):
     texts = ["a" * 3_000_000, "b" * 2_000_000]
     run.replace("table.csv", texts[0])
-    ours, theirs = FORK.Pipe()
+    ours, theirs = CONTEXT.Pipe()
     with children(read_often, run.folder / "table.csv", theirs) as (reader,):
         number, end = 0, time.monotonic() + DEADLINE_S
         while not ours.poll() and reader.is_alive() and time.monotonic() < end:
