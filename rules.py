@@ -160,12 +160,22 @@ def make_optimizer(name_or_rule: str | Rule, params, lr: float, **kw) -> torch.o
     return RuleOptimizer(params, find(name_or_rule), lr, **kw)
 
 
+def turn(mode: str, *ones) -> None:
+    """Put a network, or an optimizer that knows such modes too, into mode "train" or "eval"."""
+    for one in ones:
+        getattr(one, mode, lambda: None)()
+
+
 # --- other people's optimizers --------------------------------------------------------------------
 
 # torch.optim.AdamW(weight_decay=0.01), lion_pytorch:Lion, my_optimizer.py:Mine(betas=(0.9, 0.99))
 IN_FILE = r"(?P<file>[^:()]+\.py):(?P<c1>\w+)(?P<a1>\(.*\))?"
 IN_MODULE = r"(?P<module>[A-Za-z_][\w.]*)[:.](?P<c2>[A-Za-z_]\w*)(?P<a2>\(.*\))?"
 CLASS = re.compile(f"{IN_FILE}|{IN_MODULE}", re.DOTALL)
+ALSO = (  # what --also says of itself
+    "more rules by name or string, or optimizers, such as 'torch.optim.AdamW(weight_decay=0.01)', "
+    "lion_pytorch:Lion, 'mine.py:Mine(betas=(0.9, 0.99))'"
+)
 
 
 def is_class(text: str) -> bool:
@@ -198,13 +208,12 @@ class OptimizerClass(NamedTuple):
         arguments = found["a1"] or found["a2"] or "()"
         try:
             call = ast.parse(f"f{arguments}", mode="eval").body
-            if call.args or any(keyword.arg is None for keyword in call.keywords):
-                raise ValueError("arguments need names")
             values = tuple((one.arg, ast.literal_eval(one.value)) for one in call.keywords)
-        except (ValueError, SyntaxError, AttributeError) as error:
-            why = str(error).split("\n")[0]
+        except (ValueError, SyntaxError, AttributeError):  # its words are of nodes of Python's syntax
+            call = None
+        if call is None or call.args or any(name is None for name, _ in values):
             what = "in brackets stand names and plain values, as in (betas=(0.9, 0.99))"
-            raise RuleError(f"'{text}': {what}; {why}") from None
+            raise RuleError(f"'{text}': {what}")
         if "lr" in dict(values):
             raise RuleError(f"'{text}': leave lr out, learning rates are swept")
         return OptimizerClass(found["file"] or found["module"], found["c1"] or found["c2"], values)
@@ -227,24 +236,30 @@ class OptimizerClass(NamedTuple):
         return load(self.place, self.name)(params, lr=lr, **dict(self.arguments))
 
     def check(self) -> None:
-        """Construct one and take two steps.
+        """Construct one and take ten steps.
 
         Raises:
-            RuleError: it cannot be; the message shows how it was called.
+            RuleError: it cannot be, or moves nothing; the message shows how it was called.
         """
         called = ", ".join(["params", "lr=0.001", *(f"{k}={v!r}" for k, v in self.arguments)])
         weights = [torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (3,))]
         try:
             with torch.random.fork_rng(devices=[]):
                 optimizer = self(weights, 1e-3)
-                for _ in range(2):
+                for _ in range(10):  # the first may only warm up
                     optimizer.zero_grad()
                     (weights[0].square().sum() + weights[1].square().sum()).backward()
-                    getattr(optimizer, "train", lambda: None)()
+                    turn("train", optimizer)
                     optimizer.step()
         except Exception as error:  # whatever other people's code raises
-            why = f"{type(error).__name__}: {error}".split("\n")[0]
-            raise RuleError(f"{self._path}({called}) and step() fail: {why}") from None
+            raise RuleError(f"{self._path}({called}) and step() fail: {first_line(error)}") from None
+        if all((p == 1).all() for p in weights):
+            raise RuleError(f"{self._path}({called}) and step() leave all weights as they were")
+
+
+def first_line(error: Exception) -> str:
+    """Return other people's exception in one line."""
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def load(place: str, name: str) -> object:

@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsl import BETAS, EPS, ParameterStep, Rule
 from results import Scale
-from rules import is_class, make_optimizer
+from rules import is_class, make_optimizer, turn
 from screen import screen
 
 HIGHEST = 4  # exponent up to which rates are followed
@@ -245,12 +245,6 @@ def equip(
         return weights, make_optimizer(rule, weights.parameters, lr, seed=seed, **how)
     weights = Flat(net)
     return weights, Descent(weights.vector, rule, lr, seed, total_steps, betas, eps)
-
-
-def turn(mode: str, *ones) -> None:
-    """Put a network, and an optimizer that knows such modes too, into mode "train" or "eval"."""
-    for one in ones:
-        getattr(one, mode, lambda: None)()
 
 
 def number(score) -> float:

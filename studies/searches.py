@@ -16,7 +16,7 @@ import results
 from child import FORMER, ChildConfig, identify
 from data import ANY
 from dsl import Rule
-from rules import HUMAN, NAMED_RULES, OptimizerClass
+from rules import ALSO, HUMAN, NAMED_RULES, OptimizerClass
 from sameness import by_family
 from studies.trials import Argument, kind_of
 from tasks.own import TaskConfig
@@ -31,12 +31,7 @@ RUNS = Argument(
 class Also:
     """Who else comes along."""
 
-    also: tuple[str, ...] = setting(
-        (),
-        "more rules by name or string, or optimizers, such as 'torch.optim.AdamW(weight_decay=0.01)', "
-        "lion_pytorch:Lion, 'mine.py:Mine(betas=(0.9, 0.99))'",
-        words=True,
-    )
+    also: tuple[str, ...] = setting((), ALSO, words=True)
 
 
 PEOPLE = {Rule.parse(NAMED_RULES[name].rule).key(): name for name in HUMAN}

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from child import ChildConfig, ConvNet, open_pictures
 from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
-from training import Apart, Flat, begin_evaluation, equip, turn
+from rules import turn
+from training import Apart, Flat, begin_evaluation, equip
 
 BATCH = 100  # images
 SEQUENCE, SEQUENCES = 64, 20  # characters in a sequence, sequences in a batch

@@ -280,8 +280,9 @@ def weigh(config: OwnTask, found: dict, executor: Executor, say) -> OwnTask:
     )
     seeds = max(1, math.ceil((APART * noise / (0.1 * span)) ** 2))
     say(
-        f"  noise: two rules trained once can be told apart if they differ by {APART * noise:.3g}; from\n"
-        f"  nothing learned to {winner.upper()} it is {span:.3g}. To tell a tenth of that takes {seeds} seeds a rule (--replicates {seeds})"
+        f"  noise: two rules trained once can be told apart if they differ by {APART * noise:.3g};\n"
+        f"  from nothing learned to {winner.upper()} it is {span:.3g}.\n"
+        f"  To tell a tenth of that takes {seeds} seeds a rule (--replicates {seeds})"
     )
     if stuck := [f"{one['lr']:g}" for one in curves["sgd"] if one["moved"] < 0.02]:
         say(f"  SGD leaves nearly all weights as they were at {', '.join(stuck)}: too small a step")

@@ -86,6 +86,39 @@ def refusal(main, argv: list[str], capsys) -> str:
     return line
 
 
+AVERAGED = """
+import torch
+
+class Averaged(torch.optim.SGD):
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.all, self.n, self.trained = self.param_groups[0]["params"], 0, None
+        self.means = [p.detach().clone() for p in self.all]
+    def step(self):
+        assert self.trained is None, "not in mode train"
+        super().step()
+        self.n += 1
+        for p, mean in zip(self.all, self.means):
+            mean += (p.detach() - mean) / self.n
+    def eval(self):
+        self.trained = self.trained or [p.detach().clone() for p in self.all]
+        self.put(self.means)
+    def train(self):
+        self.put(self.trained or self.all)
+        self.trained = None
+    @torch.no_grad()
+    def put(self, values):
+        for p, value in zip(self.all, values):
+            p.copy_(value)
+
+class Late(Averaged):
+    def step(self):
+        super().step()
+        if self.n > 11:
+            raise ValueError("boom\\nand more")
+"""
+
+
 # --- a script as a user starts it -----------------------------------------------------------------
 
 

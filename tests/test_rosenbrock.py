@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import AVERAGED
 
 import rosenbrock
 from rosenbrock import ADAPTIVE, COMMON, FOUR, MOVES, PICKED, RATES, RULES, START, best, descend, table
@@ -161,6 +162,20 @@ def test_a_race_leaves_its_table_its_figure_and_its_paths(short, tmp_path, monke
     again = shlex.split(re.search(r"Draw it again with: (.*)", said.err)[1])
     assert again[:4] == ["python", "rosenbrock.py", "--library", library]
     assert again[4:] == ["--rules", *rosenbrock.RULES, "g m id id add"]
+
+
+def test_an_optimizer_with_modes_is_read_as_it_evaluates_and_one_that_fails_leaves_nothing(
+    short, tmp_path, capsys
+):
+    (tmp_path / "mine.py").write_text(AVERAGED)
+    mine, plain = walk(f"{tmp_path}/mine.py:Averaged", 1e-3)[:, 0], walk("SGD", 1e-3)[:, 0]
+    means = np.cumsum(plain[1:, :2], axis=0) / np.arange(1, 51)[:, None]
+    np.testing.assert_allclose(mine[1:, :2], means, rtol=1e-12)
+    with pytest.raises(SystemExit) as stop:
+        rosenbrock.main(["--also", f"{tmp_path}/mine.py:Late", "--out", str(tmp_path / "race")])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2 and not (tmp_path / "race").exists()
+    assert said.endswith("mine.py:Late fails at a rate of 0.001: ValueError: boom")
 
 
 def test_an_interrupted_race_leaves_nothing(tmp_path, monkeypatch, capsys):

@@ -108,6 +108,9 @@ import torch
 class Mine(torch.optim.SGD):
     def __init__(self, params, lr, mu=0.5):
         super().__init__(params, lr, momentum=mu)
+class Empty(torch.optim.SGD):
+    def step(self, closure=None):
+        pass
 class Picky(torch.optim.SGD):
     def step(self, closure):
         return super().step(closure)
@@ -117,7 +120,8 @@ class Picky(torch.optim.SGD):
 NO_CLASS = pairs("""
 torch.optim.LBFGS = LBFGS(params, lr=0.001) and step() fail: TypeError       nowhere.py:Lion = no file
 FILE:Picky = :Picky(params, lr=0.001) and step() fail: TypeError
-torch.optim.AdamW(0.9) = arguments need names
+torch.optim.AdamW(0.9) = stand names and plain values, as in (betas=(0.9, 0.99))
+torch.optim.SGD(momentum=x) = plain values, as in (betas=(0.9, 0.99))       FILE:Empty = as they were
 torch.optim.AdamW(foo=(1, 2)) = AdamW(params, lr=0.001, foo=(1, 2)) and step() fail
 torch.optim.Nothing = no attribute 'Nothing'     no_such_module:Lion = No module named 'no_such_module'
 torch.optim.AdamW(eps=print('evaluated')) = plain values       torch.optim.AdamW(lr=1) = leave lr out

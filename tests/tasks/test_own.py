@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import DATA
+from helpers import AVERAGED, DATA
 
 import data
 import search
@@ -213,31 +213,6 @@ def test_trainings_side_by_side_have_the_random_numbers_that_they_have_alone(tmp
         assert [one.epoch() for one in both] == [curve[epoch] for curve in alone]
     assert [one.score(test=True) for one in both] == [curve[2] for curve in alone]
     assert alone[0][0] != Training(ADAM, 0.01, config, 6).epoch()
-
-
-AVERAGED = """
-import torch
-
-class Averaged(torch.optim.SGD):
-    def __init__(self, params, lr):
-        super().__init__(params, lr)
-        self.all, self.n, self.trained = self.param_groups[0]["params"], 0, None
-        self.means = [torch.zeros_like(p) for p in self.all]
-    def step(self):
-        super().step()
-        self.n += 1
-        for p, mean in zip(self.all, self.means):
-            mean += (p.detach() - mean) / self.n
-    def eval(self):
-        self.trained = [p.detach().clone() for p in self.all]
-        self.put(self.means)
-    def train(self):
-        self.put(self.trained or self.all)
-    @torch.no_grad()
-    def put(self, values):
-        for p, value in zip(self.all, values):
-            p.copy_(value)
-"""
 
 
 def test_weights_that_an_optimizer_evaluates_have_batch_norms_averages_of_their_own(tmp_path):
