@@ -182,6 +182,7 @@ OWN = {
 }
 OWN_PRESETS = {name: preset | {"ranks": True} for name, preset in OWN.items()}
 WORKERS = {"smoke": 2}  # other presets: all cores
+PLACES = {"data", "task"}  # what may have been moved when a run is resumed
 # What earlier versions did, whose folders do not say it; a guided search they had not.
 UNSAID = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
 UNSAID |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
@@ -579,7 +580,7 @@ def make_parser(script: Script = SEARCH) -> Parser:
         flag("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
         flag("--cluster", metavar="ADDRESS", help="workers of a Dask cluster instead: its scheduler")
     flag("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
-    beside = "--workers, --cluster, and --data if the pictures were moved"
+    beside = "--workers, --cluster, and --data or --task if that was moved"
     flag("--resume", type=Path, metavar="DIR", help=f"go on with a run; takes only {beside}")
     parser.set_defaults(**dict.fromkeys(("preset", "workers", "cluster"), None))
     return parser
@@ -597,11 +598,12 @@ def configure(args, script: Script = SEARCH, say: Say = print) -> tuple[SearchCo
         raise ConfigError("--workers counts local processes; they have no part in a --cluster")
     if args.resume is not None:
         given = {name for name, value in vars(args).items() if value is not None}
-        if wrong := sorted(given - {"resume", "workers", "cluster", "data"}):
+        if wrong := sorted(given - {"resume", "workers", "cluster", *PLACES}):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-            raise ConfigError(f"--resume takes only --workers, --cluster and --data, not {flags}")
+            taken = "--workers, --cluster, and --data or --task if that was moved"
+            raise ConfigError(f"--resume takes only {taken}, not {flags}")
         config, scorer = read_settings(args.resume, script)
-        moved = {"data": str(Path(args.data).absolute())} if "data" in given else {}
+        moved = {name: str(Path(getattr(args, name)).absolute()) for name in given & PLACES}
         return config, replace(scorer, **moved)
     args.preset = args.preset or next(iter(script.presets))
     preset = script.presets[args.preset]
@@ -660,9 +662,10 @@ def open_run(args, config: SearchConfig, scorer: Scorer, say: Say) -> Run:
             )
             say(f"WARNING: {args.resume} is so old {unknown}")
         run, saved = reopen(args.resume, say), results.read_config(args.resume)
-        if getattr(scorer, "data", None) != saved.get("data"):
-            say(f"the pictures of {args.resume} are in {scorer.data} from now on")
-            run.replace("config.json", json.dumps(saved | {"data": scorer.data}, indent=1) + "\n")
+        moved = {name: getattr(scorer, name) for name in PLACES & saved.keys()}
+        for name in (name for name, place in moved.items() if place != saved[name]):
+            say(f"{args.resume}: --{name} is {moved[name]} from now on")
+            run.replace("config.json", json.dumps(saved | moved, indent=1) + "\n")
         return run
     name = f"{args.preset}-{config.algorithm}"
     folder = args.out or results.default_folders("search", name, config.seed)
@@ -752,7 +755,7 @@ def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | N
     progress = Progress()
     config, scorer = configure(args, script, progress.say)
     if args.resume is not None and is_complete(args.resume, config):
-        if getattr(args, "data", None) is not None:  # where studies of it look for its pictures
+        if any(getattr(args, name, None) for name in PLACES):  # where studies look for what it had
             scorer.prepare()
             open_run(args, config, scorer, progress.say).close()
         print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")

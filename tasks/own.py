@@ -111,7 +111,9 @@ def sources(path: str) -> list[Path]:
         TaskFault: it is no file of Python, or what it imports would not be what stands beside it.
     """
     file = Path(path)
-    if file.suffix != ".py" or not file.is_file():
+    if not file.is_file():
+        raise TaskFault(f"--task is '{path}', which is missing; it must be a Python file, *.py")
+    if file.suffix != ".py":
         raise TaskFault(f"--task is '{path}'; it must be a Python file, *.py")
     found, folder = [file.resolve()], file.resolve().parent
     for one in found:

@@ -564,7 +564,7 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
         assert results.read_config(Path(name)) == config | {"data": str(moved)}
         assert_same(elsewhere / name, whole)
     log = (elsewhere / "run" / "log.txt").read_text()
-    assert "another torch than at the start" in log and f"pictures of run are in {moved}" in log
+    assert "another torch than at the start" in log and f"--data is {moved} from now on" in log
 
 
 # --- settings and bad input -----------------------------------------------------------------------

@@ -370,8 +370,13 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
     with pytest.raises(SystemExit) as stop:
         search.main(["--resume", str(folder)])
     assert stop.value.code == 2 and "has changed" in capfd.readouterr().err
-    write(tmp_path)
-    assert search.main(["--resume", str(folder)]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Path(path).unlink()
+    with pytest.raises(SystemExit) as stop:
+        search.main(["--resume", str(folder)])
+    assert stop.value.code == 2 and "is missing" in capfd.readouterr().err
+    assert search.main(["--resume", str(folder), "--task", write(elsewhere)]) == 0
     again = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     timeless = lambda rows: [{k: r[k] for k in r if k not in search.TIMES} for r in rows]  # noqa: E731
     assert timeless(again) == timeless(found.records)
