@@ -728,8 +728,8 @@ def search_to_end(search: Search, script: Script, args) -> int:
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
         tell(f"{pictures[0].name} in it is its learning curve")
     for family in best[:1]:
-        what = f"explains #{family.best['id']}, of the best family it found"
-        tell(f"Next: python rules.py show '{family.best['rule']}' {what}")
+        show = f"python rules.py show '{family.best['rule']}' --runs {shlex.quote(str(folder))}"
+        tell(f"Next: {show} explains #{family.best['id']}, of the best family it found")
     return 0
 
 
