@@ -410,7 +410,8 @@ def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
     assert {line.split()[-1] for line in table if " human " in line} == {name.upper() for name in HUMAN}
     [family] = results.best_families(results.read_records(folder), 1)
     best = family.best
-    assert lines[-1].startswith(f"Next: python rules.py show '{best['rule']}' --runs {folder} explains #")
+    shown = f"Next: python rules.py show '{best['rule']}' --runs {folder} explains #{best['id']}, "
+    assert lines[-1].startswith(shown)
     assert any(f" #{best['id']}  " in line for line in table)
     assert "learning_curve.png" in lines[-2] and (folder / "learning_curve.png").stat().st_size > 5_000
 
