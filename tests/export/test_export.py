@@ -200,7 +200,7 @@ def test_file_holds_only_what_the_rule_needs(rule, lacks):
 
 
 def test_files_are_formatted_and_clean(tmp_path):
-    for k, rule in enumerate([*map(rules.find, rules.NAMED_RULES), *some_rules(60, seed=3)]):
+    for k, rule in enumerate([*map(rules.find, rules.NAMED_RULES), *some_rules(30, seed=3)]):
         advice = ["lr 0.1, good from 0.01 to 0.1, 1 decade; Adam's best is 0.001 [cifar10, 6 seeds]"]
         about = "larger steps where gradient and average agree; reported, from memory, not checked"
         text = export.export(rule, "FoundOptimizer", advice, remark=f"# {NO_RATE}", about=about)

@@ -318,7 +318,7 @@ def test_a_closure_runs_once_with_gradients_and_its_loss_is_returned(name):
 # --- compiled -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["exported adam", "exported powersign-ld", "exported sgd"])
+@pytest.mark.parametrize("name", ["exported adam", "exported powersign-ld"])
 def test_a_compiled_step_needs_few_graphs_under_a_schedule_and_leaves_weights_alone_at_rate_zero(name):
     """At most 3; of Adam's under one cycle there is one for each beta, until torch gives up."""
     torch.compiler.reset()
