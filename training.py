@@ -38,6 +38,10 @@ NORM_BATCHES = 50  # which batch norm sees again: they replace all but .9^50 of 
 # --- what is trained, and how ---------------------------------------------------------------------
 
 
+class TaskFault(ValueError):
+    """A task cannot be trained or searched with; the message says why and what to do."""
+
+
 class Task(ABC):
     """A network, its data and its score; the ConvNet's is `Pictures`.
 
@@ -163,11 +167,11 @@ class Flat:
     def zero(self) -> None:
         self.vector.grad.zero_()
 
-    def check(self) -> None:
-        """Raise RuntimeError if a parameter or gradient is no view any more: it would not be trained."""
+    def take_gradients(self) -> None:
+        """Raise TaskFault if a parameter or gradient is no view any more: it would not be trained."""
         for p, (gradient, place) in zip(self.parameters, self.views, strict=True):
             if p.grad is not gradient or p.data_ptr() != place:
-                raise RuntimeError(MOVED)
+                raise TaskFault(MOVED)
 
     def finite(self) -> bool:
         """Return whether all weights are; the sum is a cheap first look, and it alone may overflow."""
@@ -212,13 +216,19 @@ class Apart:
 
     def __init__(self, net: nn.Module):
         self.parameters = [p for p in net.parameters() if p.requires_grad]
+        self.rested: set[Tensor] = set()  # those that had no gradient at some step
 
     def zero(self) -> None:
         for p in self.parameters:
             p.grad = None
 
-    def check(self) -> None:
-        """All is well, whatever the task has done."""
+    def take_gradients(self) -> None:
+        """Note what has none; make dense what is sparse, as it is in one vector."""
+        for p in self.parameters:
+            if p.grad is None:
+                self.rested.add(p)
+            elif p.grad.is_sparse:
+                p.grad = p.grad.to_dense()
 
     @torch.no_grad()
     def finite(self) -> bool:
@@ -248,8 +258,16 @@ def equip(
 
 
 def number(score) -> float:
-    """Return a score as a number of Python; it may be one of numpy, or a tensor, also with its graph."""
-    return float(score.detach() if isinstance(score, Tensor) else score)
+    """Return a score as a number of Python; it may be one of numpy, or a tensor, also with its graph.
+
+    Raises:
+        TaskFault: it is something else.
+    """
+    try:
+        return float(score.detach() if isinstance(score, Tensor) else score)
+    except (TypeError, ValueError, RuntimeError):
+        what = f"is {type(score).__name__}, {str(score)[:40]!r}"
+        raise TaskFault(f"a score must be one number, in score, test and trivial; it {what}") from None
 
 
 def begin_evaluation(
@@ -258,13 +276,15 @@ def begin_evaluation(
     """Put a network into mode "eval", and an optimizer that has such a mode.
 
     Such a one evaluates other weights than it trains, schedule-free an average of them. Batch norm's
-    averages belong to those trained, so training batches fill them again, as its authors ask.
+    averages belong to those trained, so training batches fill them again, as its authors ask. Once
+    after a training is enough, and draws none of its random numbers: to look changes nothing.
     """
     turn("eval", optimizer)
-    if hasattr(optimizer, "eval") and any(isinstance(one, _BatchNorm) for one in net.modules()):
-        turn("train", net)
-        for batch in islice(batches(), NORM_BATCHES):
-            loss(net, batch)
+    averages = hasattr(optimizer, "eval") and any(isinstance(x, _BatchNorm) for x in net.modules())
+    if averages and net.training:
+        with RandomState(0):
+            for batch in islice(batches(), NORM_BATCHES):
+                loss(net, batch)
     turn("eval", net)
 
 
@@ -298,7 +318,7 @@ class Training:
             self.weights.zero()
             loss = self.task.loss(self.net, batch)
             loss.backward()
-            self.weights.check()
+            self.weights.take_gradients()
             self.optimizer.step()
             if not self.weights.finite():
                 return False

@@ -18,13 +18,9 @@ from dsl import SearchSpace
 from results import Say, Scale
 from rules import load_file
 from sameness import Families
-from training import ProtocolConfig, RandomState, Task, Trained, start_worker
+from training import ProtocolConfig, RandomState, Task, TaskFault, Trained, start_worker
 
 HERE = Path(__file__).parent.parent  # the project
-
-
-class TaskFault(ValueError):
-    """A task cannot be searched with; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +117,10 @@ def sources(path: str) -> list[Path]:
             tree = ast.parse(one.read_bytes())
         except SyntaxError as error:
             raise TaskFault(f"{one}, line {error.lineno}: {error.msg}") from None
+        relative = [x for x in ast.walk(tree) if isinstance(x, ast.ImportFrom) and x.level]
+        if relative and one == found[0]:  # a folder beside it may have some
+            what = "an import with a dot; put what it imports beside it and import it by its name"
+            raise TaskFault(f"{one}, line {relative[0].lineno}: {what}")
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
                  for alias in node.names}  # fmt: skip
         names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -1,6 +1,6 @@
 """What must be known of a task before rules are searched for it: does it run, and what do scores mean?
 
-First a dry run, twice, in processes of their own: an epoch of Adam, tensor by tensor and flat. It finds
+First a dry run, twice, in processes of their own: Adam, tensor by tensor and flat. It finds
 faults, batches an epoch, parameters that rest at times, strange gradients, and a score that is not the
 same twice. Then the human optimizers train with all rates and to the end. They say when the sweep may
 end, by what to choose rates, how far scores go, and how many seeds tell rules apart. A task on which no
@@ -24,9 +24,9 @@ import torch
 
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Say
-from rules import HUMAN, NAMED_RULES
-from tasks.own import HERE, OwnTask, TaskConfig, TaskFault, open_task
-from training import RandomState, Training, number
+from rules import HUMAN, NAMED_RULES, first_line
+from tasks.own import HERE, OwnTask, TaskConfig, open_task
+from training import RandomState, TaskFault, Training, number
 
 DRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tasks.pilot import dry; dry(*sys.argv[1:])"
 ADAM = NAMED_RULES["adam"].rule
@@ -39,19 +39,22 @@ LUCK = 2.13  # standard errors by which luck alone lifts a mean of five in one c
 
 
 def dry(path: str, seed: str) -> None:
-    """Train an epoch in each mode and print what was found as JSON; a process of its own calls it."""
+    """Write what is found as JSON, or a fault and its traceback; a process of its own calls it."""
     torch.set_num_threads(1)
+    answer, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)  # what the task prints must not get between
     try:
-        print(json.dumps(look(path, int(seed))))
+        found = look(path, int(seed))
     except TaskFault as error:  # of ours, so there is nothing to trace
-        sys.exit(f"TaskFault: {error}")
+        found = {"fault": str(error)}
     except Exception as error:
         # The frames of the user's file and below it; what leads to it is ours.
         frames = traceback.extract_tb(error.__traceback__)
         first = next((i for i, frame in enumerate(frames) if frame.filename.endswith(path)), 0)
-        told = traceback.format_list(frames[first:]) + traceback.format_exception_only(error)
-        print("Traceback (most recent call last):\n" + "".join(told), end="", file=sys.stderr)
-        sys.exit(1)
+        told = ["Traceback (most recent call last):\n", *traceback.format_list(frames[first:])]
+        told += traceback.format_exception_only(error)
+        found = {"fault": first_line(error), "traceback": "".join(told)}
+    os.write(answer, json.dumps(found).encode())
 
 
 def look(path: str, seed: int) -> dict:
@@ -77,7 +80,7 @@ def look(path: str, seed: int) -> dict:
         raise TaskFault(f"the score of the untrained network is {untrained}")
     if trivial is not None and not math.isfinite(trivial):
         raise TaskFault(f"the score of the trivial predictor is {trivial}")
-    steps, rested, seen, sizes = 0, set(), set(), []
+    steps, sizes = 0, []
     with first.random:
         for batch in task.batches(first.net, seed, 0):
             first.weights.zero()
@@ -87,22 +90,23 @@ def look(path: str, seed: int) -> dict:
             if not loss.isfinite():
                 raise TaskFault(f"the loss is {loss.item()} at step {steps}")
             loss.backward()
-            for p in first.weights.parameters:  # rules get the same from one vector
-                p.grad = p.grad.to_dense() if p.grad is not None and p.grad.is_sparse else p.grad
-            got = {p for p in first.weights.parameters if p.grad is not None}
-            seen, rested = seen | got, rested | (set(first.weights.parameters) - got)
+            first.weights.take_gradients()
             if steps < 20:
-                sizes.append(torch.cat([p.grad.float().abs().flatten() for p in got])[:100_000])
+                got = [p.grad for p in first.weights.parameters if p.grad is not None]
+                sizes.append(torch.cat([g.float().abs().flatten() for g in got])[:100_000])
             first.optimizer.step()
             steps += 1
     if not steps:
         raise TaskFault("batches has given none")
+    while len(first.curve) < task.epochs and first.epoch() is not None:
+        pass  # what rests may do so in later epochs alone
+    rested = first.weights.rested
     coarse = {str(p.dtype) for p in names} & {"torch.bfloat16", "torch.float16"}
     apart = bool(rested) or len({p.dtype for p in first.weights.parameters}) > 1 or bool(coarse)
     config = replace(config, apart=apart, steps=steps)
     second, third = (Training(ADAM, 1e-3, config, seed) for _ in range(2))
     score, sizes = second.epoch(), torch.cat(sizes)
-    second.weights.check()  # which the score may have moved
+    second.weights.take_gradients()  # which the score may have moved
     if (again := third.epoch()) != score:
         what = "the task keeps something that training changes, such as a generator made in __init__"
         raise TaskFault(f"the same seed gives scores of {score} and {again} one after another: {what}")
@@ -141,12 +145,12 @@ def dry_run(config: OwnTask) -> dict:
         except subprocess.TimeoutExpired:
             what = f"its dry run has not ended within --cpu-limit-s, {config.cpu_limit_s:g} seconds"
             raise TaskFault(f"{config.task}: {what}; do its batches end?") from None
-        if done.returncode:
-            fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            if not fault.startswith("TaskFault: "):
-                print(done.stderr, end="", file=sys.stderr)
-            raise TaskFault(f"{config.task} failed in its dry run: {fault.removeprefix('TaskFault: ')}")
-        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        code = f"it ended with exit code {done.returncode} and no word"
+        answer = json.loads(done.stdout or json.dumps({"fault": code, "traceback": done.stderr}))
+        if "fault" in answer:
+            print(answer.get("traceback", ""), end="", file=sys.stderr)
+            raise TaskFault(f"{config.task} failed in its dry run: {answer['fault']}")
+        found.append(answer)
     one, two = found
     if apart := [name for name in one if one[name] != two[name]]:
         told = ", ".join(f"{name} {one[name]} and {two[name]}" for name in apart[:3])

@@ -16,10 +16,10 @@ import data
 import search
 from child import ChildConfig
 from dsl import RuleOptimizer
-from rules import NAMED_RULES
+from rules import NAMED_RULES, turn
 from tasks import pilot
-from tasks.own import OwnTask, TaskConfig, TaskFault, forget_changed, open_task, sources
-from training import Training, evaluate_rule
+from tasks.own import OwnTask, TaskConfig, forget_changed, open_task, sources
+from training import TaskFault, Training, evaluate_rule
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
 EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
@@ -86,6 +86,18 @@ FAULTS = [
     ("nn.Linear(3, 1)", "nn.Linear(3, 1).requires_grad_(False)", "no parameter"),
     ("range(0, 40, 4)", "range(0)", "batches has given none"),
     ("class Line(Task):", "class Line:", "one subclass of training.Task"),
+    (
+        "mean().item()",
+        "mean().item() and None",
+        "score, test and trivial; it is NoneType",
+    ),
+    (".mean().item()", ".tolist()", "it is list"),
+    ("float(self.y[40:].square().mean())", "'good'", "it is str, 'good'"),
+    (
+        "import numpy as np, torch",
+        "import numpy as np, torch\nfrom .screen import x",
+        "import with a dot",
+    ),
     ("    def loss(", "    def lose(", "abstract class Line"),
     ("def model(self):", "def model(self)", "line.py, line 13: expected ':'"),
     ("True, 2", "True, 0", "epochs is 0"),
@@ -104,6 +116,12 @@ def test_the_dry_run_finds_a_fault(tmp_path, old, new, told):
     with pytest.raises(Exception, match=re.escape(told)) as error:
         pilot.look(write(tmp_path, TINY.replace(old, new)), 0)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_task_prints_is_no_part_of_the_answer(tmp_path):
+    prints = "def score(self, model):\n        print('x', end='')\n        os.system('echo y')"
+    path = write(tmp_path, "import os\n" + TINY.replace("def score(self, model):", prints))
+    assert pilot.dry_run(OwnTask(task=path))["steps"] == 10
 
 
 ORDER = "permutation(40)", "permutation(40)[[hash(str(i)) % 40 for i in range(40)]]", "same seed gives"
@@ -176,11 +194,18 @@ RESTING = RESTING.replace("model(self.x[40:])", "model[0](self.x[40:])").replace
     "model(self.x[rows])[:, 0]",
     "(model[0](self.x[rows]) + (model[1](self.x[rows]) if rows[0] % 4 == 0 else 0))[:, 0]",
 )
+LATER = RESTING.replace("rows[0] % 4 == 0", "self.epoch == 0").replace(
+    "        order =", "        self.epoch = epoch\n        order ="
+)
+SPARSE = RESTING.replace("Linear(3, 1)])", "Embedding(40, 1, sparse=True)])").replace(
+    "model[1](self.x[rows])", "model[1](torch.as_tensor(rows))"
+)
 
 
-def test_a_parameter_without_gradient_rests_as_in_torch(tmp_path):
-    path = write(tmp_path, RESTING)
-    assert pilot.look(path, 0)["rested"] == ["1.bias", "1.weight"]
+@pytest.mark.parametrize("text", [RESTING, LATER, SPARSE], ids=["at steps", "in epochs", "sparse"])
+def test_a_parameter_without_gradient_rests_as_in_torch(tmp_path, text):
+    path = write(tmp_path, text)
+    assert pilot.look(path, 0)["rested"] == ["1.bias", "1.weight"][text == SPARSE :]
     task, _ = open_task(path)
     training = Training(ADAM, 0.1, config_of(path, apart=True), 4)
     torch.manual_seed(4)
@@ -191,10 +216,14 @@ def test_a_parameter_without_gradient_rests_as_in_torch(tmp_path):
         for rows in task.batches(net, 4, epoch):
             optimizer.zero_grad()
             task.loss(net, rows).backward()
+            for p in net.parameters():
+                p.grad = p.grad if p.grad is None else p.grad.to_dense()
             optimizer.step()
         assert training.curve[epoch] == -task.score(net)
-    flat = Training(ADAM, 0.1, config_of(path), 4)
-    assert flat.epoch() != training.curve[0]  # it moves what should rest
+    flat, vector = Training(ADAM, 0.1, config_of(path), 4), torch.nn.utils.parameters_to_vector
+    flat.epoch(), flat.epoch()
+    mine, theirs, flats = (vector(one.parameters()) for one in (training.net, net, flat.net))
+    assert torch.equal(mine, theirs) and not torch.equal(mine, flats)  # it moves what should rest
 
 
 def test_trainings_side_by_side_have_the_random_numbers_that_they_have_alone(tmp_path):
@@ -221,6 +250,15 @@ def test_weights_that_an_optimizer_evaluates_have_batch_norms_averages_of_their_
     path = write(tmp_path, TINY.replace("nn.Linear(3, 1)", normed))
     rule = write(tmp_path, AVERAGED, "averaged.py") + ":Averaged"
     training, (task, _) = Training(rule, 0.1, config_of(path), 4), open_task(path)
+    noisy = TINY.replace("nn.Linear(3, 1)", normed.replace("nn.B", "nn.Dropout(0.5), nn.B"))
+    noisy = config_of(write(tmp_path, noisy, "noisy.py"))
+    looked, plain = (Training(one, 0.1, noisy, 4) for one in (rule, "torch.optim.SGD"))
+    for _ in range(2):
+        plain.epoch()
+        assert looked.epoch() == looked.score() == looked.score(test=True)
+    turn("train", looked.optimizer)  # what it trains is as without any look
+    pairs = zip(looked.net.parameters(), plain.net.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
     torch.manual_seed(4)
     net = task.model()
     optimizer, history = torch.optim.SGD(net.parameters(), 0.1), []
