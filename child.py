@@ -4,6 +4,7 @@ Neural Optimizer Search, section 4.1: two convolutions of 32 filters, trained on
 the accuracy on 5,000 held-out images is a rule's reward, see training.py. Read next: controller.py.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,6 +28,7 @@ from data import (
     DataError,
     checksum,
     choose,
+    files,
     load,
     prepare,
 )
@@ -75,7 +77,14 @@ class ChildConfig(ProtocolConfig):
         return self.epoch_size // self.batch_size  # a last partial batch is left out
 
     def open(self) -> "Pictures":
-        return open_pictures(self)
+        """Return the pictures, opened once a process.
+
+        Raises:
+            DataError: they are damaged, or fewer than asked for, or others than at first.
+        """
+        pictures = open_pictures(self)
+        pictures.check()
+        return pictures
 
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
@@ -133,6 +142,7 @@ class Pictures(Task):
 
     def __init__(self, config: ChildConfig):
         self.config, self.data = config, load(config.dataset, Path(config.data), config.data_sha256)
+        self.files = ()  # as they were when they were looked through
         pool, held_out = self.data.split()
         check_epoch(config)
         self.training, self.validation = pool[: config.epoch_size], held_out[: config.num_validation]
@@ -147,6 +157,14 @@ class Pictures(Task):
         self.mean = torch.tensor(np.broadcast_to(mean, shape), dtype=torch.float32)
         std = np.sqrt(square - mean**2)
         self.scale = torch.tensor(np.broadcast_to(1 / std, shape), dtype=torch.float32)
+
+    def check(self) -> None:
+        """Raise DataError if the files, of which this is a memory map, hold other pictures by now."""
+        config, root = self.config, Path(self.config.data)
+        with contextlib.suppress(OSError):  # moved away, so what is open stays as it was
+            if (now := files(config.dataset, root)) != self.files:
+                load(config.dataset, root, config.data_sha256)
+                self.files = now
 
     def batch(self, indices: np.ndarray, test: bool = False) -> tuple[Tensor, Tensor]:
         """Return images, float32 [B, C, H, W], channels-last in memory, and labels, int64 [B]."""
@@ -208,7 +226,7 @@ def identify(config: ChildConfig) -> ChildConfig:
     Raises:
         DataError: they are not there, or not those that it says already.
     """
-    open_pictures(config)
+    config.open()
     root = Path(config.data).absolute()
     return replace(config, data=str(root), data_sha256=checksum(config.dataset, root))
 
@@ -246,7 +264,7 @@ class Child(Trained, ChildConfig):
 
     def prepare(self) -> None:
         start_worker()
-        open_pictures(self)
+        self.open()
 
     def identity(self) -> Families:
         return Families(swept=len(self.lr_exponents) > 1)

@@ -23,6 +23,7 @@ from threading import Event, Lock, Thread
 from weakref import WeakSet
 
 import results
+from data import DataError
 from pool import TaskError, WorkerDied
 
 CONNECT_S = 10  # seconds to wait for the scheduler
@@ -106,6 +107,8 @@ def run(call: bytes) -> tuple:
         signal.setitimer(signal.ITIMER_PROF, cpu_limit_s)
         try:
             return "done", pickle.dumps(fn(*args)), _conditions()
+        except DataError:
+            raise  # it has other pictures by now
         except Exception:
             return "failed", traceback.format_exc(), _conditions()
         finally:

@@ -103,13 +103,18 @@ def load(name: str, root: Path, sha256: str = ANY) -> Dataset:
 
 def checksum(name: str, root: Path) -> str:
     """Return the sha256 of a data set's four arrays, 64 hexadecimal digits."""
+    return _checksum(files(name, root))
+
+
+def files(name: str, root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return the paths of a data set's files, each with its time and size, which tell a changed one."""
     paths = [str(root / name / f"{file}.npy") for file in FILES]
-    return _checksum(tuple((path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths))
+    return tuple((path, (now := os.stat(path)).st_mtime_ns, now.st_size) for path in paths)
 
 
 @lru_cache(maxsize=4)
 def _checksum(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Return the sha256 of files, each with its time and size, so that changed ones are read again."""
+    """Return the sha256 of what `files` returns, so changed ones are read again."""
     total = hashlib.sha256()
     for path, *_ in files:
         array = np.load(path, mmap_mode="r")

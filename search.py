@@ -257,12 +257,14 @@ TIMES = {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
 UNSCORED = {"accuracy": None, "lr": None, "sweep": [], "curve": [], "error": None, **TIMES}
 
 
-def describe(outcome: Future | dict, wait_s: float | None = None) -> dict:
+def describe(outcome: Future | dict, prepare: Callable[[], object], wait_s: float | None = None) -> dict:
     """Return what a record says about a training: status, accuracy, numbers and times.
 
+    Args:
+        prepare: what its worker was prepared with, to see whether a failure is the rule's own.
     Raises:
         NotDone: it is not there after `wait_s` seconds.
-        RunError: the workers cannot be reached, so there will be no score.
+        RunError: the workers cannot be reached, or their data has changed, so there will be no score.
     """
     if isinstance(outcome, dict):  # replayed from the records of an interrupted run
         return {name: outcome[name] for name in ("status", *UNSCORED)}
@@ -271,6 +273,10 @@ def describe(outcome: Future | dict, wait_s: float | None = None) -> dict:
     except CancelledError as cancelled:
         error = cancelled
     if isinstance(error, TaskError | WorkerDied):
+        try:
+            prepare()
+        except ValueError as changed:
+            raise results.RunError(str(changed)) from None
         return {"status": error.status, **UNSCORED, "error": str(error).strip().splitlines()[-1]}
     if error is not None:  # no rule's fault
         raise results.RunError(f"the workers cannot go on: {str(error) or type(error).__name__}")
@@ -409,7 +415,7 @@ class Search:
             self.note_humans()
             self.show_progress()
             with contextlib.suppress(NotDone):
-                outcome = describe(pending.outcome, wait_s=1.0)
+                outcome = describe(pending.outcome, self.scorer.prepare, wait_s=1.0)
                 break
         id, rule, done = pending.id, pending.rule, self.accuracies.setdefault(pending.same, [])
         if pending.cached_from is None:
@@ -451,8 +457,8 @@ class Search:
                 time.sleep(0.05)
             if not future.done():
                 return
-            line = {"name": name, "rule": NAMED_RULES[name].rule, **describe(future)}
-            line |= self.told_scale()
+            line = {"name": name, "rule": NAMED_RULES[name].rule}
+            line |= describe(future, self.scorer.prepare) | self.told_scale()
             line["reward"] = results.worth(line)
             if line["status"] in ("error", "crashed"):  # so would every rule after it
                 raise results.RunError(f"the child cannot even train with {name}: {line['error']}")

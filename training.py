@@ -308,6 +308,7 @@ class Training:
         """Train for an epoch; return (and note) the score on held-out data, None if it diverged."""
         with self.random:
             self.curve.append(self._score() if self._train() else None)
+        self.config.open()  # which refuses if there are other pictures now: these were perhaps mixed
         return self.curve[-1]
 
     def _train(self) -> bool:
@@ -332,7 +333,9 @@ class Training:
         None if it is no finite number, or so bad that it counts as a failure.
         """
         with self.random:
-            return self._score(test)
+            score = self._score(test)
+        self.config.open()
+        return score
 
     def _score(self, test: bool = False) -> float | None:
         batches = lambda: self.task.batches(self.net, self.seed, 0)  # noqa: E731

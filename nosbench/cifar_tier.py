@@ -89,10 +89,10 @@ def build(folder: Path, workers: int, limit: int) -> None:
         for id, (number, rule, part) in enumerate(islice(missing, max(0, limit - len(done))), len(done)):
             in_flight.append((id, number, rule, part, pool.submit(evaluate_rule, str(rule), config, 0)))
             if len(in_flight) > 2 * workers:
-                note(run, *in_flight.popleft())
+                note(run, config, *in_flight.popleft())
                 progress.update(f"{id + 1 - len(in_flight):,} rules trained, now '{part}'")
         while in_flight:
-            note(run, *in_flight.popleft())
+            note(run, config, *in_flight.popleft())
 
 
 def candidates(table: Table):
@@ -102,10 +102,12 @@ def candidates(table: Table):
             yield number, rule, part
 
 
-def note(run: results.Run, id: int, number: int, rule: Rule, part: str, future: Future) -> None:
+def note(
+    run: results.Run, config: ChildConfig, id: int, number: int, rule: Rule, part: str, future: Future
+) -> None:
     """Wait for a rule's score and append its record; a rule that fails scores 0, as in a search."""
     record = {"id": id, "class": number, "part": part, "rule": str(rule), "infix": rule.infix()}
-    record |= {"key": rule.key(), "seed": 0, "cached_from": None, **describe(future)}
+    record |= {"key": rule.key(), "seed": 0, "cached_from": None, **describe(future, config.open)}
     record["reward"] = FAILURE_REWARD if record["accuracy"] is None else record["accuracy"]
     run.append("records.jsonl", record)
 

@@ -14,7 +14,9 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import NamedTuple
 
@@ -23,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from child import ChildConfig, ConvNet, open_pictures
-from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION
+from child import ChildConfig, ConvNet
+from data import IMAGE_SHAPE, NUM_CLASSES, NUM_IMAGES, NUM_VALIDATION, checksum
 from rules import turn
 from training import Apart, Flat, begin_evaluation, equip
 
@@ -99,14 +101,18 @@ class Images:
 
     def __init__(self, dataset: str, net: Callable[[], nn.Module], root: str, precision: str):
         self.net, self.precision = net, precision
-        size = NUM_IMAGES[dataset][0] - NUM_VALIDATION
-        self.pictures = open_pictures(ChildConfig(dataset=dataset, data=root, epoch_size=size))
-        self.size = size
+        self.size = NUM_IMAGES[dataset][0] - NUM_VALIDATION
+        child = ChildConfig(dataset=dataset, data=root, epoch_size=self.size)
+        self.pictures = replace(child, data_sha256=checksum(dataset, Path(root))).open()
 
     def batches(self, seed: int, epoch: int, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
         order = np.random.default_rng([seed, epoch]).permutation(self.pictures.training)[:examples]
         for start in range(0, len(order) - BATCH + 1, BATCH):
             yield self.pictures.batch(order[start : start + BATCH])
+
+    def check(self) -> None:
+        """Raise DataError if the pictures are others by now."""
+        self.pictures.check()
 
     def part(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         test = name == "test"
@@ -163,6 +169,9 @@ class Text:
         for start in range(0, len(order) - SEQUENCES + 1, SEQUENCES):
             rows = self.rows["training"][torch.from_numpy(order[start : start + SEQUENCES])]
             yield rows[:, :-1], rows[:, 1:].flatten()
+
+    def check(self) -> None:
+        """It is in memory."""
 
     def logits(self, net: nn.Module, inputs: Tensor) -> Tensor:
         return net(inputs)
@@ -245,6 +254,7 @@ def train(
             curve[epoch] = score
             if epochs == horizon and (epoch == epochs - 1 or score == best(curve[: epoch + 1])):
                 test[epoch] = task.score(net, "test")
+    task.check()
     return Outcome(curve, test, time.process_time() - cpu_s)
 
 

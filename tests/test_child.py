@@ -1,6 +1,7 @@
 """Tests of child.py against torch.optim, numpy and a plain loop, on patches of light under noise."""
 
 import pickle
+import shutil
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -304,6 +305,21 @@ def test_a_worker_computes_on_one_thread_in_the_precision_that_the_processor_has
     if "avx512_bf16" in capabilities:  # torch asks the processor itself
         native = capabilities["avx512_bf16"] or capabilities.get("amx_bf16", False)
         assert child.resolve_precision("auto") == ("bfloat16" if native else "float32")
+
+
+def test_a_training_whose_pictures_are_overwritten_has_no_score(config, root, tmp_path):
+    shutil.copytree(root / SAMPLE, tmp_path / SAMPLE)
+    config = child.identify(replace(config, data=str(tmp_path)))
+    training, labels = Training(ADAM, 1e-2, config, 0), tmp_path / SAMPLE / "train_labels.npy"
+    labels.touch()
+    assert training.epoch() == training.score()
+    labels.rename(away := tmp_path / "moved away")
+    assert training.epoch() == training.score()
+    away.rename(labels)
+    np.save(labels, 9 - np.load(labels))
+    for step in (training.epoch, training.score, lambda: evaluate_rule(ADAM, config, 0)):
+        with pytest.raises(DataError, match="holds other pictures"):
+            step()
 
 
 def test_a_search_has_its_scores_from_evaluate_rule(config, root):

@@ -100,6 +100,13 @@ env -u HOME -u USER MPLCONFIGDIR=/proc/no $T --out run && ls run
 == no matplotlib | 0 | no figure, .*python -m plots.learning_curve run
 mkdir none && echo 'raise ImportError' >none/matplotlib.py
 PYTHONPATH=none:$PYTHONPATH $T --out run
+== pictures overwritten meanwhile | 1 | holds other pictures .*go on with: .* run
+mkdir d && cp -r $DATA/fashion-mnist-sample d
+$S 900 --data d --out run &
+records
+$PY -c 'import numpy as n; f = "d/fashion-mnist-sample/train_labels.npy"; n.save(f, 9 - n.load(f))'
+wait $!; code=$?
+! grep -E '"status": "(error|crashed)"' run/records.jsonl && exit $code
 == a long TMPDIR | 1 | no worker can start: .*set TMPDIR to a shorter one
 export TMPDIR=$PWD/$(printf %0100d 0)
 mkdir $TMPDIR
