@@ -147,9 +147,10 @@ def draw(winners: dict[str, np.ndarray], output: Path) -> None:
         valley.contourf(x, y, np.log10(rosenbrock(x, y) + 1e-2), 12, cmap="Greys", vmin=-2, vmax=8)
         for k, (name, path) in enumerate(winners.items()):
             look = {"c": f"C{k % 10}", "ls": ("-", "--", "-.", ":")[k % 4], "lw": 2 - k % 9 / 9}
+            look["zorder"] = 99 - k  # the first on top, so that Adam shows on Adam with another eps
             valley.plot(path[:, 0], path[:, 1], **look)
             fall.plot(np.maximum(path[:, 2], 1e-32), label=name, **look)
-        valley.plot(*START, "ko", 1, 1, "k*", markersize=9)
+        valley.plot(*START, "ko", 1, 1, "k*", markersize=9, zorder=100)
         valley.set(xlim=(-1.6, 1.6), ylim=(-0.6, 1.8), xlabel="x", ylabel="y", title="From dot to star")
         fall.set(yscale="log", xlabel="step", title="f(x, y) on the way")
         page.legend(loc="outside right upper", title="optimizer, rate")
