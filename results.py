@@ -197,10 +197,10 @@ def guessing(record: dict) -> float:
     return LEARNS if scale == Scale() else scale.chance + scale.near
 
 
-def score_label(settings: dict) -> str:
+def score_label(settings: dict, way: str = "up") -> str:
     """Return what an axis calls the scores of a run or study, by its settings or those of its child."""
     name = (settings.get("child") or settings).get("score_name")
-    return f"{name}, up is better" if name else "validation accuracy"
+    return f"{name}, {way} is better" if name else "validation accuracy"
 
 
 class Family(NamedTuple):

@@ -442,10 +442,12 @@ def evaluate_rule(rule: str, config: ProtocolConfig, seed: int) -> ChildResult:
 def evaluate_and_test(rule: str, config: ProtocolConfig, seed: int) -> tuple[ChildResult, float | None]:
     """Score a rule as `evaluate_rule` does; return also the test accuracy of the final weights.
 
-    It is apart from the score so that nothing that selects can see it; None if training failed.
+    It is apart from the score so that nothing that selects can see it; None if training failed, or the
+    task has no test of its own.
     """
     result, best = train_best(rule, config, seed)
-    return result, best.score(test=True) if result.status == "ok" else None
+    tested = result.status == "ok" and type(best.task).test is not Task.test
+    return result, best.score(test=True) if tested else None
 
 
 def best_rate(rule: str, config: ProtocolConfig, seed: int) -> tuple[float | None, list]:

@@ -192,12 +192,19 @@ def cell(row: dict, name: str, form: str = ".4f") -> str:
     return format(Interval(row[name], row[f"{name}_low"], row[f"{name}_high"]), form)
 
 
+def measures(records: list[dict]) -> dict[str, str]:
+    """Return what the final stage has measured, and what it is called: a task may have no test."""
+    tested = any(record.get("test_accuracy") is not None for record in records)
+    return {"accuracy": "validation"} | ({"test_accuracy": "test"} if tested else {})
+
+
 def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
     """Return a row for everybody in the final stage, best mean validation accuracy first."""
-    accuracy, test = (
-        {one.rule: scores(records, "final", one.rule, measure) for one in field}
-        for measure in ("accuracy", "test_accuracy")
-    )
+    measured = {
+        what: {one.rule: scores(records, "final", one.rule, measure) for one in field}
+        for measure, what in measures(records).items()
+    }
+    accuracy, test = measured["validation"], measured.get("test")
     humans = [one for one in field if one.kind == "human"]
     reference = max(humans, key=lambda one: accuracy[one.rule].mean())
     others = [one.rule for one in field if one.kind != "human"]
@@ -215,12 +222,14 @@ def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
         row["lr"] = " ".join(f"{lr:.2g}x{times}" for lr, times in rates.most_common())
         row |= columns("validation", accuracy[one.rule])
         row["deviation"] = float(accuracy[one.rule].std(ddof=1))  # of one training
-        row |= columns("test", test[one.rule])
+        if test:
+            row |= columns("test", test[one.rule])
         row["against"] = reference.name
         if one.rule in tests:
             differences, p, p_holm = tests[one.rule]
             row |= {**columns("ahead", differences), "p": p, "p_holm": p_holm}
-            row |= columns("test_ahead", test[one.rule] - test[reference.rule])
+            if test:
+                row |= columns("test_ahead", test[one.rule] - test[reference.rule])
         rows.append(row)
     rows.sort(key=lambda row: -row["validation"])
     names = dict.fromkeys(name for row in rows for name in row)  # humans have no difference
@@ -239,9 +248,11 @@ def searched(row: dict) -> str:
 def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
     against = rows[0]["against"].upper()
-    lines = [["validation", "sd", "test", f"minus {against}", "p, Holm", "search", "rates", "update"]]
+    test = ["test"] if "test" in rows[0] else []
+    lines = [["validation", "sd", *test, f"minus {against}", "p, Holm", "search", "rates", "update"]]
     for row in rows:
-        cells = [cell(row, "validation"), f"{row['deviation']:.4f}", f"{row['test']:.4f}"]
+        cells = [cell(row, "validation"), f"{row['deviation']:.4f}"]
+        cells += [f"{row['test']:.4f}" for _ in test]
         human = row["kind"] == "human"
         cells += ["-", "-"] if human else [cell(row, "ahead", "+.4f"), f"{row['p_holm']:.3f}"]
         lost = f" ({row['diverged']} of {row['n']} diverged)" if row["diverged"] else ""
@@ -269,7 +280,7 @@ def selection_effect(plan: Plan, records: list[dict]) -> str:
     return text
 
 
-def conclusion(rows: list[dict]) -> str:
+def conclusion(rows: list[dict], score: str = "accuracy") -> str:
     """Return in one sentence whether a rule beats the best human optimizer."""
     others = [row for row in rows if row["kind"] != "human"]
     winners = [row["name"] for row in others if row["ahead"] > 0 and row["p_holm"] < SIGNIFICANT]
@@ -278,10 +289,11 @@ def conclusion(rows: list[dict]) -> str:
     best = others[0]
     text = (
         f"{beats} {best['against'].upper()}, the best human optimizer, beyond noise. The best {who}, "
-        f"{best['name']}, differs by {cell(best, 'ahead', '+.4f')} in validation accuracy (p = "
-        f"{best['p_holm']:.3f}, Holm-corrected for {len(others)}) and by "
-        f"{cell(best, 'test_ahead', '+.4f')} in test accuracy."
+        f"{best['name']}, differs by {cell(best, 'ahead', '+.4f')} in validation {score} (p = "
+        f"{best['p_holm']:.3f}, Holm-corrected for {len(others)})"
     )
+    test = f" and by {cell(best, 'test_ahead', '+.4f')} in test {score}" if "test" in best else ""
+    text += f"{test}."
     least = min(1.0, smallest_p(best["n"]) * len(others))
     if least >= SIGNIFICANT:
         text += f" With {best['n']} seeds p cannot be below {least:.3f}, whatever the difference."
@@ -300,7 +312,7 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
         "(Holm). The column search has what a found rule's family scored there, with its standard "
         "deviation and number of rules if known. Rates are the sweeps', each with how often."
     )
-    parts = [legend, selection_effect(plan, records), conclusion(rows)]
+    parts = [legend, selection_effect(plan, records), conclusion(rows, plan.child.score_name)]
     return rows, "\n\n".join([table(rows), *(textwrap.fill(part, 100) for part in parts)]) + "\n"
 
 

@@ -26,11 +26,11 @@ from plots.names import CHILDREN, DATASETS
 from plots.style import command, plt
 from results import RunError, guessing, score_label, worth
 from rules import NAMED_RULES, is_class, read
+from studies.compare import measures
 from studies.trials import read_config, read_trials
 
 OTHER = "#B0B0B0"  # of rules that were no finalists
 NAMED = "#000000"  # of those that --also names
-KINDS = {"accuracy": "validation", "test_accuracy": "test"}
 
 
 def by_rule(records: list[dict], stage: str) -> dict[str, list[dict]]:
@@ -58,12 +58,23 @@ def looks(final: dict[str, list[dict]]) -> dict[str, tuple[str, str]]:
         elif kind == "found":
             chosen[rule] = f"rule {next(found)}", style.CONTROLLER
         else:
-            short = read(rule).name if is_class(rule) else name if name in NAMED_RULES else None
+            short = class_name(rule) if is_class(rule) else name if name in NAMED_RULES else None
             chosen[rule] = short or f"also {next(also)}", NAMED
     return chosen
 
 
-def draw_selection(axes: plt.Axes, contestants: list[dict], rerank: dict, looks: dict) -> None:
+def class_name(text: str) -> str:
+    """Return a short name of an optimizer class; one that works on another names it first."""
+    one = read(text)
+    inner = dict(one.arguments).get("optimizer")
+    if not isinstance(inner, str):
+        return one.name
+    return f"{class_name(inner) if is_class(inner) else inner.capitalize()}, {one.name.lower()}"
+
+
+def draw_selection(
+    axes: plt.Axes, contestants: list[dict], rerank: dict, looks: dict, score: str
+) -> None:
     """Draw fresh mean against the search's reward, a dot a rule, a line a human optimizer."""
     rewards, labels = [], []
     for one in contestants:
@@ -84,7 +95,7 @@ def draw_selection(axes: plt.Axes, contestants: list[dict], rerank: dict, looks:
     axes.axline((0.5, 0.5), slope=1, color=style.FAINT, lw=1, zorder=1)
     axes.set(xlim=(min(rewards) - margin, max(rewards) + margin))
     axes.set(ylim=(limits[0], max(limits[1], max(rewards) + margin)))
-    axes.set(xlabel="reward in the search, which selected it", ylabel="mean accuracy on fresh seeds")
+    axes.set(xlabel="reward in the search, which selected it", ylabel=f"{score}, mean on fresh seeds")
     dot = {"ls": "", "marker": "o", "ms": 4.5}
     keys = [(Line2D([], [], color=style.CONTROLLER, **dot), "finalist")]
     keys += [(Line2D([], [], color=OTHER, **dot), "other rule")]
@@ -94,11 +105,12 @@ def draw_selection(axes: plt.Axes, contestants: list[dict], rerank: dict, looks:
 
 
 def draw_final(axes: plt.Axes, final: dict, looks: dict, score: str) -> None:
-    """Draw a row for everybody: seeds as dots, mean and interval, validation above test."""
+    """Draw a row for everybody: seeds as dots, mean and interval, validation above test, if any."""
+    kinds = measures([record for some in final.values() for record in some])
     for row, (rule, (name, color)) in enumerate(looks.items()):
-        for what, kind in KINDS.items():
+        for place, (what, kind) in enumerate(kinds.items()):
             accuracies, validation = values(final[rule], what), what == "accuracy"
-            y, fill = row + (-0.18 if validation else 0.18), color if validation else "white"
+            y, fill = row + (0.36 * place - 0.18) * (len(kinds) > 1), color if validation else "white"
             mean, low, high = mean_interval(accuracies)
             axes.plot([low, high], [y, y], color=color, lw=5, alpha=0.3, solid_capstyle="butt")
             axes.plot(mean, y, "|", ms=11, mew=2.2, color=color, zorder=3)
@@ -112,21 +124,22 @@ def draw_final(axes: plt.Axes, final: dict, looks: dict, score: str) -> None:
     least = guessing(record) if "scale" in record else 0.8 * reference
     learn = {rule: values(final[rule], "accuracy").mean() > least for rule in looks}
     drawn = np.concatenate(
-        [values(final[rule], what) for rule in looks if learn[rule] for what in KINDS]
+        [values(final[rule], what) for rule in looks if learn[rule] for what in kinds]
     )
     margin = 0.05 * np.ptp(drawn)
     axes.set(xlim=(drawn.min() - margin, drawn.max() + margin))
     for row, rule in enumerate(looks):
-        if not learn[rule]:
-            text = f"\N{LEFTWARDS ARROW} {values(final[rule], 'accuracy').mean():.2f}"
-            axes.annotate(text, (0, row), (4, 0), xycoords=("axes fraction", "data"),
-                          textcoords="offset points", va="center")  # fmt: skip
+        if (mean := values(final[rule], "accuracy").mean()) < axes.get_xlim()[0]:
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # its best seeds may be there
+            axes.annotate(f"\N{LEFTWARDS ARROW} {mean:.2f}", (0, row), (4, 0), va="center", bbox=paper,
+                          xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
     axes.set(yticks=range(len(looks)), yticklabels=[name for name, _ in looks.values()])
     axes.set(ylim=(len(looks) - 0.4, -0.6), xlabel=score)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     dot = {"ls": "", "marker": "o", "ms": 4, "color": style.DARK}
-    keys = [(Line2D([], [], **dot), "validation"), (Line2D([], [], mfc="white", **dot), "test")]
+    fills = {"accuracy": style.DARK, "test_accuracy": "white"}
+    keys = [(Line2D([], [], mfc=fills[what], **dot), kind) for what, kind in kinds.items()]
     keys += [(Line2D([], [], ls="", marker="|", ms=11, mew=2.2, color=style.DARK), "mean")]
     seeds = max(map(len, final.values()))
     style.legend_columns(axes, [[key] for key in keys], f"Final stage: {seeds} other seeds")
@@ -168,13 +181,15 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     )
     what = Path(child["task"]).name if "task" in child else None
     what = what or f"{DATASETS[child['dataset']]}, {CHILDREN.get(child['downsample'], 'ConvNet')}"
-    title = f"{what}: found rules against human optimizers"
+    others = " and others" * any(rows[0]["kind"] == "named" for rows in final.values())
+    title = f"{what}: found rules{others} against human optimizers"
     style.frame(figure, title, caption)
     panels["formulas"].axis("off")
     panels["formulas"].text(0, 1, "\n".join(formulas), va="top", fontsize=9)
-    score = score_label(saved) if "task" in child else "accuracy"
+    score = score_label(saved, "right") if "task" in child else "accuracy"
     draw_final(panels["right"], final, contenders, score)
-    draw_selection(panels["left"], saved["contestants"], rerank, contenders)
+    score = score_label(saved) if "task" in child else "accuracy"
+    draw_selection(panels["left"], saved["contestants"], rerank, contenders, score)
     return style.save(figure, output)
 
 

@@ -19,7 +19,7 @@ from dsl import RuleOptimizer
 from rules import NAMED_RULES, turn
 from tasks import pilot
 from tasks.own import OwnTask, TaskConfig, forget_changed, open_task, sources
-from training import TaskFault, Training, evaluate_rule
+from training import TaskFault, Training, evaluate_and_test, evaluate_rule
 
 ADAM, SGD = NAMED_RULES["adam"].rule, NAMED_RULES["sgd"].rule
 EXAMPLES = [Path(pilot.__file__).with_name(f"{name}.py") for name in ("charlm", "imports", "oscillator")]
@@ -309,6 +309,8 @@ def test_a_score_far_below_the_start_is_a_failure_and_counts_as_one(tmp_path):
     assert sweep[10.0] is None and all(score is None or score >= -20 for score in sweep.values())
     free = dict(evaluate_rule(SGD, replace(config, failure=-1e300), 0).sweep)
     assert {lr for lr in sweep if sweep[lr] != free[lr]} and free[0.1] == sweep[0.1]
+    result, test = evaluate_and_test(SGD, config, 0)
+    assert result.status == "ok" and test is None  # the task has none: no second look at the same
 
 
 def test_screening_tries_gradients_as_large_as_the_tasks(tmp_path):
