@@ -42,11 +42,19 @@ class TaskError(RuntimeError):
 
     status = "error"  # what records call it
 
+    @property
+    def reason(self) -> str:
+        """What the task raised, the first line of it."""
+        lines = str(self).strip().splitlines()
+        frame = max((i for i, line in enumerate(lines) if line.startswith("  File ")), default=-1)
+        return next((line for line in lines[frame + 1 :] if not line.startswith(" ")), lines[-1])
+
 
 class WorkerDied(RuntimeError):
     """The worker died of the task, twice; the message names the signal or exit code."""
 
     status = "crashed"
+    reason = property(str)
 
 
 class TimeLimit(WorkerDied):

@@ -76,7 +76,7 @@ class RunError(ValueError):
 
 
 class ReplayError(RunError):
-    """What a run folder holds is not what its settings give, so to resume it again is of no use."""
+    """What a run folder holds is not what its settings give, or fails again: to resume is of no use."""
 
 
 # --- reading --------------------------------------------------------------------------------------

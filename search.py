@@ -277,7 +277,7 @@ def describe(outcome: Future | dict, prepare: Callable[[], object], wait_s: floa
             prepare()
         except ValueError as changed:
             raise results.RunError(str(changed)) from None
-        return {"status": error.status, **UNSCORED, "error": str(error).strip().splitlines()[-1]}
+        return {"status": error.status, **UNSCORED, "error": error.reason}
     if error is not None:  # no rule's fault
         raise results.RunError(f"the workers cannot go on: {str(error) or type(error).__name__}")
     result = outcome.result()

@@ -31,7 +31,8 @@ import results
 from child import FORMER, ChildConfig
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Say, reopen
-from tasks.own import TaskConfig
+from rules import OptimizerClass, is_class
+from tasks.own import TaskConfig, digest
 from training import ProtocolConfig, start_worker
 
 
@@ -85,8 +86,9 @@ class Trials:
                 try:  # failures come last: what ended beside one is kept
                     outcome = measured(future.result())
                 except (TaskError, WorkerDied) as error:
-                    reason = str(error).strip().splitlines()[-1]
-                    failed = f"'{job['rule']}' with seed {job['seed']} failed: {reason}"
+                    failed = f"'{job['rule']}' with seed {job['seed']} failed: {error.reason}"
+                    if is_class(str(job["rule"])):  # which would fail again
+                        raise results.ReplayError(f"{failed}; mend it and begin anew") from None
                     raise results.RunError(failed) from None
                 done[id] = {"id": id, **job, **outcome, **self.scale}
                 self.run.append("records.jsonl", done[id])
@@ -146,7 +148,17 @@ def to_dict(study: Study, plan: Any) -> dict:
         return asdict(value) if is_dataclass(value) else getattr(value, "_asdict", lambda: value)()
 
     values = {name: plain(value) for name, value in plan._asdict().items()}
-    return {"script": f"studies.{stem(study)}", **values}
+    files = {"files": files} if (files := optimizer_files(values)) else {}
+    return {"script": f"studies.{stem(study)}", **values, **files}
+
+
+def optimizer_files(values: Any) -> dict[str, str]:
+    """Return a hash of each file that optimizers of a plan come from, by its path."""
+    if isinstance(values, str):
+        place = OptimizerClass.parse(values).place if is_class(values) else ""
+        return {place: digest(place)} if place.endswith(".py") and Path(place).is_absolute() else {}
+    some = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    return {path: hash for one in some for path, hash in optimizer_files(one).items()}
 
 
 def from_folder(study: Study, folder: Path) -> Any:
@@ -229,6 +241,10 @@ def plan_of(study: Study, args: Namespace) -> Any:
 
 def open_run(study: Study, args: Namespace, plan: Any, say: Say) -> results.Run:
     if args.resume is not None:
+        for path, before in results.read_config(args.resume).get("files", {}).items():
+            if digest(path) != before:
+                what = f"{path} is not what it was when {args.resume} began"
+                raise results.RunError(f"{what}; bring the old one back or begin anew")
         return reopen(args.resume, say)
     folder = args.out or results.default_folders(stem(study), *study.label(plan))
     environment = results.environment(torch.get_num_threads())

@@ -110,7 +110,7 @@ def sources(path: str) -> list[Path]:
     if not file.is_file():
         raise TaskFault(f"--task is '{path}', which is missing; it must be a Python file, *.py")
     if file.suffix != ".py":
-        raise TaskFault(f"--task is '{path}'; it must be a Python file, *.py")
+        raise TaskFault(f"'{path}' must be a Python file, *.py, and be there")
     found, folder = [file.resolve()], file.resolve().parent
     for one in found:
         try:

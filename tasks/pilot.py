@@ -159,10 +159,6 @@ def dry_run(config: OwnTask) -> dict:
     return one
 
 
-def last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
-
-
 # --- the pilot ------------------------------------------------------------------------------------
 
 
@@ -227,7 +223,7 @@ def measure(config: OwnTask, say: Say) -> OwnTask:
         return weigh(config, found, pool, say)
     except (TaskError, WorkerDied) as error:
         print(error, file=sys.stderr)
-        raise TaskFault(f"{config.task} failed in training: {last_line(error)}") from None
+        raise TaskFault(f"{config.task} failed in training: {error.reason}") from None
     finally:
         pool.stop()
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import refusal
 from made import MadeTrials, made_result, plan_of, write_run
 from torch.optim import lr_scheduler
 
@@ -78,6 +79,16 @@ def test_what_cannot_be_is_refused_before_anything_is_made(study, what, searched
         study.main(flags)
     assert stop.value.code == 2 and not (tmp_path / "out").exists()
     assert "torch.optim.LBFGS(params, lr=0.001) and step() fail" in capsys.readouterr().err
+
+
+def test_a_study_goes_on_with_the_file_that_it_began_with_alone(searched, tmp_path, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text("import torch\nclass Mine(torch.optim.SGD):\n    pass\n")
+    plan = plan_of(compare, searched, "--also", f"{mine}:Mine")
+    folder = write_run(compare, plan, [], tmp_path / "run")
+    mine.write_text(mine.read_text() + "# other\n")
+    line = refusal(compare.main, ["--resume", str(folder)], capsys)
+    assert f"{mine} is not what it was when {folder} began" in line
 
 
 def test_muon_takes_hidden_matrices_and_filters_and_adam_the_rest_the_last_one_too():

@@ -23,7 +23,9 @@ def slow_first(seed: int) -> int:
 
 def breaks_at_three(seed: int) -> int:
     if seed == 3:
-        raise TaskError("three")
+        raise TaskError(
+            'Traceback ...\n  File "mine.py", line 1, in step\n    x\nKeyError: three\nof many\n'
+        )
     return seed
 
 
@@ -54,8 +56,14 @@ def test_records_are_written_as_they_come_and_returned_in_order(tmp_path, pool):
 
 
 def test_what_has_ended_beside_a_failing_job_is_kept_and_another_machine_is_told_of(tmp_path):
-    with run_in(tmp_path / "run") as run, pytest.raises(results.RunError, match="'rule 3'.*three"):
+    with (
+        run_in(tmp_path / "run") as run,
+        pytest.raises(results.RunError, match="'rule 3'.*: KeyError: three$"),
+    ):
         do(run, HERE, breaks_at_three)  # all have ended when the first is waited for
+    mine = [{"rule": "mine.py:Mine", "seed": 3}]
+    with run_in(tmp_path / "mine") as run, pytest.raises(results.ReplayError, match="three; mend it"):
+        do(run, HERE, breaks_at_three, mine)
     assert [record["id"] for record in read_trials(tmp_path / "run")] == [0, 1, 2, 4, 5]
     said = []
     trials.reopen(tmp_path / "run", said.append).close()
