@@ -175,7 +175,7 @@ def test_an_optimizer_with_modes_is_read_as_it_evaluates_and_one_that_fails_leav
         rosenbrock.main(["--also", f"{tmp_path}/mine.py:Late", "--out", str(tmp_path / "race")])
     said = capsys.readouterr().err.splitlines()[-1]
     assert stop.value.code == 2 and not (tmp_path / "race").exists()
-    assert said.endswith("mine.py:Late fails at a rate of 0.001: ValueError: boom")
+    assert said.endswith("an optimizer of --also fails, the last one begun: ValueError: boom")
 
 
 def test_an_interrupted_race_leaves_nothing(tmp_path, monkeypatch, capsys):
