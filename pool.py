@@ -290,7 +290,9 @@ class WorkerPool(Executor):
             word = ours.recv_bytes()
         except (OSError, EOFError):
             way = _way(self._end(number))
-            raise OSError(f"it ended with {way} before it was ready; is memory short?") from None
+            script = "does a script lack `if __name__ == '__main__':`, or is it on stdin?"
+            what = f"it ended with {way} before it was ready; is memory short, or {script}"
+            raise OSError(what) from None
         if word != READY:
             raise OSError(word.decode())
         return process, ours

@@ -829,6 +829,9 @@ def search(**settings) -> Found:
     known = {f.name for cls in (SearchConfig, script.scorer) for f in fields(cls) if f.metadata["flag"]}
     if unknown := sorted(settings.keys() - known - {"preset", "workers", "cluster", "out", "resume"}):
         raise ConfigError(f"unknown settings: {', '.join(unknown)}")
+    if settings.get("preset") not in (None, *script.presets):
+        known = ", ".join(script.presets)
+        raise ConfigError(f"preset is {settings['preset']!r}; it must be one of {known}")
     for name, value in settings.items():
         setattr(args, name, Path(value) if name in ("out", "resume") else value)
     with contextlib.ExitStack() as stack:

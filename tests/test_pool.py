@@ -302,7 +302,7 @@ def test_no_more_run_at_once_than_may_and_what_is_cancelled_never_does(tmp_path,
     assert not (tmp_path / "log").exists()
 
 
-BEGIN = [(partial(os._exit, 7), "exit code 7 before it was ready")]
+BEGIN = [(partial(os._exit, 7), "exit code 7 before it was ready; .*__main__")]
 BEGIN += [(partial(os.listdir, "/nowhere"), "FileNotFoundError .*No such file or directory: '/nowhere'")]
 
 

@@ -403,6 +403,8 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
     assert (folder / "learning_curve.png").stat().st_size > 0
     with pytest.raises(ValueError, match="unknown settings: sample"):
         search.search(task=path, sample=3)
+    with pytest.raises(ValueError, match="preset is 'lapdog'; it must be one of .*laptop"):
+        search.search(task=path, preset="lapdog")
 
     lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
     (folder / "records.jsonl").write_text("".join(lines[:6]))
