@@ -1,6 +1,7 @@
 """Tasks of one's own: faults are told before a search, and what is right trains as torch does."""
 
 import json
+import random
 import re
 import sys
 from concurrent.futures import Executor, Future
@@ -238,8 +239,12 @@ def test_trainings_side_by_side_have_the_random_numbers_that_they_have_alone(tmp
         alone.append([training.epoch(), training.epoch(), training.score(test=True)])
     both = [Training(ADAM, lr, config, 5) for lr in (0.01, 0.1)]
     for epoch in range(2):
-        torch.manual_seed(epoch)  # what others draw has no part in it
+        for seed in (torch.manual_seed, np.random.seed, random.seed):
+            seed(epoch)  # what others draw has no part in it, and goes on as it was
         assert [one.epoch() for one in both] == [curve[epoch] for curve in alone]
+        assert torch.rand(()) == torch.rand((), generator=torch.Generator().manual_seed(epoch))
+        assert np.random.rand() == np.random.RandomState(epoch).rand()
+        assert random.random() == random.Random(epoch).random()
     assert [one.score(test=True) for one in both] == [curve[2] for curve in alone]
     assert alone[0][0] != Training(ADAM, 0.01, config, 6).epoch()
 
@@ -296,11 +301,15 @@ def test_rates_are_followed_off_the_edge_while_they_get_better(tmp_path):
 def test_the_rate_is_that_of_the_best_score_or_of_the_least_loss(tmp_path):
     """Held-out points whose sign is turned: there the loss in training and the score disagree."""
     turned = TINY.replace("mean().item()", "mean().item() * -1")
-    for by, good in (("score", min), ("loss", max)):
-        config = config_of(write(tmp_path, turned), rate_by=by, follow_rates=False)
-        result = evaluate_rule(SGD, config, 0)
-        finite = [score for _, score in result.sweep if score is not None and score < 1e3]
-        assert (result.curve[0] == max(finite)) == (by == "score") or good is min
+    config, ends = config_of(write(tmp_path, turned), follow_rates=False, epochs=1), {}
+    for exponent in config.lr_exponents:
+        training = Training(SGD, 10.0**exponent, config, 0)
+        if training.epoch() is not None:
+            ends[training.lr] = training.curve[0], -training.loss
+    best = [max(ends, key=lambda lr, by=by: ends[lr][by]) for by in (0, 1)]
+    assert best[0] != best[1]
+    for by, lr in zip(("score", "loss"), best, strict=True):
+        assert evaluate_rule(SGD, replace(config, rate_by=by), 0).lr == lr
 
 
 def test_a_score_far_below_the_start_is_a_failure_and_counts_as_one(tmp_path):
