@@ -40,6 +40,10 @@ class DataError(ValueError):
     """A data set is missing or damaged, or cannot be had; the message says what to do."""
 
 
+class MissingError(DataError):
+    """The pictures that scores are of are not where they were."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One data set, memory-mapped: images uint8 [N, H, W, C], labels uint8 [N] in 0 ... 9."""
@@ -80,9 +84,10 @@ def load(name: str, root: Path, sha256: str = ANY) -> Dataset:
         try:
             array = np.lib.format.open_memmap(path, mode="r")
         except FileNotFoundError:
-            moved = f"if it was moved, link {root / name} to it, or search.py --resume RUN --data DIR"
-            remedy = _remedy(name, root) if sha256 == ANY else moved
-            raise DataError(f"{path} is missing; {remedy}") from None
+            if sha256 == ANY:
+                raise DataError(f"{path} is missing; {_remedy(name, root)}") from None
+            moved = f"if it was moved, link {root / name} to it"
+            raise MissingError(f"{path} is missing; {moved}") from None
         except Exception as error:  # damage of all kinds: numpy reads the header as Python
             reason = str(error).split("\n")[0]
             raise DataError(f"{path} is damaged, no npy ({reason}); {_remedy(name, root)}") from None

@@ -35,12 +35,15 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
+
+from config import GONE
 
 import numpy
 import torch
@@ -379,19 +382,21 @@ class Run:
             "config.json": json.dumps(config, indent=1) + "\n",
             "meta.json": json.dumps({**start, **meta}, indent=1) + "\n",
         }
-        partial = folder.with_name(f".{folder.name}.{platform.node()}.{os.getpid()}")
-        with contextlib.ExitStack() as undo:
-            undo.callback(shutil.rmtree, partial, ignore_errors=True)
-            try:
-                partial.mkdir(parents=True)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # Its name is drawn, as containers may share a machine's name and a process's number.
+            beside = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
+            with beside, contextlib.ExitStack() as undo:
+                partial = Path(beside.name) / folder.name
+                partial.mkdir()
                 for name, text in texts.items():
                     (partial / name).write_text(text, "utf-8")
                 run = Run(partial)
                 undo.callback(run.close)
                 partial.rename(folder)
-            except OSError as error:
-                raise RunError(f"cannot create {folder}: {error.strerror}") from None
-            undo.pop_all()
+                undo.pop_all()
+        except OSError as error:
+            raise RunError(f"cannot create {folder}: {error.strerror}") from None
         run.folder = folder
         return run
 
@@ -591,7 +596,7 @@ class Progress:
     """
 
     def __init__(self, log: Path | None = None, stream: TextIO | None = None):
-        self.log, self.stream = log, stream or sys.stderr
+        self.log, self.stream = log, stream or sys.stderr or io.StringIO()  # Python's own may be None
         self.early: list[str] = []  # what was said before there was a log
         self.terminal = self.stream.isatty()
         self.last_s, self.width = time.monotonic(), 0
@@ -607,8 +612,7 @@ class Progress:
         if self.terminal:
             # Cut to the terminal's width: what wraps cannot be rewritten.
             shown = line[: shutil.get_terminal_size().columns - 1]
-            self.stream.write("\r" + shown.ljust(self.width))
-            self.stream.flush()
+            self._show("\r" + shown.ljust(self.width), self.stream)
             self.width = len(shown)
         if time.monotonic() - self.last_s > LOG_EVERY_S:
             self.last_s = time.monotonic()
@@ -626,7 +630,7 @@ class Progress:
     def _cleared(self) -> TextIO:
         """Return the stream, on a new line."""
         if self.terminal and self.width:
-            self.stream.write("\r" + " " * self.width + "\r")
+            self._show("\r" + " " * self.width + "\r", self.stream)
             self.width = 0
         return self.stream
 
@@ -641,4 +645,15 @@ class Progress:
             ):
                 file.write(text + "\n")
         if stream is not None:
-            print(text.encode(errors="backslashreplace").decode(), file=stream, flush=True)
+            self._show(text.encode(errors="backslashreplace").decode() + "\n", stream)
+
+    @staticmethod
+    def _show(text: str, stream: TextIO) -> None:
+        """Write to a stream if it can be; if somebody is there, Python says at its end what was not."""
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError as error:
+            if error.errno in GONE:
+                with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), stream.fileno())

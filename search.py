@@ -50,7 +50,7 @@ import results
 from child import CHILDREN, Child
 from cluster import Cluster
 from controller import Controller, ControllerConfig
-from data import ANY
+from data import ANY, MissingError
 from dsl import (
     CONSTRAINTS,
     MAX_GROUPS,
@@ -726,17 +726,28 @@ def search_to_end(search: Search, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    best, tell = results.best_families(search.records, 10), search.progress.result
-    table = summary(best, results.read_humans(folder), search.scorer.score_name)
-    tell(f"\n{costs(search.records)}\n\n{table}\n")
-    tell("A line is a family, rules that no training can tell apart: mean and spread of its trainings.")
-    tell(f"{folder} holds the run, hall_of_fame.csv in it more families")
+    tell = search.progress.result
+    tell(found(folder, search.records, search.scorer.score_name))
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
         tell(f"{pictures[0].name} in it is its learning curve")
-    for family in best[:1]:
-        show = f"python rules.py show '{family.best['rule']}' --runs {shlex.quote(str(folder))}"
-        tell(f"Next: {show} explains #{family.best['id']}, of the best family it found")
+    tell(following(folder, search.records))
     return 0
+
+
+def found(folder: Path, records: list[dict], score_name: str) -> str:
+    """Return what a complete run cost and found, as text."""
+    table = summary(results.best_families(records, 10), results.read_humans(folder), score_name)
+    what = "A line is a family, rules that no training can tell apart: mean and spread of its trainings."
+    where = f"{folder} holds the run, hall_of_fame.csv in it more families"
+    return f"\n{costs(records)}\n\n{table}\n\n{what}\n{where}"
+
+
+def following(folder: Path, records: list[dict]) -> str:
+    """Return what to do next with a complete run."""
+    for family in results.best_families(records, 1):
+        show = f"python rules.py show '{family.best['rule']}' --runs {shlex.quote(str(folder))}"
+        return f"Next: {show} explains #{family.best['id']}, of the best family it found"
+    return "Next: another search; in this one no rule trained to the end"
 
 
 def draw(folder: Path) -> list[Path]:
@@ -764,8 +775,11 @@ def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | N
         if any(getattr(args, name, None) for name in PLACES):  # where studies look for what it had
             scorer.prepare()
             open_run(args, config, scorer, progress.say).close()
-        print(f"{args.resume} is already complete, {config.samples} rules; nothing to do")
-        print(f"Next: {drawing(args.resume)} draws its learning curve again")
+        records, tell = results.read_records(args.resume), progress.result
+        tell(f"{args.resume} is already complete, {len(records)} rules; nothing was trained")
+        tell(found(args.resume, records, scorer.score_name))
+        tell(f"{drawing(args.resume)} draws its learning curve again")
+        tell(following(args.resume, records))
         return None
     scorer = scorer if args.resume else scorer.fetch(progress.say)
     scorer.prepare()
@@ -784,7 +798,9 @@ def main(argv: list[str] | None = None, script: Script | None = None) -> int:
         try:
             mine = open_search(args, script, stack)
         except (ValueError, OSError) as error:
-            parser.error(str(error))
+            moved = isinstance(error, MissingError) and args.resume is not None
+            resume = f", or {script.command} --resume {shlex.quote(str(args.resume))} --data DIR"
+            parser.error(f"{error}{resume * moved}")
         except KeyboardInterrupt:
             print("interrupted before the search began", file=sys.stderr)
             return 130

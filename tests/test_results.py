@@ -77,8 +77,18 @@ def test_runs_of_one_second_get_default_folders_of_their_own(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for _ in range(9):
         Run.create(results.default_folders("search", "laptop-trpo", 7), CONFIG, META).close()
+    begin, half_made = Run.__init__, []
+
+    def meanwhile(run, folder):  # another process of the same number makes the same
+        if not half_made:
+            half_made.append(folder)
+            Run.create(results.default_folders("search", "laptop-trpo", 7), CONFIG, META).close()
+        begin(run, folder)
+
+    monkeypatch.setattr(Run, "__init__", meanwhile)
+    Run.create(results.default_folders("search", "laptop-trpo", 7), CONFIG, META).close()
     names = [folder.name for folder in results.RUNS.iterdir()]
-    assert len(names) == 9
+    assert len(names) == 11
     assert all(re.fullmatch(r"\d{8}-\d{6}-search-laptop-trpo-s7(-\d+)?", name) for name in names)
 
 

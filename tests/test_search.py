@@ -471,7 +471,8 @@ def test_a_run_killed_between_its_last_record_and_its_end_is_completed_once(tmp_
     before = {path.name: path.read_bytes() for path in broken.iterdir()}
     capsys.readouterr()
     assert search.main(["--resume", str(broken)]) == 0
-    assert "already complete" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "already complete" in out and "core-seconds" in out and "Next: python rules.py show" in out
     assert {path.name: path.read_bytes() for path in broken.iterdir()} == before
 
 
@@ -553,7 +554,7 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
     assert "holds other pictures" in refused(broken("run"))
     moved = elsewhere / ".." / "moved"
     shutil.move(pictures, moved / data.SAMPLE)
-    assert "search.py --resume RUN --data DIR" in refused("run") and not pictures.exists()
+    assert "search.py --resume run --data DIR" in refused("run") and not pictures.exists()
     assert "holds other pictures" in refused("run", "--data", str(moved))
     assert len(history(elsewhere / "run")) == 5 and results.read_config(Path("run")) == config
     np.save(moved / data.SAMPLE / "train_labels.npy", labels)

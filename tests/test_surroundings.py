@@ -58,6 +58,14 @@ $T --out run 2>&1 | head -1
 PYTHONUNBUFFERED=1 $T --out run | true
 == all closed, with a worker | 0 | holds the run
 $S 8 --out run <&- >&- 2>&-
+== from Python, a reader leaves and a terminal closes | 0 | holds the run
+trap '' HUP
+echo "from search import search
+if __name__ == '__main__':
+    run = search(preset='smoke', samples=8, data='$DATA', filters=2, epoch_size=100, workers=1, out=OUT)
+    print(run.best.infix())" >mine.py
+sed "s/OUT/'one'/" mine.py >one.py && $PY one.py 2>&1 | head -1 && cat one/log.txt
+sed "s/OUT/'run'/" mine.py >two.py && $PY wrap.py gone $PY two.py
 == stdout on a full disk | 1 | could be written: No space
 $T --out run >/dev/full
 == a reader stops to read | 0 | holds the run
@@ -94,12 +102,13 @@ cp usetex matplotlibrc
 $T --out run && ls run
 == a matplotlibrc of noise | 0 | no figure, .*python -m plots.learning_curve run
 printf '\377\376\n' >matplotlibrc
-$T --out run
+$T --out run && ! $PY -m plots.learning_curve run && ! $PY -m plots.report run
 == no home | 0 | learning_curve.svg
 env -u HOME -u USER MPLCONFIGDIR=/proc/no $T --out run && ls run
 == no matplotlib | 0 | no figure, .*python -m plots.learning_curve run
 mkdir none && echo 'raise ImportError' >none/matplotlib.py
-PYTHONPATH=none:$PYTHONPATH $T --out run
+export PYTHONPATH=none:$PYTHONPATH
+$T --out run && ! $PY -m plots.report run
 == pictures overwritten meanwhile | 1 | holds other pictures .*go on with: .* run
 mkdir d && cp -r $DATA/fashion-mnist-sample d
 $S 900 --data d --out run &
@@ -121,7 +130,9 @@ $S 90 --out run &
 records; kill -TERM $!; wait $!
 == SIGTERM to a container's process 1 and all others | 143 | Go on with: .* --resume run
 unshare --pid --fork --mount-proc $S 90 --out run &
-records; pkill -TERM -g 0 -f '^[^ ]*python'; wait $!
+workers() { pgrep -g 0 -f '^[^ ]*python.*forkserver'; }
+records; before=$(workers); kill -TERM $before; sleep 2
+[ "$(workers)" = "$before" ] && pkill -TERM -g 0 -f '^[^ ]*python'; wait $!
 == three in the same second | 0 | -s0\n.*-s0-2\n.*-s0-3\n
 mkdir one && echo 'import time; time.strftime = lambda *_: "one-second"' >one/sitecustomize.py
 export PYTHONPATH=one:$PYTHONPATH
