@@ -80,6 +80,12 @@ for depth in 2 3; do
         --seed 200 --constraints operands-differ,no-final-addition,reuse-computed
 done
 
+# --- searches on the tasks that ship ---
+
+for task in charlm imports oscillator; do
+    run own-$task search --task tasks/$task.py --preset laptop --samples 100
+done
+
 # --- what became of the best ---
 
 best="$out/protocol-strided-cifar10-trpo-s0 $out/protocol-strided-cifar10-trpo-s1"
@@ -197,5 +203,6 @@ bench bench-controller controller
 bench bench-pool pool
 bench bench-kills kills --kills 200
 bench bench-kills-cluster kills --cluster --kills 40
+bench bench-own own
 bench bench-rule rule
 bench bench-rule-returned rule --memory returned

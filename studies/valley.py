@@ -29,7 +29,7 @@ import results
 from dsl import Rule
 from results import aligned
 from rosenbrock import ADAM_EPS, ADAPTIVE, COMMON, FOUR, PICKED, RULES, START, STEPS, descend
-from rules import make_optimizer, named
+from rules import is_class, make_optimizer, named, read
 from studies.searches import RUNS, best_found, read_search
 from studies.trials import Trials, launch
 
@@ -117,7 +117,7 @@ def run_from(starts: list[tuple[float, float]], job: dict, config: Config) -> np
     """Return the paths of one optimizer at one rate, float64 [N, S, 3]."""
     if job["rule"]:
         more = {"seed": job["seed"], "total_steps": config.iterations}
-        make = partial(make_optimizer, Rule.parse(job["rule"]), lr=job["lr"], **more)
+        make = partial(make_optimizer, job["rule"], lr=job["lr"], **more)
     else:
         more = {"momentum": config.momentum} if job["name"] == "Momentum" else {}
         more |= {} if job["eps"] is None else {"eps": job["eps"]}
@@ -299,13 +299,14 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     parts = [table(config, [run for run in runs if run["start"] == 0])]
     parts += [order_table(rows, config.starts)] if config.starts > 1 else []
     parts += [PICKED] if [name for name, _ in plan.rules] == RULES else []
-    if any((rule := Rule.parse(text)).draws or "noise" in str(rule) for _, text in plan.rules):
+    if any((rule := read(text)).draws or "noise" in str(rule) for _, text in plan.rules):
         parts.append(f"Rules with drop or noise are random; here with seed {config.seed}.")
     return rows, "\n\n".join(parts) + "\n"
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:
-    return f"python rules.py show '{plan.rules[0][1]}' explains the first rule"
+    first = next((rule for _, rule in plan.rules if not is_class(rule)), RULES[0])
+    return f"python rules.py show '{first}' explains the first rule"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -73,6 +73,18 @@ def test_python_examples_run_as_scripts(tmp_path):
     assert len(codes) == 2
 
 
+def test_the_examples_of_tasks_are_the_published_ones():
+    rows = re.findall(r"^\| `(\w+)\.py`.* \| (\w+) (\S+) \| (\S+), `(.*)` \|$", README, re.M)
+    assert len(rows) == 3
+    for task, human, *shown in rows:
+        folder = ROOT / f"runs/published/own-{task}"
+        sign = -1 if results.read_config(folder)["score_name"].startswith("minus ") else 1
+        person = max(results.read_humans(folder), key=lambda one: one["reward"])
+        best = results.best_families(results.read_records(folder), 1)[0]
+        told = f"{sign * person['reward']:.3g}", f"{sign * best.reward:.3g}", best.best["infix"]
+        assert (human.lower(), *shown) == (person["name"], *told)
+
+
 @pytest.mark.parametrize("flags, preset", [("--seed 3", "laptop"), ("--preset smoke", "smoke")])
 def test_make_search_names_one_preset(flags, preset):
     command = ["make", "--dry-run", "--old-file", ".venv/ready", "search", f"ARGS={flags}"]

@@ -18,7 +18,7 @@ from studies.trials import read_trials
 from studies.valley import TUNED, Config, best, distinct_rules, measure, run_from, runs_of, table, thin
 
 SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8", "--workers", "1"]
-RACED = ["powersign", "m-exp-v", "g m id drop0.3 add", "adam"]
+RACED = ["powersign", "m-exp-v", "g m id drop0.3 add", "adam", "torch.optim.AdamW"]
 
 
 def record(value, lr=0.1, **more):
@@ -119,7 +119,7 @@ def raced(tmp_path_factory):
 def test_records_are_what_each_optimizer_does_at_each_rate_and_paths_the_best_ones(raced):
     records = runs_of(read_trials(raced))
     names = ["SGD", "Momentum", "RMSProp", "Adam", TUNED, TUNED]
-    names += ["powersign", "m-exp-v", "g + drop(m, 0.3)", "adam (rule)"]
+    names += ["powersign", "m-exp-v", "g + drop(m, 0.3)", "adam (rule)", RACED[-1]]
     raced_at = [(name, lr) for name in names for lr in (1e-3, 0.1, 10.0)]
     assert [(r["name"], r["lr"]) for r in records] == raced_at
     assert {r["eps"] for r in records if r["name"] == TUNED} == {1e-3, 1e-8}
