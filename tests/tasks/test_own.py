@@ -17,7 +17,7 @@ import data
 import search
 from child import ChildConfig
 from dsl import RuleOptimizer
-from rules import NAMED_RULES, turn
+from rules import NAMED_RULES, make_optimizer, turn
 from tasks import pilot
 from tasks.own import OwnTask, TaskConfig, forget_changed, open_task, sources
 from training import TaskFault, Training, evaluate_and_test, evaluate_rule
@@ -47,6 +47,7 @@ class Line(Task):
     def loss(self, model, rows):
         return (model(self.x[rows])[:, 0] - self.y[rows]).square().mean()
     def score(self, model):
+        print("no part of the answer", end="")
         return ((model(self.x[40:])[:, 0] - self.y[40:]) ** 2).mean().item()
     def trivial(self):
         return float(self.y[40:].square().mean())
@@ -117,12 +118,6 @@ def test_the_dry_run_finds_a_fault(tmp_path, old, new, told):
     with pytest.raises(Exception, match=re.escape(told)) as error:
         pilot.look(write(tmp_path, TINY.replace(old, new)), 0)
     assert "\n" not in str(error.value)
-
-
-def test_what_a_task_prints_is_no_part_of_the_answer(tmp_path):
-    prints = "def score(self, model):\n        print('x', end='')\n        os.system('echo y')"
-    path = write(tmp_path, "import os\n" + TINY.replace("def score(self, model):", prints))
-    assert pilot.dry_run(OwnTask(task=path))["steps"] == 10
 
 
 ORDER = "permutation(40)", "permutation(40)[[hash(str(i)) % 40 for i in range(40)]]", "same seed gives"
@@ -266,27 +261,20 @@ def test_weights_that_an_optimizer_evaluates_have_batch_norms_averages_of_their_
     assert all(torch.equal(*pair) for pair in pairs)
     torch.manual_seed(4)
     net = task.model()
-    optimizer, history = torch.optim.SGD(net.parameters(), 0.1), []
+    optimizer = make_optimizer(rule, net.parameters(), 0.1)
     for epoch in range(2):
-        net.train()
+        turn("train", net, optimizer)
         for rows in task.batches(net, 4, epoch):
             optimizer.zero_grad()
             task.loss(net, rows).backward()
             optimizer.step()
-            history.append([p.detach().clone() for p in net.parameters()])
-        trained = history[-1]
-        vector = torch.nn.utils.vector_to_parameters
-        vector(torch.stack([torch.cat([p.flatten() for p in one]) for one in history]).mean(0),
-               net.parameters())  # fmt: skip
-        stale = -task.score(net.eval())
+        turn("eval", net, optimizer)
+        stale = -task.score(net)
         net.train()
         for rows in task.batches(net, 4, 0):
             task.loss(net, rows)
         mine = -task.score(net.eval())
-        assert training.epoch() == pytest.approx(mine, rel=1e-5) and mine != pytest.approx(stale, 1e-3)
-        with torch.no_grad():
-            for p, value in zip(net.parameters(), trained, strict=True):
-                p.copy_(value)
+        assert training.epoch() == mine != pytest.approx(stale, 1e-3)
 
 
 def test_rates_are_followed_off_the_edge_while_they_get_better(tmp_path):
@@ -379,13 +367,9 @@ def test_the_pilot_finds_what_the_best_rates_can_be_told_by(turn, upside_down, l
 
 
 def test_luck_alone_is_refused_though_the_best_of_many_is_far_above_chance():
-    config, refused = OwnTask(task="mine.py", epochs=2), 0
-    for luck in range(20):
-        try:
-            pilot.weigh(config, {"trivial": 0.1, "sign": 1}, Made(0, "", luck), print)
-        except TaskFault as error:
-            refused += "no human optimizer beats both" in str(error)
-    assert refused >= 17  # one in twenty gets through
+    for luck in range(8):
+        with pytest.raises(TaskFault, match="no human optimizer beats both"):
+            pilot.weigh(OwnTask(epochs=2), {"trivial": 0.1, "sign": 1}, Made(0, "", luck), print)
 
 
 # --- searches -------------------------------------------------------------------------------------
