@@ -1,11 +1,12 @@
 """What must be known of a task before rules are searched for it: does it run, and what do scores mean?
 
-First a dry run, twice, in processes of their own: Adam, tensor by tensor and flat. It finds
-faults, batches an epoch, parameters that rest at times, strange gradients, and a score that is not the
-same twice. Then the human optimizers train with all rates and to the end. They say when the sweep may
-end, by what to choose rates, how far scores go, and how many seeds tell rules apart. A task on which no
-human optimizer beats both the untrained network and the trivial predictor is refused: what a search
-finds there is luck. Nothing to run here. Read next: charlm.py, imports.py and oscillator.py, tasks.
+First a dry run, twice, in processes of their own: Adam, tensor by tensor and flat. It finds faults,
+batches an epoch, parameters that rest at times, strange gradients, and a score that is not the same
+twice. Then the human optimizers train with all rates and to the end. They say when the sweep may end,
+by what to choose rates, how far scores go, and how many seeds tell rules apart. A task on which none of
+them beats both the untrained network and the trivial predictor, on fresh seeds and beyond their noise,
+is refused: what a search finds there is luck.
+Nothing to run here. Read next: charlm.py, imports.py and oscillator.py, tasks.
 """
 
 import json
@@ -32,7 +33,7 @@ DRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tasks.pilot import 
 ADAM = NAMED_RULES["adam"].rule
 NOISE_SEEDS = range(6_000, 6_005)  # far from those of searches and studies
 APART = 2.8  # standard deviations of one training by which two must differ to be told apart: 2 sqrt(2)
-LUCK = 2.13  # standard errors by which luck alone lifts a mean of five in one case of twenty, t of 4
+LUCK = 2.13  # standard errors that a mean of five exceeds by luck once in twenty: Student's t
 
 
 # --- the dry run ----------------------------------------------------------------------------------
