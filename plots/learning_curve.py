@@ -161,9 +161,7 @@ def picture(groups: list[Group]) -> Figure:
 
     explain(every, groups, window)
     again = any(setting_of(run, "replicates") > 1 for run in runs)
-    text = (
-        f"Score: {score(runs)}{', the mean of trainings so far' * again}. The best is partly luck. "
-    )
+    text = f"Score: {score(runs)}{', the mean of trainings so far' * again}. The best is partly luck. "
     text += f"Marks at the bottom: rejected rules grey, failed ones orange; both count {failure:.3g}. "
     text += "Pale band: the best human optimizer, give or take a training's noise. " * is_own(groups)
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
