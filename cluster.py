@@ -16,9 +16,10 @@ import re
 import signal
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures import Executor, Future, InvalidStateError, wait
 from functools import lru_cache, partial
 from multiprocessing import current_process
+from pathlib import Path
 from threading import Event, Lock, Thread
 from weakref import WeakSet
 
@@ -126,6 +127,39 @@ def _settle(future: Future, value: object = None, error: BaseException | None = 
             future.set_exception(error)
 
 
+def check_certificates(security) -> None:
+    """Raise ValueError if what a connection over TLS needs is not configured, or not there."""
+    named = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
+    for text in filter(None, named):  # a path, or the certificate itself
+        if "\n" not in text and not Path(text).is_file():
+            raise ValueError(f"{text}, named in {TLS}..., is no file")
+    if not security.get_connection_args("client")["ssl_context"]:
+        raise ValueError(CERTIFICATES)
+
+
+def connect(address: str):
+    """Return a Dask client that is connected.
+
+    It is made in a thread of its own, which keeps it if that fails: a client that is forgotten half-made
+    prints a traceback. And whoever is asked may never answer, whatever Dask's own limit of time.
+    """
+    from distributed import Client
+
+    client: Future = Future()
+
+    def make():
+        try:
+            client.set_result(Client(address, timeout=CONNECT_S, set_as_default=False))
+        except Exception as error:
+            client.set_exception(error)
+            Event().wait()
+
+    Thread(target=make, daemon=True).start()
+    if not wait([client], 2 * CONNECT_S).done:
+        raise TimeoutError("whoever answers there does not speak Dask's language")
+    return client.result()
+
+
 class Cluster(Executor):
     """Run tasks on the workers of a Dask cluster, which may come and go.
 
@@ -139,45 +173,51 @@ class Cluster(Executor):
         say: is told in a line who was sent away and that there are no workers.
     Raises:
         ClusterError: Dask is not installed, nobody answers at the address, or a worker that has joined
-            cannot do such tasks.
+            cannot do such tasks and no other has joined.
     """
 
     def __init__(
         self, address: str, initializer: Callable, cpu_limit_s: float = 0.0, say: Callable = print
     ):
-        if not re.fullmatch(r"((tcp|tls|ucx|wss?)://)?[^/:]+:\d+", address):
+        if not re.fullmatch(r"((tcp|tls|ucx|wss?)://)?(\[[^]/]+\]|[^/:]+):\d+", address):
             raise ClusterError(
                 f"--cluster is '{address}'; it must be an address such as tcp://HOST:8786"
             )
         try:
-            from distributed import Client, Security
+            from distributed import Security
         except ImportError:
             raise ClusterError("--cluster needs Dask: pip install -r requirements-cluster.txt") from None
         # A lost connection: the search says it.
         for name in ("distributed", "distributed.client", "tornado.application"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            if address.startswith("tls") and not Security().get_connection_args("client")["ssl_context"]:
-                raise ValueError(CERTIFICATES)
-            self._client = Client(address, timeout=CONNECT_S, set_as_default=False)
+            if address.startswith("tls"):
+                check_certificates(Security())
+            self._client = connect(address)
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ClusterError(f"no Dask scheduler at {address} ({reason})") from None
         self._address, self._setup, self._say = address, (initializer, cpu_limit_s), say
         self._executor = self._client.get_executor(pure=False)
         self._open: WeakSet[Future] = WeakSet()
         self._told, self._sent_away = set(), set()
         self._left = Event()
-        asked = carry(try_out.__name__, pickle.dumps(self._setup))
+        asked, unfit, fit = carry(try_out.__name__, pickle.dumps(self._setup)), {}, 0
         for worker, answer in self._client.run(*asked, on_error="return").items():
             if isinstance(answer, OSError):
                 continue  # it has died meanwhile
             wrong = isinstance(answer, Exception)
             what, _, about, where = ("unfit", None, answer, worker) if wrong else answer
             if what == "unfit":
-                self._client.close()
-                raise ClusterError(f"a Dask worker cannot do this work: {where}: {about}")
-            self._compare(about, where)
+                unfit[worker] = f"{where}: {about}"
+            else:
+                fit += 1
+                self._compare(about, where)
+        if unfit and not fit:
+            self._client.close()
+            raise ClusterError(f"a Dask worker cannot do this work: {next(iter(unfit.values()))}")
+        for worker, why in unfit.items():
+            self._send_away(worker, why)
         for watch in (self._watch_scheduler, self._watch_workers):
             Thread(target=watch, daemon=True).start()
 

@@ -9,6 +9,7 @@ import pickletools
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from test_pool import burn, fail
 import data
 import results
 import search
-from cluster import Cluster, ClusterError, carry
+from cluster import TLS, Cluster, ClusterError, carry
 from pool import TaskError, WorkerDied
 
 
@@ -204,15 +205,35 @@ def test_a_cluster_that_loses_a_worker_gives_the_records_of_a_local_run(tmp_path
     assert len(trained) > 3  # three at first, three others after the resume
 
 
+HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("address", "why"), [("tcp://127.0.0.1:1", ""), ("tls://127.0.0.1:1", "CA_FILE")]
+    ("address", "answer", "ca_file", "code", "why"),
+    [
+        ("tcp://127.0.0.1:1", b"", "", 2, "("),
+        ("tcp://[::1]:1", b"", "", 2, "("),
+        ("tcp://127.0.0.1:PORT", b"", "", 2, "does not speak Dask"),
+        ("tcp://127.0.0.1:PORT", HTTP, "", 2, "("),
+        ("tcp://127.0.0.1:PORT", b"", "", 143, "interrupted"),
+        ("tls://127.0.0.1:1", b"", "", 2, "CA_FILE"),
+        ("tls://127.0.0.1:1", b"", "/no/ca.pem", 2, "/no/ca.pem"),
+    ],
 )
-def test_no_scheduler_is_one_line_and_exit_code_2(tmp_path, dask_program, address, why):
-    process = start(*SMALL, "--cluster", address, "--out", str(tmp_path / "run"))
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2 and f"no Dask scheduler at {address} (" in output and why in output
-    assert len(output.splitlines()) == 1 and not (tmp_path / "run").exists()
+def test_no_scheduler_is_one_line(tmp_path, dask_program, address, answer, ca_file, code, why):
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as open_till_end:
+        address = address.replace("PORT", str(server.getsockname()[1]))
+        env = os.environ | {f"{TLS}CA_FILE": ca_file} if ca_file else None
+        process = start(*SMALL, "--cluster", address, "--out", str(tmp_path / "run"), env=env)
+        if address.endswith(str(server.getsockname()[1])):
+            open_till_end.enter_context(server.accept()[0]).sendall(answer)
+        if code == 143:
+            process.terminate()
+        output, _ = process.communicate(timeout=120)
+    what = "" if code == 143 else f"no Dask scheduler at {address} ("
+    assert process.returncode == code and what in output and why in output, output
+    assert len(output.splitlines()) == 1 and not (tmp_path / "run").exists(), output
 
 
 @pytest.mark.slow
@@ -225,8 +246,14 @@ def test_strangers_spoil_nothing(tmp_path, dask_program):
         ClusterError, match=f"cannot do this work: .* in {tmp_path}: ModuleNotFoundError"
     ):
         Cluster(address, print)
-    stranger.kill()
-    stranger.wait()
+    ann = dask_program("worker", "--nthreads", "1", "--no-nanny", "--name", "ann")
+    wait_for_workers(address, 2)
+    cluster, said = Cluster(address, print, say=(lines := []).append), stranger.wait(120)
+    assert cluster.submit(worker_name).result(60) == "ann" and said is not None
+    assert [f"sent away: {os.uname().nodename}" in line for line in lines] == [True]
+    cluster.stop()
+    ann.kill()
+    ann.wait()
 
     log = tmp_path / "run" / "log.txt"
     said = lambda text: lambda: log.exists() and text in log.read_text()  # noqa: E731
