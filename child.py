@@ -30,8 +30,8 @@ from data import (
     choose,
     files,
     load,
-    prepare,
 )
+from data import prepare as prepare_data
 from dsl import SearchSpace
 from results import Say
 from sameness import Families
@@ -88,7 +88,7 @@ class ChildConfig(ProtocolConfig):
 
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
-FORMER = {"race": False, "give_up": False}
+FORMER_CHILD = {"race": False, "give_up": False}
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
 CHILDREN = {
@@ -145,9 +145,10 @@ class Pictures(Task):
         self.files = ()  # as they were when they were looked through
         pool, held_out = self.data.split()
         check_epoch(config)
-        self.training, self.validation = pool[: config.epoch_size], held_out[: config.num_validation]
+        self.train_indices = pool[: config.epoch_size]
+        self.validation = held_out[: config.num_validation]
         # The mean and spread of each channel, from the training subset alone, exactly.
-        images = self.data.train_images[np.sort(self.training)]
+        images = self.data.train_images[np.sort(self.train_indices)]
         values = np.arange(256)
         counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
         mean = np.array([np.average(values, weights=n) for n in counts])
@@ -180,7 +181,7 @@ class Pictures(Task):
 
     def batches(self, model: nn.Module, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         # The same order for every rule and rate; another one each epoch.
-        order = np.random.default_rng([seed, epoch]).permutation(self.training)
+        order = np.random.default_rng([seed, epoch]).permutation(self.train_indices)
         for step in range(self.config.steps):
             size = self.config.batch_size
             yield self.batch(order[step * size : (step + 1) * size])
@@ -259,7 +260,7 @@ class Child(Trained, ChildConfig):
         return child
 
     def fetch(self, say: Say) -> "Child":
-        prepare(self.dataset, Path(self.data))
+        prepare_data(self.dataset, Path(self.data))
         return identify(self)
 
     def prepare(self) -> None:

@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +138,7 @@ def add_settings(
         default = (preset or {}).get(field.name, field.default)
         many = typing.get_origin(hint) is tuple
         listed = f"; of {', '.join(about['choices'])}" if many and about["choices"] else ""
-        shown = ",".join(map(str, default)) if many else default
+        shown = ",".join(map(str, default)) or "none" if many else default
         if hint is bool:
             how = {"action": argparse.BooleanOptionalAction}
         elif about["words"]:
@@ -221,6 +222,18 @@ def end_at_once(signum: int, frame) -> None:
     os._exit(128 + signum)
 
 
+def tell_library(kind: type[BaseException], error: BaseException, trace) -> None:
+    """Say in a line why a library cannot be imported, such as its settings or memory; else as usual."""
+    parts = {
+        part for frame, _ in traceback.walk_tb(trace) for part in Path(frame.f_code.co_filename).parts
+    }
+    if isinstance(error, ImportError) or parts & {"site-packages", "dist-packages"}:
+        what = f"{kind.__name__}: {' '.join(str(error).split()):.300}"
+        print(f"error: a library cannot be imported: {what}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 def _begins_a_program() -> bool:
     """Return whether what was started calls `as_program` when all of it is imported."""
     with contextlib.suppress(AttributeError, TypeError, OSError, ValueError):  # a notebook has no file
@@ -233,6 +246,7 @@ if _begins_a_program():  # torch is still to come, which takes seconds; nothing 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for end in ENDS:
         signal.signal(end, end_at_once)
+    sys.excepthook = tell_library
 
 
 def as_program(main: Callable[[], int]) -> int:
@@ -264,6 +278,7 @@ def as_program(main: Callable[[], int]) -> int:
         if time.monotonic() - ending_s > GRACE_S:
             end_at_once(signum, frame)
 
+    sys.excepthook = sys.__excepthook__
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for end in ENDS:
         signal.signal(end, stop)

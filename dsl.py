@@ -515,7 +515,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     only the new weights round. Complex weights train as pairs of reals. Random operands and drops depend
     on the seed, the step and the place of a parameter alone, so training resumes bit for bit, sharded
     or not.
-    Searches draw otherwise (child.Descent), so their scores of rules that draw are met but for luck.
+    Searches draw otherwise (training.Descent), so their scores of rules that draw are met but for luck.
     For torch.compile and foreach take the file that `python rules.py export` makes of a rule.
 
     Args:

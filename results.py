@@ -17,6 +17,20 @@ so far over the trainings of its family, or the same number if each string is tr
 the id of the family's first rule, see sameness.py. `cached_from` is the id of the rule whose training
 stands for this one's, null if it was trained itself.
 
+In a controller update, the first two are its number and how many rules are scored:
+
+    update, samples
+    reward_mean, reward_max     of the batch; a rule that failed has 0
+    families                    families a rule among the last 100; low if the controller repeats itself
+                                (older runs: distinct_keys)
+    invalid                     share of illegal rules; it stays 0
+    baseline                    moving average of rewards; a rule above it becomes more likely
+    entropy, entropy_coeff      how undecided the controller is at each token, in nats; its weight
+    kl                          mean Kullback-Leibler divergence from the controller before
+    surrogate_gain              by how much the update raised what it maximises, on its own batch
+    line_search_steps, accepted TRPO: step lengths that were tried, and whether one was taken
+    population_mean             evolution, guided: mean reward of the rules that it breeds from
+
 Read next: config.py, for what config.json holds.
 """
 
@@ -608,7 +622,7 @@ class Progress:
             self._write(text, None)
 
     def update(self, line: str) -> None:
-        """Show the current state; a log gets it at most every 30 seconds."""
+        """Show the current state; a log gets it at most every LOG_EVERY_S seconds."""
         if self.terminal:
             # Cut to the terminal's width: what wraps cannot be rewritten.
             shown = line[: shutil.get_terminal_size().columns - 1]

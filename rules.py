@@ -183,7 +183,7 @@ def is_class(text: str) -> bool:
     return CLASS.fullmatch(text.strip()) is not None
 
 
-def read(text: str) -> "Rule | OptimizerClass":
+def rule_or_class(text: str) -> "Rule | OptimizerClass":
     """Return what a string in a record stands for, a rule or an optimizer class."""
     return OptimizerClass.parse(text) if is_class(text) else Rule.parse(text)
 

@@ -506,7 +506,7 @@ class Search:
         if self.humans:
             ready = len(HUMAN) - sum(not future.done() for future in self.humans.values())
             line += f"human optimizers: {ready} of {len(HUMAN)} scored"
-            if ready:
+            if ready and done == known:
                 left = timedelta(seconds=round(elapsed / ready * (len(HUMAN) - ready)))
                 line += f", about {left} left"
             line += "  "
@@ -576,13 +576,11 @@ def make_parser(script: Script = SEARCH) -> Parser:
     add_settings(parser, SearchConfig)
     flag = parser.section("running").add_argument
     if script is SEARCH:
-        flag(
-            "--task",
-            metavar="FILE",
-            help="a task of your own, see tasks/; its flags: --task FILE --help",
-        )
+        task_help = "a task of your own, see tasks/; its flags: --task FILE --help"
+        flag("--task", metavar="FILE", help=task_help)
     if script.executor is None:
-        flag("--preset", choices=script.presets, help="named settings, the first if none")
+        first = next(iter(script.presets))
+        flag("--preset", choices=script.presets, help=f"named settings (default: {first})")
         flag("--workers", type=int, metavar="N", help="worker processes (default: all cores)")
         flag("--cluster", metavar="ADDRESS", help="workers of a Dask cluster instead: its scheduler")
     flag("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
@@ -705,10 +703,11 @@ def start_workers(args, scorer: Scorer, say: Say) -> WorkerPool | Cluster:
 def search_to_end(search: Search, script: Script, args) -> int:
     """Run the search, say how it ended, and return the exit code."""
     folder, say = search.run.folder, search.progress.say
-    where = args.cluster or ("this process" if script.executor else f"{count_workers(args)} workers")
+    number, space = count_workers(args), search.space.size()
+    local = "this process" if script.executor else f"{number} worker{'s' * (number > 1)}"
     if args.resume is None:
         say(changes(args.preset, search.config, search.scorer, script))
-    say(f"{folder}: {search.scorer}; {where}; {search.space.size():,} strings to choose from")
+    say(f"{folder}: {search.scorer}; {args.cluster or local}; {space:,} strings to choose from")
     resume = f"{script.command} --resume {shlex.quote(str(folder))}"
     for flag, value in (("--workers", args.workers), ("--cluster", args.cluster)):
         resume += f" {flag} {value}" if value else ""

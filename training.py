@@ -105,6 +105,9 @@ class ProtocolConfig:
     scale = Scale()  # of the scores
     score_name = "accuracy"
 
+    # What a subclass adds: `screen`, whether cheap tests come first; `steps`, the batches of an epoch;
+    # and `open()`, which returns the Task. See child.ChildConfig and tasks/own.py.
+
     @property
     def betas(self) -> tuple[float, ...]:
         return tuple(max(0.0, 1 - (1 - beta) / self.beta_horizon) for beta in BETAS)
@@ -257,7 +260,7 @@ def equip(
     return weights, Descent(weights.vector, rule, lr, seed, total_steps, betas, eps)
 
 
-def number(score) -> float:
+def as_number(score) -> float:
     """Return a score as a number of Python; it may be one of numpy, or a tensor, also with its graph.
 
     Raises:
@@ -340,7 +343,7 @@ class Training:
     def _score(self, test: bool = False) -> float | None:
         batches = lambda: self.task.batches(self.net, self.seed, 0)  # noqa: E731
         begin_evaluation(self.net, self.optimizer, self.task.loss, batches)
-        score = number((self.task.test if test else self.task.score)(self.net))
+        score = as_number((self.task.test if test else self.task.score)(self.net))
         score = -score if self.task.lower_is_better else score
         return score if math.isfinite(score) and score >= self.config.scale.failure else None
 
@@ -483,11 +486,15 @@ def start_worker() -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """What scores of search.Scorer need if they come from training: seeds, a limit, the protocol."""
+    """What makes a search.Scorer of a ProtocolConfig: seeds, a limit, how to evaluate.
+
+    Mixed in by child.Child and tasks.own.OwnTask.
+    """
 
     child_seed: int = setting(
-        0, "the first: of weights, order of data, random operands", "child", low=0, high=MAX_SEED
-    )
+        0, "seed of weights, order of data, random operands; the first of several", "child",
+        low=0, high=MAX_SEED,
+    )  # fmt: skip
     cpu_limit_s: float = setting(
         600.0, "CPU seconds that one rule may use; 0 is no limit", "child", low=0, high=1e7
     )

@@ -121,7 +121,7 @@ def compare(scores: list[dict]) -> list[str]:
 
 def step_parts(training: Training) -> dict[str, Callable]:
     """Return the parts of one training step, to be called in this order."""
-    batch = training.task.training[: training.config.batch_size]
+    batch = training.task.train_indices[: training.config.batch_size]
     state: dict = {}
 
     def read() -> None:

@@ -33,7 +33,7 @@ def textbook(rule: str, config: ChildConfig, seed: int) -> float | None:
     pictures = open_pictures(config)
     training, validation = (
         TensorDataset(images.contiguous(), labels)
-        for images, labels in map(pictures.batch, (pictures.training, pictures.validation))
+        for images, labels in map(pictures.batch, (pictures.train_indices, pictures.validation))
     )
 
     def train(lr: float, epochs: int) -> float | None:

@@ -389,10 +389,6 @@ def one_line_or_many(head: str, items: list[str], tail: str, indent: int) -> str
     return f"{pad}{head}\n{inner}{pad}{tail}"
 
 
-def _typed(key: str, default: str) -> str:
-    return f"{key}: {SETTINGS[key].kind}" + (f" = {default}" if default else "")
-
-
 def _help(key: str, help: str) -> str:
     text, indent = f"{key}: {help}.", " " * 8
     return textwrap.fill(text, 88, initial_indent=indent, subsequent_indent=f"{indent}    ")

@@ -52,7 +52,7 @@ PROTOCOL = {
 # --- what all rules share -------------------------------------------------------------------------
 
 
-class Pictures(NamedTuple):
+class Inputs(NamedTuple):
     """The data set as inputs of the network."""
 
     images: Tensor  # to train with, float32 [INPUTS, N]
@@ -62,7 +62,7 @@ class Pictures(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def pictures() -> Pictures:
+def pictures() -> Inputs:
     """Shrink, standardise and spoil the pictures; nothing here depends on a seed."""
     prepare(SAMPLE, HERE)
     data = load(SAMPLE, HERE)
@@ -88,10 +88,10 @@ def pictures() -> Pictures:
 
     train, test, held_out = inputs(train), inputs(test), held_out[:NUM_VALIDATION]
     validation = by_class(train[:, held_out], labels[held_out])
-    return Pictures(train[:, pool], labels[pool], validation, by_class(test, test_labels))
+    return Inputs(train[:, pool], labels[pool], validation, by_class(test, test_labels))
 
 
-class Task(NamedTuple):
+class Setup(NamedTuple):
     """What a seed fixes, T = SWEEP_STEPS + LONG_STEPS."""
 
     w: Tensor  # initial weights [P]
@@ -102,7 +102,7 @@ class Task(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def make_task(seed: int) -> Task:
+def make_setup(seed: int) -> Setup:
     generator = torch.Generator().manual_seed(seed)
     steps = SWEEP_STEPS + LONG_STEPS
     bound = torch.full((SIZE,), INPUTS**-0.5)  # as nn.Linear: 1 / sqrt(inputs), here with the constant
@@ -114,7 +114,7 @@ def make_task(seed: int) -> Task:
     noise = torch.randn(steps, SIZE, generator=generator)
     # Those of one group first: the table's rules need no more.
     draws = [torch.rand(steps, 2 * n, SIZE, generator=generator) for n in (1, MAX_GROUPS - 1)]
-    return Task(
+    return Setup(
         w,
         [images[:, batch].contiguous() for batch in order],
         [one_hot[:, labels[batch]] for batch in order],
@@ -225,7 +225,7 @@ class Stack:
                 pieces.append((binary, *sides, *[None] * (2 - len(sides))))
             self.plan.append(pieces)
 
-    def train(self, task: Task, first: int, last: int) -> None:
+    def train(self, task: Setup, first: int, last: int) -> None:
         """Take the steps first ... last - 1 of a task."""
         for step in range(first, last):
             g = gradient(self.w, task.images[step], task.targets[step])
@@ -273,7 +273,7 @@ def measure(rules: list[str], seed: int) -> Scores:
     Returns:
         Scores in the order of the rules.
     """
-    parsed, task = [Rule.parse(rule) for rule in rules], make_task(seed)
+    parsed, task = [Rule.parse(rule) for rule in rules], make_setup(seed)
     # Neighbours share operands, then the binary function, and what they share is computed in one go.
     shared = lambda i: [[group[k] for k in (0, 1, 4, 2, 3)] for group in parsed[i].groups]  # noqa: E731
     order = sorted(range(len(rules)), key=shared)
@@ -284,7 +284,7 @@ def measure(rules: list[str], seed: int) -> Scores:
 
 
 @torch.no_grad()
-def _measure(rules: list[Rule], task: Task) -> Scores:
+def _measure(rules: list[Rule], task: Setup) -> Scores:
     lr = torch.tensor(RATES).repeat(len(rules)).unsqueeze(1)  # [M, 1]
     stack = Stack(rules, task.w.repeat(len(lr), 1), lr, {})
     stack.train(task, 0, SWEEP_STEPS)

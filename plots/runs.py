@@ -15,8 +15,7 @@ from config import ConfigError, from_dict
 import numpy as np
 
 import results
-from child import FORMER as SCORED
-from child import Child, ChildConfig
+from child import FORMER_CHILD, Child, ChildConfig
 from controller import ControllerConfig
 from data import ANY
 from plots import names
@@ -29,11 +28,11 @@ CONTROLLERS = ("trpo", "ppo", "reinforce")
 LONGEST = 45  # characters of a label that tell groups apart; if they need more, it has a number
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
-FORMER_CHILD = {"table": "none"} | SCORED
+FORMER_SCORER = {"table": "none"} | FORMER_CHILD
 TRPO = {"cg_iters": 5, "cg_damping": 0.1, "backtrack_iters": 10, "backtrack_coeff": 0.8}
 PPO = {"ppo_clip": 0.2, "ppo_epochs": 4}
 FORMER_CONTROLLER = {**TRPO, **PPO, "baseline_decay": 0.95, "elite_share": 0.1}
-FORMER = {**FORMER_CHILD, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_reward": 0.0}
+FORMER = {**FORMER_SCORER, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_reward": 0.0}
 # What a setting is in the paper preset, and in a run that is older or newer than the setting.
 PAPER = {field.name: field.default for cls in (Child, SearchConfig) for field in fields(cls)}
 PAPER = {name: list(x) if isinstance(x, tuple) else x for name, x in PAPER.items()} | FORMER
@@ -42,7 +41,7 @@ CHILD, LEARNING, BREEDING, GUIDING, SHARED = (
     {field.name for field in fields(cls)}
     for cls in (ChildConfig, ControllerConfig, EvolutionConfig, GuidedConfig, DistinctConfig)
 )
-CHILD |= FORMER_CHILD.keys()
+CHILD |= FORMER_SCORER.keys()
 LEARNING = (LEARNING | FORMER_CONTROLLER.keys()) - SHARED
 GUIDING -= BREEDING
 BREEDING -= SHARED

@@ -66,7 +66,6 @@ def otherwise() -> Told:
     settings = {  # of REINFORCE: what to say of it, and the random search that is treated alike
         "paper": ("in the paper's setting", "random"),
         "wide": ("with larger steps", "random"),
-        "new": ("with an elite too, both passing over known rules", "random-new"),
     }
     ratios = {said: ratio_of("study", f"reinforce-{kind}", rival, "found_fresh")
               for kind, (said, rival) in settings.items()}  # fmt: skip

@@ -34,7 +34,7 @@ import numpy as np
 
 from nosbench.intervals import Interval, mean_interval
 from results import aligned
-from rules import HUMAN, NAMED_RULES, named, read
+from rules import HUMAN, NAMED_RULES, named, rule_or_class
 from studies.analysis import by_seed
 from studies.searches import PEOPLE, RUNS, Also, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
@@ -164,8 +164,8 @@ def work(plan: Plan, trials: Trials) -> None:
 def finalists(plan: Plan, records: list[dict]) -> list[Contestant]:
     """Return who is in the final stage, by the records of the first one."""
     chosen = choose_finalists(plan.of("found"), records, plan.config.finalists)
-    keys = {read(one.rule).key() for one in chosen}
-    also = [one for one in plan.of("named") if read(one.rule).key() not in keys]
+    keys = {rule_or_class(one.rule).key() for one in chosen}
+    also = [one for one in plan.of("named") if rule_or_class(one.rule).key() not in keys]
     return [*chosen, *also, *plan.of("human")]
 
 
@@ -215,7 +215,7 @@ def summarize(field: list[Contestant], records: list[dict]) -> list[dict]:
     for one in field:
         mine = [record for record in records if (record["stage"], record["rule"]) == ("final", one.rule)]
         rates = Counter(record["lr"] for record in mine if record["lr"] is not None)
-        row = {"kind": one.kind, "name": one.name, "infix": read(one.rule).infix()}
+        row = {"kind": one.kind, "name": one.name, "infix": rule_or_class(one.rule).infix()}
         row |= {"rule": one.rule, "source": one.source, "search_reward": one.reward}
         row |= {"search_spread": one.spread, "search_rules": one.rules, "n": len(mine)}
         row["diverged"] = sum(record["accuracy"] is None for record in mine)

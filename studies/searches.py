@@ -13,7 +13,7 @@ from config import ConfigError, from_dict, setting
 import numpy as np
 
 import results
-from child import FORMER, ChildConfig, identify
+from child import FORMER_CHILD, ChildConfig, identify
 from data import ANY
 from dsl import Rule
 from rules import ALSO, HUMAN, NAMED_RULES, OptimizerClass
@@ -61,8 +61,8 @@ def read_child(folder: Path) -> tuple[ProtocolConfig, int]:
     kind = kind_of(saved)
     if lacking := {"task" if kind is TaskConfig else "dataset", "child_seed"} - saved.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
-    for name in FORMER.keys() & saved.keys():
-        if saved[name] != FORMER[name]:
+    for name in FORMER_CHILD.keys() & saved.keys():
+        if saved[name] != FORMER_CHILD[name]:
             what = f"scored with {name} {saved[name]}, which is gone; its scores do not compare"
             raise results.RunError(f"{folder} was {what}")
     names = {field.name for field in fields(kind)} & saved.keys()

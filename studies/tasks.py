@@ -106,7 +106,7 @@ class Images:
         self.pictures = replace(child, data_sha256=checksum(dataset, Path(root))).open()
 
     def batches(self, seed: int, epoch: int, examples: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = np.random.default_rng([seed, epoch]).permutation(self.pictures.training)[:examples]
+        order = np.random.default_rng([seed, epoch]).permutation(self.pictures.train_indices)[:examples]
         for start in range(0, len(order) - BATCH + 1, BATCH):
             yield self.pictures.batch(order[start : start + BATCH])
 

@@ -29,7 +29,7 @@ import results
 from dsl import Rule
 from results import aligned
 from rosenbrock import ADAM_EPS, ADAPTIVE, COMMON, FOUR, PICKED, RULES, START, STEPS, descend
-from rules import is_class, make_optimizer, named, read
+from rules import is_class, make_optimizer, named, rule_or_class
 from studies.searches import RUNS, best_found, read_search
 from studies.trials import Trials, launch
 
@@ -79,7 +79,7 @@ def configure(args) -> Plan:
     """
     config = resolve(Config, args)
     found = [rule for folder in args.runs for rule in found_rules(folder)]
-    rules = distinct_rules([*config.rules, *found] or RULES)
+    rules = distinct_by_key([*config.rules, *found] or RULES)
     return Plan(config, [(name, str(rule)) for name, rule in rules.items()])
 
 
@@ -93,7 +93,7 @@ def found_rules(folder: Path) -> list[str]:
     return [record["rule"] for record in best_found(results.read_records(folder), HALL_OF_FAME)]
 
 
-def distinct_rules(texts: Iterable[str]) -> dict[str, Rule]:
+def distinct_by_key(texts: Iterable[str]) -> dict[str, Rule]:
     """Return rules by what to call them; of those with one `key()`, the first; raise as `named` does."""
     rules: dict[str, tuple[str, Rule]] = {}
     for name, rule in map(named, texts):
@@ -299,7 +299,7 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     parts = [table(config, [run for run in runs if run["start"] == 0])]
     parts += [order_table(rows, config.starts)] if config.starts > 1 else []
     parts += [PICKED] if [name for name, _ in plan.rules] == RULES else []
-    if any((rule := read(text)).draws or "noise" in str(rule) for _, text in plan.rules):
+    if any((rule := rule_or_class(text)).draws or "noise" in str(rule) for _, text in plan.rules):
         parts.append(f"Rules with drop or noise are random; here with seed {config.seed}.")
     return rows, "\n\n".join(parts) + "\n"
 

@@ -27,7 +27,7 @@ from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Say
 from rules import HUMAN, NAMED_RULES, first_line
 from tasks.own import HERE, OwnTask, TaskConfig, open_task
-from training import RandomState, TaskFault, Training, number
+from training import RandomState, TaskFault, Training, as_number
 
 DRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tasks.pilot import dry; dry(*sys.argv[1:])"
 ADAM = NAMED_RULES["adam"].rule
@@ -74,8 +74,8 @@ def look(path: str, seed: int) -> dict:
     names = {p: name for name, p in first.net.named_parameters()}
     with first.random:
         first.net.eval()
-        untrained = number(task.score(first.net))
-        trivial = None if (known := task.trivial()) is None else number(known)
+        untrained = as_number(task.score(first.net))
+        trivial = None if (known := task.trivial()) is None else as_number(known)
         first.net.train()
     if not math.isfinite(untrained):
         raise TaskFault(f"the score of the untrained network is {untrained}")

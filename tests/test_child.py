@@ -1,4 +1,4 @@
-"""Tests of child.py against torch.optim, numpy and a plain loop, on patches of light under noise."""
+"""Tests of training.py and child.py against torch.optim, numpy and a plain loop, on patches of light."""
 
 import pickle
 import shutil
@@ -78,9 +78,9 @@ def test_batches_are_the_normalised_pictures_and_the_net_has_30698_parameters(co
     pictures = child.Pictures(replace(config, dataset=dataset, epoch_size=200, num_validation=50))
     stored = np.load(root / dataset / "train_images.npy", mmap_mode="r")
     stored_labels = np.load(root / dataset / "train_labels.npy")
-    subset = stored[np.sort(pictures.training)].astype(np.float64)
+    subset = stored[np.sort(pictures.train_indices)].astype(np.float64)
     mean, std = subset.mean((0, 1, 2)), subset.std((0, 1, 2))
-    for indices in (pictures.training[[3, 0, 7]], pictures.validation[:5]):
+    for indices in (pictures.train_indices[[3, 0, 7]], pictures.validation[:5]):
         images, labels = pictures.batch(indices)
         assert images.dtype == torch.float32 and labels.dtype == torch.int64
         assert images.is_contiguous(memory_format=torch.channels_last)
@@ -111,7 +111,7 @@ def plain_net(config):
 
 
 def train_plainly(config, seed, epochs, make_optimizer, schedule=lambda step: 1.0):
-    """Train from scratch without any of child.py: the net and the accuracy after each epoch."""
+    """Train from scratch without any of either: the net and the accuracy after each epoch."""
     folder = f"{config.data}/{config.dataset}"
     images, labels = (np.load(f"{folder}/train_{what}.npy") for what in ("images", "labels"))
     pool, held_out = split_by_hand(labels)
@@ -258,7 +258,7 @@ def test_only_weights_that_are_not_finite_count_as_diverged(config):
     """A constant rule ignores the gradient, so a NaN loss leaves its weights alone."""
     training = Training("1 g neg id left", 1e36, config, 0)  # 15 steps: all weights are 1.5e37
     assert training.epoch() is not None
-    images, labels = training.task.batch(training.task.training[:20])
+    images, labels = training.task.batch(training.task.train_indices[:20])
     training.net.train()
     assert F.cross_entropy(training.task.logits(training.net, images), labels).isnan()
     assert not training.weights.vector.detach().sum().isfinite()  # the sum overflows, no weight does
@@ -287,7 +287,7 @@ def test_bfloat16_agrees_roughly_with_float32(config):
     assert np.abs(exact - rounded).max() < 0.1  # bfloat16 has 8 bits: a few pictures in 200
     assert results[1].accuracy > 0.9
     plain, coarse = (Training(ADAM, 1e-3, config, 0) for config in configs)
-    images, _ = plain.task.batch(plain.task.training[:20])
+    images, _ = plain.task.batch(plain.task.train_indices[:20])
     outputs = [training.task.logits(training.net, images) for training in (plain, coarse)]
     assert outputs[1].dtype == coarse.weights.vector.dtype == torch.float32
     error = (outputs[0] - outputs[1]).norm() / outputs[0].norm()

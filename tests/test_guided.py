@@ -1,4 +1,4 @@
-"""Tests of the guided search against enumeration, and against parents and elites that are known."""
+"""Tests of rivals.py's guided search against enumeration, and parents and elites that are known."""
 
 import random
 

@@ -143,7 +143,7 @@ def test_anybodys_optimizer_is_made_as_it_would_be_by_hand(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     name, mine = rules.named("mine.py:Mine(mu=0.25)")
     assert name == str(mine) == f"{tmp_path.resolve()}/mine.py:Mine(mu=0.25)"
-    assert rules.read(name) == mine and mine.key() == mine.infix() == name
+    assert rules.rule_or_class(name) == mine and mine.key() == mine.infix() == name
     weights = [torch.nn.Parameter(torch.ones(2))]
     assert rules.make_optimizer(name, weights, 0.1).defaults["momentum"] == 0.25
     group = make_optimizer("adam", weights, lr=0.5, betas=(0.5, 0.6, 0.7), eps=1e-4).param_groups[0]

@@ -25,7 +25,7 @@ from plots import style
 from plots.names import CHILDREN, DATASETS
 from plots.style import command, plt
 from results import RunError, guessing, score_label, worth
-from rules import NAMED_RULES, is_class, read
+from rules import NAMED_RULES, is_class, rule_or_class
 from studies.compare import measures
 from studies.trials import read_config, read_trials
 
@@ -65,7 +65,7 @@ def looks(final: dict[str, list[dict]]) -> dict[str, tuple[str, str]]:
 
 def class_name(text: str) -> str:
     """Return a short name of an optimizer class; one that works on another names it first."""
-    one = read(text)
+    one = rule_or_class(text)
     inner = dict(one.arguments).get("optimizer")
     if not isinstance(inner, str):
         return one.name
@@ -162,7 +162,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
         )
     contenders = looks(final)
     formulas = [
-        textwrap.fill(f"{name}:  {read(rule).infix()}", 120, subsequent_indent="        ")
+        textwrap.fill(f"{name}:  {rule_or_class(rule).infix()}", 120, subsequent_indent="        ")
         for rule, (name, _) in contenders.items()
         if final[rule][0]["kind"] != "human"
     ]

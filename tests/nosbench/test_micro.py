@@ -11,7 +11,7 @@ from torch import nn
 import dsl
 from dsl import Rule, RuleOptimizer
 from nosbench import micro
-from nosbench.micro import HIDDEN, INPUTS, RATES, SIZE, SPLIT, SWEEP_STEPS, Stack, make_task, measure
+from nosbench.micro import HIDDEN, INPUTS, RATES, SIZE, SPLIT, SWEEP_STEPS, Stack, make_setup, measure
 from nosbench.table import NO_RATE, NONE
 
 STEPS = 8
@@ -32,7 +32,7 @@ class Plain:
     """The same child, written plainly: one network, one rate, autograd."""
 
     def __init__(self, rule: str, lr: float, seed: int):
-        self.task = make_task(seed)
+        self.task = make_setup(seed)
         self.net = nn.Sequential(nn.Linear(INPUTS - 1, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 10))
         self.layers = self.net[0], self.net[2]
         w = self.task.w[:SPLIT].view(HIDDEN, INPUTS), self.task.w[SPLIT:].view(10, HIDDEN + 1)
@@ -61,13 +61,13 @@ class Plain:
 
 def stacked(rules: list[str], rates: list[float], seed: int = 0) -> Stack:
     lr = torch.tensor(rates).repeat(len(rules)).unsqueeze(1)
-    w = make_task(seed).w.repeat(len(lr), 1)
+    w = make_setup(seed).w.repeat(len(lr), 1)
     return Stack([Rule.parse(rule) for rule in rules], w, lr, {})
 
 
 @torch.no_grad()
 def train(stack: Stack, first: int, last: int, seed: int = 0) -> torch.Tensor:
-    stack.train(make_task(seed), first, last)
+    stack.train(make_setup(seed), first, last)
     return stack.w
 
 
@@ -105,7 +105,7 @@ DRAWN += ["g v drop0.1 drop0.3 left | r1 noise id drop0.5 left"]
 
 @pytest.mark.parametrize("rule", DRAWN)
 def test_drops_and_noise_equal_apply_rule_with_the_same_draws(rule, monkeypatch):
-    rule, task = Rule.parse(rule), make_task(0)
+    rule, task = Rule.parse(rule), make_setup(0)
     stack, step = stacked([str(rule)], [0.1, 0.3]), {"step": 0}
     draws = iter(range(4))
     monkeypatch.setattr(dsl.torch, "rand", lambda *_, **__: task.uniform[0, next(draws)])

@@ -389,6 +389,6 @@ def test_the_results_begin_with_answers_that_follow_the_records(published, capsy
         assert f"by half decades {leads[1]:+.4f}" in numbers
     transferred(published / "transfer-text", {"1": [0.1, 0.11, 0.1], "adam": [0.5, 0.5, 0.51]})
     assert said()[4][0] == "shown by 1 of 5 tests" and "language model yes" in said()[4][1]
-    studied(published / "study", "random-new", 10 + WHOLE)
-    studied(published / "study", "reinforce-new", 50 + WHOLE[::-1])
-    assert re.search(r"REINFORCE [45]\.\d with an elite too", said()[5][1])
+    studied(published / "study", "random", 10 + WHOLE)
+    studied(published / "study", "reinforce-wide", 50 + WHOLE[::-1])
+    assert re.search(r"REINFORCE [45]\.\d with larger steps", said()[5][1])

@@ -15,7 +15,7 @@ from rosenbrock import ADAPTIVE, COMMON, START, descend
 from rules import NAMED_RULES
 from studies import valley
 from studies.trials import read_trials
-from studies.valley import TUNED, Config, best, distinct_rules, measure, run_from, runs_of, table, thin
+from studies.valley import TUNED, Config, best, distinct_by_key, measure, run_from, runs_of, table, thin
 
 SMALL = ["--iterations", "60", "--rates", "1e-3,0.1,10", "--adam-eps", "1e-3,1e-8", "--workers", "1"]
 RACED = ["powersign", "m-exp-v", "g m id drop0.3 add", "adam", "torch.optim.AdamW"]
@@ -47,11 +47,11 @@ def test_measure_reads_the_end_and_the_first_steps_below_each_threshold():
 
 
 def test_rules_count_once_random_ones_repeat_with_their_seed_and_decays_end_with_the_run():
-    rules = distinct_rules(["signum", "Signum", "adam", "m g id id add", "g m id id add"])
+    rules = distinct_by_key(["signum", "Signum", "adam", "m g id id add", "g m id id add"])
     assert list(rules) == ["signum", "adam (rule)", "m + g"] and rules["m + g"].key() == "add(g,m)"
 
     def walk(text, seed=0, steps=20):
-        [(name, rule)] = distinct_rules([text]).items()
+        [(name, rule)] = distinct_by_key([text]).items()
         job = {"name": name, "rule": str(rule), "eps": None, "lr": 1e-3, "seed": seed}
         return run_from([START], job, Config(iterations=steps))[:11].tolist()
 

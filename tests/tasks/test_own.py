@@ -159,7 +159,7 @@ class Clothes(Task):
     def model(self):
         return ConvNet((28, 28, 1), 4, "stride")
     def batches(self, model, seed, epoch):
-        order = np.random.default_rng([seed, epoch]).permutation(self.pictures.training)
+        order = np.random.default_rng([seed, epoch]).permutation(self.pictures.train_indices)
         return [self.pictures.batch(order[i : i + 20]) for i in range(0, 300, 20)]
     def loss(self, model, batch):
         return F.cross_entropy(model(batch[0]), batch[1])
