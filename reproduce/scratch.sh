@@ -201,7 +201,7 @@ bench bench-child-pool child $tenth
 bench bench-child-stride child $tenth --downsample stride
 bench bench-controller controller
 bench bench-pool pool
-bench bench-kills kills --kills 200
+bench bench-kills kills --kills 200 --seed 100
 bench bench-kills-cluster kills --cluster --kills 40
 bench bench-own own
 bench bench-rule rule
