@@ -126,10 +126,10 @@ TMPDIR=/proc/no $S 8 --out run
 ulimit -n 60
 $S 8 --out run
 == SIGTERM | 143 | Go on with: .* --resume run
-$S 90 --out run &
+$S 900 --out run &
 records; kill -TERM $!; wait $!
 == SIGTERM to a container's process 1 and all others | 143 | Go on with: .* --resume run
-unshare --pid --fork --mount-proc $S 90 --out run &
+unshare --pid --fork --mount-proc $S 3000 --out run &
 workers() { pgrep -g 0 -f '^[^ ]*python.*forkserver'; }
 records; before=$(workers); kill -TERM $before; sleep 2
 [ "$(workers)" = "$before" ] && pkill -TERM -g 0 -f '^[^ ]*python'; wait $!
