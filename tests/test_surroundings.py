@@ -56,6 +56,12 @@ CASES = r"""
 $T --out run 2>&1 | head -1
 == a reader leaves at once | 0 | holds the run
 PYTHONUNBUFFERED=1 $T --out run | true
+== stdin closed | 0 | holds the run
+$T --out run <&-
+== stderr closed | 0 | holds the run
+$T --out run 2>&-
+== stderr on a full disk | 0 | holds the run
+$T --out run 2>/dev/full
 == all closed, with a worker | 0 | holds the run
 $S 8 --out run <&- >&- 2>&-
 == from Python, a reader leaves and a terminal closes | 0 | holds the run
@@ -95,6 +101,8 @@ $PY $ROOT/rosenbrock.py --out run >&- 2>&- && ls run
 == a report | 0 | report.html
 $T --out run && $PY -m plots.report run >&- 2>&-
 ls run
+== a notebook's backend | 0 | learning_curve.svg
+MPLBACKEND=module://matplotlib_inline.backend_inline $T --out run && ls run
 == no such backend | 0 | learning_curve.svg
 MPLBACKEND=nonsense $T --out run && ls run
 == usetex without LaTeX | 0 | learning_curve.svg
@@ -116,6 +124,14 @@ records
 $PY -c 'import numpy as n; f = "d/fashion-mnist-sample/train_labels.npy"; n.save(f, 9 - n.load(f))'
 wait $!; code=$?
 ! grep -E '"status": "(error|crashed)"' run/records.jsonl && exit $code
+== resumed elsewhere | 0 | holds the run
+mkdir d e && cp -r $DATA/fashion-mnist-sample d
+$S 30 --data d --out run &
+records; kill -KILL $!; wait $!
+cd e && $PY $ROOT/search.py --resume ../run && rmdir ../e
+== too little memory for torch | 1 | ^error: a library cannot be imported: .
+ulimit -v 600000
+$PY $ROOT/search.py --out run
 == a long TMPDIR | 1 | no worker can start: .*set TMPDIR to a shorter one
 export TMPDIR=$PWD/$(printf %0100d 0)
 mkdir $TMPDIR
