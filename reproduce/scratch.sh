@@ -160,6 +160,20 @@ for population in 25 50 100 200; do
             --name evolution-$population-$tournament $choose --seeds 8
     done
 done
+# TRPO's radius in the paper preset's search, at depth 2; few searches yet.
+radius() {
+    study study-radius "$@" $choose --iterations 2 --subset compact --constraints operands-differ,no-final-addition,reuse-computed \
+        --samples 10000 --lag 20
+}
+for kl in 0.00003 0.0001 0.01; do
+    radius trpo-paper --max-kl $kl --name trpo-$kl --seeds 3
+done
+for kl in 0.0003 0.001; do
+    radius trpo-paper --max-kl $kl --name trpo-$kl --seeds 2
+done
+radius trpo-paper --max-kl 0.0001 --ranks --name trpo-0.0001-ranks --seeds 2
+radius ppo-paper --seeds 1
+radius reinforce-paper --seeds 1
 # The published reinforce-*-0.05-* had an elite of a twentieth: controller.ELITE_SHARE was another.
 for entropy in 0.1 0.15; do
     for lr in 2e-3 4e-3; do
