@@ -303,7 +303,7 @@ def draw_or_warn(draw: Callable[[], Path | list[Path]], again: str, say: Callabl
         return draw()
     except KeyboardInterrupt:
         reason = "interrupted"
-    except (Exception, SystemExit) as error:  # of fonts, settings, libraries: there is no list of them
+    except Exception as error:  # of fonts, of settings, of libraries: there is no list of them
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     say(f"WARNING: no figure, {reason:.300}. Draw it again with: {again}")
     return None

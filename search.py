@@ -796,10 +796,11 @@ def main(argv: list[str] | None = None, script: Script | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             mine = open_search(args, script, stack)
+        except MissingError as error:  # a search that is resumed, of pictures that were moved
+            again = f"{script.command} --resume {shlex.quote(str(args.resume))} --data DIR"
+            parser.error(f"{error}, or {again}")
         except (ValueError, OSError) as error:
-            moved = isinstance(error, MissingError) and args.resume is not None
-            resume = f", or {script.command} --resume {shlex.quote(str(args.resume))} --data DIR"
-            parser.error(f"{error}{resume * moved}")
+            parser.error(str(error))
         except KeyboardInterrupt:
             print("interrupted before the search began", file=sys.stderr)
             return 130
