@@ -27,7 +27,7 @@ import results
 from child import resolve_precision
 from data import ANY
 from results import aligned, number
-from rules import HUMAN, named
+from rules import HUMAN, is_class, named
 from studies import tasks
 from studies.searches import Also, with_people
 from studies.trials import Argument, Trials, launch
@@ -206,7 +206,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:
-    best = next((row for row in rows if not row["human"]), rows[0])
+    rules = [row for row in rows if not is_class(row["rule"])]  # which an optimizer's class is not
+    best = next((row for row in rules if not row["human"]), rules[0])
     return f"python rules.py show '{best['rule']}' explains the best of --rules"
 
 
