@@ -8,6 +8,7 @@ with: what is compared shall share its conditions. Read next: child.py beside th
 
 import contextlib
 import ctypes
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ def launch(
     show: Callable[[list[dict]], str],
     argv: list[str] | None,
     prepare: Callable = lambda config: config,
+    operand: str = "",
 ) -> int:
     """Run a benchmark as the command line asks, and return the exit code.
 
@@ -86,10 +88,15 @@ def launch(
         settings: the dataclass whose fields are its flags.
         measure: yields a record a measurement.
         prepare: completes a config before the run folder is made; may raise ValueError.
+        operand: the setting that is given as a word without a flag, if any.
     """
     parser = Parser(prog=f"python -m bench.{name}", description=about)
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to make (default: runs/...)")
     add_settings(parser, settings)
+    if operand:
+        field = settings.__dataclass_fields__[operand]
+        about = f"{field.metadata['help']} (default: {field.default})"
+        parser.add_argument(operand, nargs="?", default=SUPPRESS, metavar=operand.upper(), help=about)
     args = parser.parse_args(argv)
     try:
         config = prepare(resolve(settings, args))

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from config import Parser, as_program
 
-from bench import child, controller, kills, own, pool, rule
+from bench import against, child, controller, kills, own, pool, rule
 from bench.launch import report
 from results import RunError
 
-SHOWS = {one.__name__.split(".")[-1]: one.show for one in (child, controller, kills, own, pool, rule)}
+SHOWS = {
+    one.__name__.split(".")[-1]: one.show for one in (against, child, controller, kills, own, pool, rule)
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,9 @@
 """The benchmarks: what is compared is the same work, and the arithmetic of the tables."""
 
 import itertools
+import math
 import re
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -9,11 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import killed
+from helpers import ROOT, killed, refusal
 
 import data
 import results
-from bench import child, controller, kills, pool, rule, show, textbook, timing
+from bench import against, child, controller, kills, pool, rule, show, textbook, timing
 from bench.launch import report
 from child import ChildConfig, ConvNet
 from rules import NAMED_RULES
@@ -169,3 +171,55 @@ def test_a_search_that_is_killed_loses_nothing(tmp_path):
     before = {"records.jsonl": [b"a", b"b", b"c"], "humans.jsonl": [b"x"], "updates.jsonl": []}
     for after, lost in (([b"a", b"b", b"c", b"d"], 0), ([b"a", b"c"], 2), ([], 3)):
         assert kills.lost_lines(before, before | {"records.jsonl": after}) == lost
+
+
+def test_beside_a_checkout_that_scores_higher_there_is_a_loss_and_what_it_does_not_know_is_said(
+    tmp_path, capsys
+):
+    there = tmp_path / "there"
+    there.mkdir()
+    for path in ROOT.glob("*.py"):  # without rooms, so it has no NOS-Bench
+        shutil.copy(path, there)
+    with (there / "child.py").open("a") as file:
+        file.write("\n\nPictures.score = lambda self, model: 0.9\n")
+    tiny = f"--dataset {data.SAMPLE} --epoch-size 100 --num-validation 100 --rules 1 --micro-rules 1"
+    tiny += f" --parts score,micro --rounds 2 --other {there} --out {tmp_path / 'run'}"
+    assert against.main(tiny.split()) == 0
+    records = results.read_lines(tmp_path / "run" / "records.jsonl")
+    sides = ["here", "there"]
+    assert [(r["part"], r["side"]) for r in records] == [
+        (part, side) for order in (sides, sides[::-1]) for part in ("score", "micro") for side in order
+    ]
+    shown = capsys.readouterr().out
+    rows = rows_of(shown)
+    assert rows["score: a rule, s"][3] == "2" and rows["score: a rule, s"][2].count(".") == 3
+    assert rows["micro: a rule, ms"][1:] == ["-", "-", "0"]
+    assert "micro, there: LookupError: no measure in nosbench.micro, micro" in shown
+    scores = [[x or 0.0 for x in r["found"]["scores"].values()] for r in records if r["part"] == "score"]
+    here, beside = np.mean([scores[0], scores[3]]), [*scores[1], *scores[2]]
+    assert here < 0.9 and int(rows["better than 0.2 there"][0]) == sum(x > 0.2 for x in beside) >= 2
+    lost = np.mean(beside) - here
+    assert rows["all"][:3] == ["4", f"{here:.4f}", f"{here + lost:.4f}"]
+    assert rows["all"][3].startswith(f"+{lost:.4f} ± ")
+
+
+def test_what_stands_beside_a_checkout_is_another_or_a_commit(tmp_path, capsys):
+    for flags, said in (("nonsense", "no commit"), (f"--other {tmp_path}", "folder of a checkout")):
+        assert said in refusal(against.main, [*flags.split(), "--out", str(tmp_path / "run")], capsys)
+    assert "one of them" in refusal(against.main, ["HEAD~0", "--other", str(ROOT)], capsys)
+    if (ROOT / ".git").exists():
+        with against.checkouts(against.prepare(against.Config())) as folders:
+            assert folders["here"] == ROOT and (folders["there"] / "search.py").exists()
+        assert not folders["there"].exists()
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 8, 9, 16])
+def test_the_interval_of_a_median_misses_it_in_one_case_of_twenty_at_most(n):
+    """Each value is as likely below the true median, here 0, as above: all 2^n cases."""
+    sides = np.arange(1.0, n + 1)
+    cases = (sides * signs for signs in itertools.product((-1, 1), repeat=n))
+    missed = sum(not low <= 0 <= high for _, low, high in map(against.median_interval, cases)) / 2**n
+    assert missed <= 0.05 or n < 6 and missed == 2 / 2**n
+    k = 1 + [2, 5, 6, 8, 9, 16].index(n) // 4 if n < 16 else 4
+    assert against.median_interval(list(sides)) == (np.median(sides), k, n + 1 - k)
+    assert math.isclose(missed, 2 * sum(math.comb(n, i) for i in range(k)) / 2**n)

@@ -1,0 +1,200 @@
+"""One part of a checkout measured, in a process of its own inside the checkout's folder.
+
+against.py runs this file here and there, also in commits that never had it. So it knows where names
+lived earlier, and scripts by their command lines. It prints a line of JSON: a number for each quantity,
+and for each rule its score. Read next: against.py.
+"""
+
+import contextlib
+import json
+import os
+import re
+import runpy
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch does not count
+BATCHES = 8  # of a controller, of which two do not count
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def find(name: str, *modules: str):
+    """Return what the first of some modules that has it calls so."""
+    for module in modules:
+        with contextlib.suppress(ModuleNotFoundError, AttributeError):
+            return getattr(import_module(module), name)
+    raise LookupError(f"no {name} in {', '.join(modules)}")
+
+
+def cpu_s(fn: Callable, *args) -> float:
+    """Return the CPU seconds of a call."""
+    start_s = time.process_time()
+    fn(*args)
+    return time.process_time() - start_s
+
+
+def child(asked: dict, **settings):
+    """Return the config of a child on the pictures that are asked for."""
+    config, resolve = find("ChildConfig", "child"), find("resolve_precision", "child")
+    return config(dataset=asked["dataset"], data=asked["data"], precision=resolve("auto"), **settings)
+
+
+def step(asked: dict) -> dict:
+    """Return the time of a training step, of the child with strides and of the paper's."""
+    training, found = find("Training", "training", "child"), {}  # it was in child.py once
+    for downsample in ("stride", "pool"):
+        config = child(asked, downsample=downsample, epoch_size=100 * STEPS, num_validation=1)
+        mine = training("sign_g sign_m id id mul | r1 g exp id mul", 1e-3, config, 0)
+        times = [cpu_s(mine.epoch) / STEPS for _ in range(EPOCHS)]
+        found[f"step: {downsample}, ms"] = 1e3 * statistics.median(times[1:])
+    return found
+
+
+def score(asked: dict) -> dict:
+    """Score rules by the protocol; return their mean time, and each one's score, None if it failed."""
+    evaluate = find("evaluate_rule", "training", "child")
+    sizes = {name: asked[name] for name in ("epoch_size", "num_validation")}
+    config = child(asked, downsample="stride", **sizes)
+    evaluate("g g id id left", child(asked, epoch_size=100, num_validation=1), 0)  # to warm up
+    done = {rule: evaluate(rule, config, asked["round"]) for rule in asked["rules"]}
+    scores = {rule: result.accuracy for rule, result in done.items()}
+    return {"score: a rule, s": statistics.mean(x.cpu_s for x in done.values()), "scores": scores}
+
+
+def parent(asked: dict) -> dict:
+    """Return the time of a batch: sampling of 16 candidates a rule, their identity, TRPO's update."""
+    settings = find("ProposerConfig", "search", "proposer")
+    make_space, make = (find(f"make_{what}", "search", "proposer") for what in ("space", "proposer"))
+    identity, found = [], {}
+    with contextlib.suppress(LookupError):  # earlier versions have one for all
+        identity = [find("Child", "child")().identity()]
+    for depth in (1, 2):
+        config = settings(iterations=depth, candidates=16)
+        mine = make(config, make_space(config), *identity)
+        times = [cpu_s(lambda: mine.tell(mine.ask(5), [1, 2, 3, 4, 5])) for _ in range(BATCHES)]  # noqa: B023
+        found[f"parent: a batch, depth {depth}, ms"] = 1e3 * statistics.mean(times[2:])
+    return found
+
+
+def micro(asked: dict) -> dict:
+    """Return the time of a rule and seed of NOS-Bench's child."""
+    measure, rules = find("measure", "nosbench.micro", "micro"), asked["micro_rules"]
+    measure(rules[:1], 0)
+    return {"micro: a rule, ms": 1e3 * cpu_s(measure, rules, 0) / len(rules)}
+
+
+# --- a search from outside ------------------------------------------------------------------------
+
+
+def flags(asked: dict, *more: str) -> list[str]:
+    """Return the flags of a search in the paper's space with a child of the sizes asked for."""
+    names = ("dataset", "data", "epoch_size", "num_validation", "workers")
+    return [f"--{name.replace('_', '-')}={asked[name]}" for name in names] + list(more)
+
+
+def records(folder: str) -> list[dict]:
+    """Return the whole lines of a run's records."""
+    path = Path(folder, "records.jsonl")
+    return [json.loads(x) for x in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+
+
+def until(status: str, *flags: str) -> tuple[float, float, dict]:
+    """Run search.py until a status, or any, is recorded; return when it began to work, when that was, it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        found, start_s, run = [], time.time(), f"{temporary}/run"
+        search = subprocess.Popen([sys.executable, "search.py", *flags, "--out", run], **QUIET)
+        while not any(status in line["status"] for line in found):
+            if search.poll() is not None:
+                raise RuntimeError(f"search.py ended with {search.returncode}")
+            time.sleep(0.01)
+            found, end_s = records(run), time.time()
+        search.terminate()
+        search.wait()
+    task_s = min(line["start_s"] for line in found)
+    return task_s - start_s, end_s - start_s, next(x for x in found if status in x["status"])
+
+
+def start(asked: dict) -> dict:
+    """Return when a child is imported, and when a search's first task begins and its first record is."""
+    start_s = time.time()
+    subprocess.run([sys.executable, "-c", "import child"], check=True)
+    found = {"start: child imported, s": time.time() - start_s}
+    task_s, record_s, _ = until("", "--preset", "smoke", "--data", asked["data"])
+    return found | {"start: first task, s": task_s, "start: first record, s": record_s}
+
+
+def first(asked: dict) -> dict:
+    """Return when many workers' first training is recorded, from the first task on, by its own time."""
+    task_s, record_s, record = until("ok", *flags(asked, "--downsample", "stride"))
+    return {"first: record / its CPU time": (record_s - task_s) / record["cpu_s"]}
+
+
+def total_mb(pid: int) -> float:
+    """Return the memory of a process and all below it, what they share counted once; 0 if it ended."""
+    with contextlib.suppress(OSError):
+        below = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+        mine = re.search(r"\nPss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())
+        return int(mine[1]) / 1e3 + sum(map(total_mb, sum(below, [])))
+    return 0.0
+
+
+def memory(asked: dict) -> dict:
+    """Return the memory of a search of which all workers work at a time, at its most."""
+    import_module("pool").usable_cores = lambda: asked["workers"]
+    seen, number = [], 2 * asked["workers"]
+
+    def watch() -> None:
+        while True:
+            time.sleep(0.5)
+            seen.append(total_mb(os.getpid()))
+
+    threading.Thread(target=watch, daemon=True).start()
+    with tempfile.TemporaryDirectory() as temporary:
+        sys.argv = ["search.py", *flags(asked, f"--samples={number}", f"--out={temporary}/run")]
+        with contextlib.suppress(SystemExit):
+            runpy.run_path("search.py", run_name="__main__")  # as a script: workers import that, too
+        if len(records(f"{temporary}/run")) < number:
+            raise RuntimeError("search.py did not come to its end")
+    return {"memory: by worker, MB": max(seen) / asked["workers"]}
+
+
+def spent(*command: str) -> tuple[float, float]:
+    """Run Python; return the CPU seconds and the most memory in MB of its process."""
+    process = subprocess.Popen([sys.executable, *command], **QUIET)
+    _, code, used = os.wait4(process.pid, 0)
+    if code:
+        raise RuntimeError(f"python {' '.join(command)} failed")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
+
+
+def growth(asked: dict) -> dict:
+    """Search a table for many records, resume that, draw it; return CPU seconds and memory of each."""
+    room = Path("nosbench").exists()
+    script, first = (["-m", "nosbench.search"], []) if room else (["search.py"], ["--preset", "table"])
+    with tempfile.TemporaryDirectory() as temporary:
+        run, records = f"{temporary}/run", Path(temporary, "run", "records.jsonl")
+        first += ["--algorithm", "random", "--samples", str(asked["records"]), "--out", run]
+        uses = {"search": spent(*script, *first)}
+        records.write_bytes(b"".join(records.read_bytes().splitlines(keepends=True)[:-1]))
+        uses["resume"] = spent(*script, "--resume", run)
+        for figure, kind in (("learning_curve", "png"), ("hall_of_fame", "png"), ("report", "html")):
+            uses[figure] = spent("-m", f"plots.{figure}", run, "-o", f"{temporary}/{figure}.{kind}")
+    units = [(f"growth: {what}", *numbers) for what, numbers in uses.items()]
+    return {f"{n}, s": s for n, s, _ in units} | {f"{n}, MB": mb for n, _, mb in units}
+
+
+PARTS = {part.__name__: part for part in (step, score, parent, micro, start, first, memory, growth)}
+
+
+def main(part: str, asked: str) -> None:
+    """Measure a part with settings as JSON, print what was found."""
+    if part in ("step", "score", "parent", "micro"):  # what computes here
+        import_module("torch").set_num_threads(1)
+    print(json.dumps(PARTS[part](json.loads(asked))))
