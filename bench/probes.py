@@ -106,7 +106,7 @@ def records(folder: str) -> list[dict]:
 
 
 def until(status: str, *flags: str) -> tuple[float, float, dict]:
-    """Run search.py until a status, or any, is recorded; return when it began to work, when that was, it."""
+    """Run search.py until a status, or any, is recorded; return when it began to work, that time, it."""
     with tempfile.TemporaryDirectory() as temporary:
         found, start_s, run = [], time.time(), f"{temporary}/run"
         search = subprocess.Popen([sys.executable, "search.py", *flags, "--out", run], **QUIET)
