@@ -51,19 +51,22 @@ class RandomSearch:
         self, space: SearchSpace, config: DistinctConfig, seed: int, identity: Callable[[Rule], Hashable]
     ):
         self.space, self.config, self.rng = space, config, random.Random(seed)
-        self.distinct = Distinct(identity, config.replicates)
+        self.distinct = Distinct(identity)
 
     def start(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Note known rules, so that they are not drawn again."""
         self.distinct.note(rules)
 
     def ask(self, n: int) -> list[Rule]:
-        """Draw n rules."""
+        """Draw n rules, of which one may be of the best so far, to make sure of it."""
+        rules = self.distinct.again(self.config.replicates)
+        n -= len(rules)
         drawn = [self.space.sample(self.rng) for _ in range(n * self.config.candidates)]
-        return [drawn[place] for place in self.distinct.take(drawn, n)]
+        return rules + [drawn[place] for place in self.distinct.take(drawn, n)]
 
     def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
         """Learn nothing."""
+        self.distinct.score(rules, rewards)
         return {}
 
 
@@ -78,7 +81,7 @@ class Evolution:
         identity: Callable[[Rule], Hashable],
     ):
         self.space, self.config, self.rng = space, config, random.Random(seed)
-        self.distinct = Distinct(identity, config.replicates)
+        self.distinct = Distinct(identity)
         self.population: deque[Rule] = deque(maxlen=config.population)
         self.least = config.population  # members before breeding begins
 
@@ -91,9 +94,14 @@ class Evolution:
         self.least = 1
 
     def ask(self, n: int) -> list[Rule]:
-        """Breed n rules; random ones until the population is full, unless known rules began it."""
+        """Breed n rules; random ones until the population is full, unless known rules began it.
+
+        One may be of the best so far, to make sure of it.
+        """
+        rules = self.distinct.again(self.config.replicates)
+        n -= len(rules)
         bred = [self._child() for _ in range(n * self.config.candidates)]
-        return [bred[place] for place in self.distinct.take(bred, n)]
+        return rules + [bred[place] for place in self.distinct.take(bred, n)]
 
     def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
         """Take the rules into the population."""
@@ -159,12 +167,12 @@ class Guided(Evolution):
             self.policy = Policy(space)
         self.adam = torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
         self.generator, self.forecast = torch.Generator().manual_seed(seed), Forecast()
-        self.first: dict[Hashable, Rule] = {}  # the first rule of each family that was scored
-        self.elite: list[Rule] = []  # those of the best families
+        self.elite: list[Rule] = []  # the first rules of the best families
 
     def ask(self, n: int) -> list[Rule]:
         """Take new ones of many children; too few are made up for by farther ones, at last by known."""
-        reaches, rules = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1], []
+        reaches = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1]
+        rules = self.distinct.again(self.config.replicates)
         while len(rules) < n:
             reach = reaches.pop(0)
             drawn = [rule for _ in range(n) for rule in self._brood(reach)]
@@ -178,8 +186,9 @@ class Guided(Evolution):
         report = super().tell(rules, rewards)
         for rule in rules:
             name = self.distinct.identity(rule)
-            self.forecast.note(name, self.first.setdefault(name, rule), self.distinct.reward(rule))
-        self.elite = [self.first[name] for name in self.distinct.best(ELITE_SHARE, ELITE_LEAST)]
+            self.forecast.note(name, self.distinct.first[name], self.distinct.reward(rule))
+        best = self.distinct.best(ELITE_SHARE, ELITE_LEAST)
+        self.elite = [self.distinct.first[name] for name in best]
         if self.config.guide == "lstm" and self.elite and len(self.population) >= self.least:
             rows = Batch.of(self.elite, self.space)
             for _ in range(STEPS):

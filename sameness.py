@@ -35,6 +35,7 @@ from dsl import BETAS, EPS, OPERANDS, ParameterStep, Rule, SearchSpace, apply_ru
 from results import FAILURE_REWARD
 
 DECAY = 0.95  # of the moving average `new_share`, per call of `take`
+BEST = 10  # so many are trained again, as many as a search shows at its end
 
 # --- what rules are tried on ----------------------------------------------------------------------
 
@@ -270,8 +271,8 @@ class DistinctConfig:
     # DEVIATION: the paper trains whatever is sampled; 1 trains a key once and repeats its score.
     replicates: int = setting(
         1,
-        "trainings of rules that are alike, each with the next child seed, as they are drawn again; the "
-        "reward is their mean so far; 1 trains each key once",
+        "trainings of rules that are alike, each with the next child seed, as they are drawn again; all "
+        "but controllers draw the ten best again; the reward is their mean; 1 trains each key once",
         "beyond the paper",
         low=1,
         high=1000,
@@ -289,6 +290,7 @@ class Distinct:
     def __init__(self, identity: Callable[[Rule], Hashable], replicates: int = 1):
         self.identity, self.replicates = identity, replicates
         self.new_share = 1.0  # of new rules among the candidates examined, a moving average
+        self.first: dict[Hashable, Rule] = {}  # the first rule of each name that was scored
         self.scores: dict[Hashable, float | None] = {}  # the latest reward by name, None if it failed
         self._taken: Counter[Hashable] = Counter()
 
@@ -310,11 +312,28 @@ class Distinct:
                 known.append(place)
         looked_at = len(new) + len(known)
         self.new_share = DECAY * self.new_share + (1 - DECAY) * len(new) / max(1, looked_at)
-        return sorted(new + known[: n - len(new)] if fill else new)
+        filled = known[: n - len(new)] if fill else []
+        self.note([candidates[place] for place in filled])
+        return sorted(new + filled)
+
+    def again(self, times: int) -> list[Rule]:
+        """Take the best rule so far that was taken less than so many times, if it is of the ten best.
+
+        The best of many are the luckiest, too. So a search that asks for it with each batch makes sure
+        of its best as it goes: three trainings each take a seventh of a search of 1,000.
+        """
+        for name in self.best(0, BEST) if times > 1 else []:
+            if self._taken[name] < times:
+                self._taken[name] += 1
+                return [self.first[name]]
+        return []
 
     def score(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Remember rewards; each is the mean so far of all that is the same rule."""
-        self.scores.update(zip(map(self.identity, rules), rewards, strict=True))
+        for rule, reward in zip(rules, rewards, strict=True):
+            name = self.identity(rule)
+            self.first.setdefault(name, rule)
+            self.scores[name] = reward
 
     def best(self, share: float, least: int = 1) -> list[Hashable]:
         """Return the names of the best share of what was scored and did not fail, of equals the older.

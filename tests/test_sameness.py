@@ -11,7 +11,7 @@ from plain import PAPER_OPERANDS, pairs
 import sameness
 from controller import Batch, Controller, ControllerConfig, log_prob_of
 from dsl import Operand, Rule, SearchSpace, apply_rule
-from rivals import Evolution, EvolutionConfig, RandomSearch
+from rivals import Evolution, EvolutionConfig, Guided, GuidedConfig, RandomSearch
 from sameness import Distinct, DistinctConfig, Families, Forecast, sketch
 
 TOKENS = {"operands": ("g", "m", "sign_g", "1"), "unary": ("id", "neg", "sign")}
@@ -173,6 +173,8 @@ def make(kind: str, **settings):
     if kind == "evolution":
         config = EvolutionConfig(population=400, tournament=2, **settings)
         return Evolution(SPACE, config, 0, Rule.fingerprint)
+    if kind == "guided":
+        return Guided(SPACE, GuidedConfig(population=10, **settings), 0, Rule.fingerprint)
     return Controller(SPACE, kind, ControllerConfig(**settings), 0, Rule.fingerprint)
 
 
@@ -218,6 +220,26 @@ def test_nothing_is_scored_twice_while_candidates_last(kind):
     known, proposer = [rule for rule in SPACE if "m" not in rule.operands], make(kind, candidates=40)
     proposer.start(known, [0.5] * len(known))  # these are passed over, too
     assert all("m" in rule.operands for rule in proposer.ask(3))
+
+
+@pytest.mark.parametrize("kind, n", [("random", 1), ("evolution", 3), ("guided", 1)])
+def test_the_ten_best_are_drawn_again_the_best_first_and_no_others(kind, n):
+    proposer, rng = make(kind, candidates=40, replicates=2), random.Random(1)
+    asked: Counter[str] = Counter()
+    first: dict[str, Rule] = {}
+    latest: dict[str, float | None] = {}
+    while len(first) < 20:
+        rules = proposer.ask(n)
+        names = [rule.fingerprint() for rule in rules]
+        best = sorted((name for name in latest if latest[name] is not None), key=lambda x: -latest[x])
+        wanted = [first[name] for name in best[:10] if asked[name] < 2][:1]
+        assert rules[: len(wanted)] == wanted
+        assert not any(asked[name] for name in names[len(wanted) :])
+        asked.update(names)
+        latest |= {name: rng.random() if rng.random() < 0.9 else None for name in names}
+        first = dict(zip(names, rules, strict=True)) | first
+        proposer.tell(rules, [latest[name] for name in names])
+    assert sum(count > 1 for count in asked.values()) > 5
 
 
 @pytest.mark.parametrize("kind", ["trpo", "ppo", "reinforce"])
