@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from config import setting
 
@@ -403,12 +404,16 @@ class Controller:
             self.policy = Policy(space)
         self.algorithm, self.config = algorithm, config
         self.generator = torch.Generator().manual_seed(seed)
-        self.adam = torch.optim.Adam(self.policy.parameters(), lr=config.controller_lr)
         self.baseline: float | None = None
         self.distinct = Distinct(identity, config.replicates)
         self._asked: deque[tuple[list[Rule], Batch]] = deque()
         self._rewards: list[float] = []  # sorted, for their ranks
         self._rows: dict[Hashable, Batch] = {}  # for the elite: what may be in it, each a batch of one
+
+    @cached_property
+    def adam(self) -> torch.optim.Adam:
+        """Made when it is needed, as torch takes a second over the first one; TRPO has no need of it."""
+        return torch.optim.Adam(self.policy.parameters(), lr=self.config.controller_lr)
 
     def start(self, rules: list[Rule], rewards: list[float | None]) -> None:
         """Note known rules, so that they are passed over; they teach nothing, not being sampled."""

@@ -715,6 +715,32 @@ SUBSETS = {
 }
 
 
+@lru_cache(maxsize=64)
+def count_ways(
+    slots: tuple[tuple[str, ...], ...],
+    constraints: tuple[Callable[..., bool], ...],
+    groups: tuple[int, int],
+) -> int:
+    """Return how many strings a group has; constraints see one group alone, so groups multiply.
+
+    Raises:
+        ValueError: some prefix has no continuation.
+    """
+    if not constraints:
+        return math.prod(map(len, slots))
+
+    def count(prefix: tuple[str, ...]) -> int:
+        choices = slots[len(prefix)]
+        legal = [token for token in choices if all(c(token, prefix, groups) for c in constraints)]
+        if not legal:
+            raise ValueError(f"the constraints leave nothing to follow '{' '.join(prefix)}'")
+        if len(prefix) == len(slots) - 1:
+            return len(legal)
+        return sum(count((*prefix, token)) for token in legal)
+
+    return count(())
+
+
 class SearchSpace:
     """The legal strings of one length over chosen tokens: says what may come next.
 
@@ -748,7 +774,12 @@ class SearchSpace:
             slot for r in computed for slot in (operands + r, operands + r, unary, unary, binary)
         ]
         self._legal = lru_cache(maxsize=None)(self._which_are_legal)
-        self._group_sizes = [self._count(group, ()) for group in range(iterations)]
+        self._group_sizes = [
+            count_ways(
+                tuple(self._choices[GROUP * k : GROUP * k + GROUP]), self.constraints, (k, iterations)
+            )
+            for k in range(iterations)
+        ]
 
     def choices(self, position: int) -> tuple[str, ...]:
         """Return the tokens that a position chooses from, legal or not after a given prefix."""
@@ -762,16 +793,6 @@ class SearchSpace:
     def _which_are_legal(self, group: int, prefix: tuple[str, ...]) -> list[bool]:
         groups, choices = (group, self.iterations), self.choices(group * GROUP + len(prefix))
         return [all(c(token, prefix, groups) for c in self.constraints) for token in choices]
-
-    def _count(self, group: int, prefix: tuple[str, ...]) -> int:
-        """Count the ways to finish a group; constraints see one group, so groups multiply."""
-        choices = self.choices(group * GROUP + len(prefix))
-        legal = list(compress(choices, self._which_are_legal(group, prefix)))
-        if not legal:
-            raise ValueError(f"the constraints leave nothing to follow '{' '.join(prefix)}'")
-        if len(prefix) == GROUP - 1:
-            return len(legal)
-        return sum(self._count(group, (*prefix, token)) for token in legal)
 
     def size(self) -> int:
         """Return the number of legal strings (many mean the same rule, see `Rule.fingerprint`)."""

@@ -21,6 +21,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 from config import setting
 
@@ -165,9 +166,13 @@ class Guided(Evolution):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = Policy(space)
-        self.adam = torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
         self.generator, self.forecast = torch.Generator().manual_seed(seed), Forecast()
         self.elite: list[Rule] = []  # the first rules of the best families
+
+    @cached_property
+    def adam(self) -> torch.optim.Adam:
+        """As in Controller: made when it is needed."""
+        return torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
 
     def ask(self, n: int) -> list[Rule]:
         """Take new ones of many children; too few are made up for by farther ones, at last by known."""

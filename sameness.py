@@ -127,11 +127,11 @@ def profile(rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     return (update / most / length).float().numpy(), size.log10().float().squeeze(1).numpy()
 
 
-@lru_cache(maxsize=1)
-def sketch() -> np.ndarray:
-    """Return 16 orthonormal directions along which rules differ most, float32 [..., 16]."""
+@lru_cache(maxsize=2)
+def sketch(rules: int = 1_000) -> np.ndarray:
+    """Return 16 orthonormal directions along which so many rules differ most, float32 [..., 16]."""
     space, rng = SearchSpace(2), random.Random(0)
-    drawn = [profile(space.sample(rng))[0].ravel() for _ in range(1_000)]
+    drawn = [profile(space.sample(rng))[0].ravel() for _ in range(rules)]
     drawn = np.stack([direction for direction in drawn if np.isfinite(direction).all()])
     return np.linalg.svd(drawn, full_matrices=False)[2][:16].T.copy()
 
@@ -173,7 +173,8 @@ class Families:
         return self._numbers[key]
 
     def _join(self, direction: np.ndarray, size: np.ndarray) -> int:
-        n, short = len(self._founders), direction.ravel() @ sketch()
+        # Of few rules: any directions would do, these spare as many products and are soon there.
+        n, short = len(self._founders), direction.ravel() @ sketch(200)
         near = np.flatnonzero(np.abs(self._sizes[0, :n] - size[0]) <= self.apart)
         for known, mine in zip(self._sizes[1:], size[1:], strict=True):  # each scale leaves fewer
             near = near[np.abs(known[near] - mine) <= self.apart]

@@ -44,6 +44,13 @@ from config import (
     setting,
 )
 
+from pool import TaskError, WorkerDied, WorkerPool, start_server, usable_cores
+
+PRELOAD = ("search", "numpy.random")  # what all workers share in memory
+LATER = ("--task", "--resume", "--cluster", "--help", "-h")  # with which workers are others, or none
+if __name__ == "__main__" and not any(word.startswith(LATER) for word in sys.argv):
+    start_server(PRELOAD)  # it imports torch, which takes longest, while this process does so too
+
 import torch
 
 import results
@@ -61,7 +68,6 @@ from dsl import (
     RuleOptimizer,
     SearchSpace,
 )
-from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Run, Say, reopen
 from rivals import Evolution, Guided, GuidedConfig, RandomSearch
 from rules import HUMAN, NAMED_RULES, find, make_optimizer
@@ -693,8 +699,9 @@ def start_workers(args, scorer: Scorer, say: Say) -> WorkerPool | Cluster:
     """
     if args.cluster is not None:
         return Cluster(args.cluster, scorer.prepare, scorer.cpu_limit_s, say)
-    # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker.
-    preload = ("child", "torch._dynamo")
+    # torch.optim imports torch._dynamo at its first use: a second, and 100 MB in every worker. The
+    # paper's child needs none of it, a task of one's own may.
+    preload = PRELOAD if isinstance(scorer, Child) else (*PRELOAD, "torch._dynamo")
     return WorkerPool(
         count_workers(args), scorer.cpu_limit_s, initializer=scorer.prepare, preload=preload
     )

@@ -23,6 +23,7 @@ from bench.launch import launch
 from bench.timing import spread, table, timed, turns
 from child import CHILDREN, ChildConfig, resolve_precision
 from pool import WorkerPool, usable_cores
+from search import PRELOAD
 from training import evaluate_rule, start_worker
 
 
@@ -49,7 +50,7 @@ def measure(config: Config, rounds: int = 4, num_tasks: int = 40) -> Iterator[di
     data.prepare(data.SAMPLE, data.HERE)
     precision = resolve_precision("auto")
     child = ChildConfig(data=str(data.HERE), precision=precision, **CHILDREN["smoke"])
-    setup = {"initializer": start_worker, "preload": ("child", "torch._dynamo")}
+    setup = {"initializer": start_worker, "preload": PRELOAD}
     with WorkerPool(1, **setup) as pool:
         server_s, _ = timed(pool.submit(os.getpid).result)
     yield {"part": "server", "start_s": server_s, "cores": usable_cores()} | {"precision": precision}

@@ -82,7 +82,7 @@ def build(folder: Path, workers: int, limit: int) -> None:
         settings = asdict(config) | {"child_seed": 0}
         run = results.Run.create(folder, settings, results.environment(threads=1))
     progress, in_flight = Progress(run.folder / "log.txt"), deque()
-    with run, WorkerPool(workers, initializer=start_worker, preload=("child", "torch._dynamo")) as pool:
+    with run, WorkerPool(workers, initializer=start_worker, preload=("child", "numpy.random")) as pool:
         # By what is recorded, not by place: the order changes when a rule gets a name.
         done = {record["class"] for record in results.read_lines(folder / "records.jsonl")}
         missing = (one for one in candidates(Table.load("micro")) if one[0] not in done)
