@@ -71,6 +71,7 @@ class ChildConfig(ProtocolConfig):
         choices=("auto", "float32", "bfloat16"),
     )
     screen: bool = setting(True, "reject rules that cheap tests show to be hopeless", "child")
+    prune: bool = setting(True, "stop rates of the sweep whose loss falls behind", "child")
 
     @property
     def steps(self) -> int:
@@ -89,6 +90,8 @@ class ChildConfig(ProtocolConfig):
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
 FORMER_CHILD = {"race": False, "give_up": False}
+# And what they did where their folders do not say it.
+UNSAID_CHILD = {"prune": False}
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
 CHILDREN = {

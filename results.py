@@ -574,7 +574,7 @@ def advise(record: dict, humans: list[dict]) -> Advice | None:
 
 def tells_a_rate(record: dict) -> bool:
     """Return whether the best accuracy of a sweep is clearly above chance and above the worst."""
-    # A rate at which the rule diverged is as good as guessing.
+    # A rate at which the rule diverged, or fell behind, counts as guessing.
     _, chance, near = scale_of(record)
     scores = [chance if y is None else y for _, y in record["sweep"]]
     return max(scores) - max(min(scores), chance) > near + 1e-9

@@ -66,8 +66,7 @@ def fingerprint(rule: Rule) -> str:
 
     The update is computed in float64 on warm moving averages, at gradient scales 1 to 1e-6, and
     rounded to five significant digits, never absolutely. Rounding has edges: of 1,500 pairs of rules
-    that differ by 1e-8 relatively, 4.3 % were parted. Scores are reused by key, or by
-    family, never by it.
+    that differ by 1e-8 relatively, 4.3 % were parted. So scores are shared by family, never by it.
     """
     generator = torch.Generator().manual_seed(0)
     update = apply_rule(rule, probe(), generator=generator)
@@ -269,11 +268,11 @@ class DistinctConfig:
         low=1,
         high=1000,
     )
-    # DEVIATION: the paper trains whatever is sampled; 1 trains a key once and repeats its score.
+    # DEVIATION: the paper trains whatever is sampled; 1 trains a family once and repeats its score.
     replicates: int = setting(
         1,
         "trainings of rules that are alike, each with the next child seed, as they are drawn again; all "
-        "but controllers draw the ten best again; the reward is their mean; 1 trains each key once",
+        "but controllers draw the ten best again; the reward is their mean; 1 trains each family once",
         "beyond the paper",
         low=1,
         high=1000,

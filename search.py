@@ -253,7 +253,7 @@ class Pending(NamedTuple):
 
     id: int
     rule: Rule
-    same: Hashable  # what rules that share their reward have in common
+    family: Hashable  # whose rules share their reward
     cached_from: int | None  # id of the earlier rule whose training stands for this one's
     seed: int
     outcome: Future | dict
@@ -355,7 +355,7 @@ class Search:
         self.ways: Counter[str] = Counter()  # what became of them, for the progress line
         self.best, self.asked = -math.inf, 0
         self.families: dict[Hashable, int] = {}  # name -> id of the first rule
-        self.trainings: dict[Hashable, list[Pending]] = {}  # by what shares a reward
+        self.trainings: dict[Hashable, list[Pending]] = {}  # by family
         self.accuracies: dict[Hashable, list[float | None]] = {}  # of those trainings that are done
         self.humans: dict[str, Future] = {}  # those whose scores are not written yet
         self.start_s = self.table_s = time.monotonic()
@@ -396,15 +396,14 @@ class Search:
             )
         family = self.identity(rule)
         self.families.setdefault(family, id)
-        same = rule.key() if self.config.replicates == 1 else family
-        trainings = self.trainings.setdefault(same, [])
+        trainings = self.trainings.setdefault(family, [])
         if len(trainings) == self.config.replicates:
             return trainings[0]._replace(id=id, rule=rule, cached_from=trainings[0].id)
         batch = self.batch(id) or 0
         first = trainings[0].seed if trainings else self.scorer.score_seed + batch % self.config.rotate
         seed = first + len(trainings)
         outcome = recorded or self.executor.submit(self.scorer.evaluate, str(rule), seed)
-        trainings.append(Pending(id, rule, same, None, seed, outcome))
+        trainings.append(Pending(id, rule, family, None, seed, outcome))
         return trainings[-1]
 
     def batch(self, id: int) -> int | None:
@@ -423,7 +422,7 @@ class Search:
             with contextlib.suppress(NotDone):
                 outcome = describe(pending.outcome, self.scorer.prepare, wait_s=1.0)
                 break
-        id, rule, done = pending.id, pending.rule, self.accuracies.setdefault(pending.same, [])
+        id, rule, done = pending.id, pending.rule, self.accuracies.setdefault(pending.family, [])
         if pending.cached_from is None:
             done.append(outcome["accuracy"])
         else:
@@ -431,7 +430,7 @@ class Search:
         scale = self.scorer.scale
         reward = mean_reward(done, scale.failure)
         record = {"id": id, "batch": self.batch(id), "rule": str(rule), "infix": rule.infix()}
-        record |= {"key": rule.key(), "family": self.families[self.identity(rule)], "seed": pending.seed}
+        record |= {"key": rule.key(), "family": self.families[pending.family], "seed": pending.seed}
         record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from}
         record |= {"reward": scale.failure if reward is None else reward, **outcome}
         record |= self.told_scale()
@@ -441,7 +440,7 @@ class Search:
             self.run.append("records.jsonl", record)
         self.records.append(record)
         if pending.cached_from is None:  # what came with the score is not kept twice
-            self.trainings[pending.same][len(done) - 1] = pending._replace(outcome=record)
+            self.trainings[pending.family][len(done) - 1] = pending._replace(outcome=record)
         self.ways["duplicate" if pending.cached_from is not None else record["status"]] += 1
         self.best = max(self.best, record["reward"])
         return None if reward is None else reward - scale.failure  # for proposers a failure is 0

@@ -32,6 +32,10 @@ from rules import is_class, make_optimizer, turn
 from screen import screen
 
 HIGHEST = 4  # exponent up to which rates are followed
+# DEVIATION: in the paper each rate of the sweep trains for an epoch; `--no-prune` does so too. Here some
+# stop after START steps, judged by the mean loss of the latest RECENT; see `fall_behind`.
+START, RECENT, BEHIND = 20, 5, 0.3
+LEAST_STEPS = 100  # that an epoch must have for it
 NORM_BATCHES = 50  # which batch norm sees again: they replace all but .9^50 of its averages
 
 
@@ -102,6 +106,7 @@ class ProtocolConfig:
     follow_rates = False  # off the edge of the sweep
     apart = False  # the rule runs tensor by tensor
     gradients = 1.0  # scale of the largest that screening tries
+    prune = False  # rates of the sweep whose loss falls behind are stopped: tried on the ConvNet alone
     scale = Scale()  # of the scores
     score_name = "accuracy"
 
@@ -305,7 +310,20 @@ class Training:
                 self.net, rule, lr, seed, total_steps, betas, config.eps, config.apart
             )
         self.curve: list[float | None] = []
+        self.batches: Iterator | None = None  # those left of an epoch under way
+        self.losses: list[Tensor] = []  # of its steps
         self.loss = math.inf  # mean of the last epoch
+
+    def begin(self, steps: int) -> float:
+        """Train for the first steps of an epoch, which `epoch` goes on with.
+
+        Returns:
+            The mean loss of the last RECENT of them; infinite if it diverged.
+        """
+        with self.random:
+            alive = self._train(steps)
+        loss = float(torch.stack(self.losses[-RECENT:]).mean()) if alive else math.inf
+        return loss if math.isfinite(loss) else math.inf
 
     def epoch(self) -> float | None:
         """Train for an epoch; return (and note) the score on held-out data, None if it diverged."""
@@ -314,11 +332,13 @@ class Training:
         self.config.open()  # which refuses if there are other pictures now: these were perhaps mixed
         return self.curve[-1]
 
-    def _train(self) -> bool:
+    def _train(self, steps: int | None = None) -> bool:
         """Return False as soon as a weight is not finite; the loss alone can recover."""
-        turn("train", self.net, self.optimizer)
-        losses = []
-        for batch in self.task.batches(self.net, self.seed, len(self.curve)):
+        if self.batches is None:
+            turn("train", self.net, self.optimizer)
+            self.batches = iter(self.task.batches(self.net, self.seed, len(self.curve)))
+            self.losses = []
+        for batch in islice(self.batches, steps):
             self.weights.zero()
             loss = self.task.loss(self.net, batch)
             loss.backward()
@@ -326,8 +346,9 @@ class Training:
             self.optimizer.step()
             if not self.weights.finite():
                 return False
-            losses.append(loss.detach())
-        self.loss = float(torch.stack(losses).mean())
+            self.losses.append(loss.detach())
+        if steps is None:
+            self.loss, self.batches = float(torch.stack(self.losses).mean()), None
         return True
 
     def score(self, test: bool = False) -> float | None:
@@ -357,7 +378,7 @@ class ChildResult:
 
     status is "ok", "diverged" or "rejected", by the test that `error` names; accuracy (of the last
     epoch, 0 to 1) and lr are None if it is not ok; sweep is a list of (lr, accuracy or None if it
-    diverged); curve the accuracy after each epoch at the best rate.
+    diverged or fell behind); curve the accuracy after each epoch at the best rate.
     """
 
     status: str
@@ -376,19 +397,42 @@ def sweep_rates(rule: str, config: ProtocolConfig, seed: int) -> Iterator[Traini
     """Yield a training after the sweep's epochs, for each rate; perhaps beyond those of the config."""
     merits: dict[float, float] = {}  # by exponent; the trainings themselves would take memory
 
-    def begin(exponent: float) -> Training:
-        training = Training(rule, 10.0**exponent, config, seed)
-        while len(training.curve) < config.sweep_epochs and training.epoch() is not None:
-            pass
+    def train(exponent: float, training: Training) -> Training:
+        while len(training.curve) < config.sweep_epochs and None not in training.curve:
+            training.epoch()
         merits[exponent] = merit(training)
         return training
 
-    for exponent in sorted(config.lr_exponents):
-        yield begin(exponent)
+    trainings = ((e, Training(rule, 10.0**e, config, seed)) for e in sorted(config.lr_exponents))
+    pruned = config.prune and config.steps >= LEAST_STEPS
+    for exponent, training in prune(list(trainings)) if pruned else trainings:
+        yield train(exponent, training)
     while config.follow_rates and (edge := max(merits)) < HIGHEST:
         if merits[edge] <= max((x for e, x in merits.items() if e < edge), default=-math.inf):
             break  # of rates below the sweep's none is tried: there the network stays as it is
-        yield begin(edge + 1)
+        yield train(edge + 1, Training(rule, 10.0 ** (edge + 1), config, seed))
+
+
+def prune(trainings: list[tuple[float, Training]]) -> list[tuple[float, Training]]:
+    """Begin trainings on the same batches; those that fall behind end as those do that diverge."""
+    losses = [training.begin(START) for _, training in trainings]
+    first = max((float(training.losses[0]) for _, training in trainings if training.losses), default=0.0)
+    behind = fall_behind(first, losses)  # of the first all have the same, but who diverged at once
+    for (_, training), stop in zip(trainings, behind, strict=True):
+        if stop:
+            training.curve.append(None)
+    return trainings
+
+
+def fall_behind(first: float, losses: list[float]) -> list[bool]:
+    """Return which of some losses are more than BEHIND above the lowest, or infinite.
+
+    Until the lowest is as far below the first loss, of the untrained network, nothing has been learned
+    that one could be behind of. Proven by `python -m studies.pruning`.
+    """
+    lowest = min(losses)
+    most = lowest + BEHIND if lowest < first - BEHIND else math.inf
+    return [loss > most or loss == math.inf for loss in losses]
 
 
 def merit(training: Training) -> float:

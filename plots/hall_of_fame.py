@@ -69,7 +69,7 @@ def draw_curves(axes: plt.Axes, chosen: list[tuple[dict, str, dict]], score: str
 
 
 def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, dict]]) -> None:
-    """Draw accuracy against learning rate, and below it the rates that diverged, a row a rule."""
+    """Draw accuracy against learning rate, and below it the rates without one, a row a rule."""
     strip.sharex(axes)
     for row, (record, name, look) in enumerate(chosen):
         rates, scores = np.array(record["sweep"], dtype=float).reshape(-1, 2).T
@@ -83,7 +83,7 @@ def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, d
         axes.set(title="One epoch at each rate", ylim=(0, None))
     axes.tick_params(labelbottom=False)
     strip.set(ylim=(len(chosen), -1), yticks=[], xlabel="learning rate")
-    strip.set_ylabel("diverged", fontsize=8)
+    strip.set_ylabel("stopped", fontsize=8)
     if all(len(line.get_xdata()) == 0 for line in strip.lines):
         strip.text(0.5, 0.45, "none", transform=strip.transAxes, ha="center", va="center", fontsize=8)
     strip.grid(visible=False, axis="y")

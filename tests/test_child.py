@@ -1,5 +1,6 @@
 """Tests of training.py and child.py against torch.optim, numpy and a plain loop, on patches of light."""
 
+import math
 import pickle
 import shutil
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ import child
 from child import ChildConfig
 from data import SAMPLE, DataError
 from dsl import SearchSpace
-from training import Training, evaluate_and_test, evaluate_rule
+from training import Training, evaluate_and_test, evaluate_rule, fall_behind
 
 SGD, ADAM = "g g id id left", "adam g id id left"
 ZERO = "g g id id sub"
@@ -215,6 +216,43 @@ def test_sweep_is_a_plain_loop_at_each_rate_in_order_and_the_best_one_goes_on(co
     result = evaluate_rule(ZERO, replace(config, lr_exponents=(0, -3, -1), epochs=1), 0)
     assert len({accuracy for _, accuracy in result.sweep}) == 1
     assert result.lr == 1e-3 and result.curve == [result.accuracy] == [result.sweep[0][1]]
+
+
+@pytest.mark.parametrize("rule", [ADAM, "g m drop0.3 id left"])
+def test_a_pruned_sweep_is_the_whole_one_without_the_rates_whose_loss_is_behind(config, rule):
+    """Judged by hand from the losses of whole epochs; what goes on is trained as if nothing had been."""
+    config = replace(config, epoch_size=1_000, batch_size=10, epochs=2, lr_exponents=tuple(range(-4, 2)))
+    whole, losses = evaluate_rule(rule, config, 3), []
+    for exponent in config.lr_exponents:
+        training = Training(rule, 10.0**exponent, replace(config, prune=False), 3)
+        training.epoch()
+        losses.append([float(loss) for loss in training.losses])
+    late = [np.mean(some[15:20]) if len(some) >= 20 else np.inf for some in losses]
+    late = [loss if np.isfinite(loss) else np.inf for loss in late]
+    learned = min(late) < losses[0][0] - 0.3
+    gone = [loss == np.inf or (learned and loss > min(late) + 0.3) for loss in late]
+    assert learned and 0 < sum(gone) < len(gone), (losses[0][0], late)
+    unpruned = evaluate_rule(rule, replace(config, prune=False), 3)
+    expected = [(lr, None if stop else y) for (lr, y), stop in zip(unpruned.sweep, gone, strict=True)]
+    assert whole.sweep == expected
+    assert whole.lr == max((y, -lr) for lr, y in expected if y is not None)[1] * -1
+    assert (whole.lr != unpruned.lr) or outcome(whole)[1:] == (
+        *outcome(unpruned)[1:3],
+        expected,
+        unpruned.curve,
+    )
+
+
+def test_nothing_is_pruned_before_anything_is_learned_or_in_a_short_epoch(config):
+    assert fall_behind(2.3, [2.3, 2.1, 9.0, math.inf]) == [False, False, False, True]
+    assert fall_behind(2.3, [1.9, 2.1, 2.19, math.inf]) == [False, False, False, True]
+    assert fall_behind(2.3, [1.9, 2.1, 2.25, math.inf]) == [False, False, True, True]
+    assert fall_behind(2.3, [math.inf, math.inf]) == [True, True]
+    short = replace(config, epoch_size=99 * config.batch_size, lr_exponents=(-3, 1), epochs=1)
+    assert outcome(evaluate_rule(GROWS, short, 0)) == outcome(
+        evaluate_rule(GROWS, replace(short, prune=False), 0)
+    )
+    assert evaluate_rule(EXPLODES, replace(config, batch_size=3), 0).status == "diverged"
 
 
 def test_test_accuracy_is_that_of_the_final_weights_and_changes_no_score(config, root):

@@ -252,9 +252,10 @@ def test_equal_rules_are_scored_once_and_families_counted_among_the_last_hundred
     flags = ["--samples", "150", "--subset", "compact", "--max-kl", "0.3"]
     assert table_search.main([*flags, "--out", str(tmp_path / "run")]) == 0
     records, first = results.read_lines(tmp_path / "run" / "records.jsonl"), {}
+    family_of = table_search.TableScorer().identity()
     shared = ("status", "reward", "lr", "sweep", "curve")
     for record in records:
-        original = first.setdefault(record["key"], record)
+        original = first.setdefault(family_of(find(record["rule"])), record)
         assert record["cached_from"] == (None if original is record else original["id"])
         assert (record["worker"] is None) == (original is not record)
         assert [record[name] for name in shared] == [original[name] for name in shared]
@@ -596,7 +597,7 @@ def test_defaults_are_the_papers_protocol_and_flags_win_over_a_preset(tmp_path, 
 OLDER = DATA.parent / "runs/published/tier-cifar10-trpo-s0"  # a folder of an older version
 WRONG = f"""
 --samples 0              --workers 0             --preset huge          --workers 2 --cluster tcp://host:1
---dataset imagenet       --constraints nothing   --race                 --resume nowhere --samples 5
+--dataset imagenet       --constraints nothing   --race                  --resume nowhere --samples 5
 --epoch-size 10001       --epoch-size 50         --epochs 2             --child-seed {2**63}
 --cpu-limit-s 1e300      --resume nowhere        --start-from           --start-from adam powersing
 --data /dev/null/data    --out .                 --resume {OLDER}       --out /dev/null/run --data {DATA}
