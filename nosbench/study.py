@@ -21,12 +21,14 @@ Read next: oracle.py for the scores, standings.py for the table.
 """
 
 import json
+import math
 import os
 import sys
 from collections import Counter
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from statistics import mean
 
 from config import ConfigError, Parser, add_settings, as_program, resolve, setting
 
@@ -79,7 +81,7 @@ SETTINGS = {
     "ppo-wide": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.1},
     "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
     "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG, "entropy_coeff": 0.07},
-    "trpo-paper": {"algorithm": "trpo"},
+    "trpo-paper": {"algorithm": "trpo", "max_kl": 0.01},  # larger than the preset's
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
     "trpo-wide": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.1},
     "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},
@@ -133,17 +135,25 @@ def search(config: Config) -> dict:
     oracle = make_oracle(config, config.table_seed)
     proposer = make_proposer(config, make_space(config), identity=oracle.identity)
     number = lambda rules: [oracle.number(rule) for rule in rules]  # noqa: E731
-    told = lambda rewards: [None if np.isnan(reward) else reward for reward in rewards.tolist()]  # noqa: E731
-    rewards = lambda numbers: told(oracle.rewards(numbers))  # noqa: E731
+    first: dict[int, int] = {}  # the first rule of each family, whose score the others share
+
+    def rewards(numbers: list[int]) -> list[float | None]:
+        of = zip(oracle.families(numbers).tolist(), numbers, strict=True)
+        scores = oracle.rewards([first.setdefault(family, number) for family, number in of]).tolist()
+        return [None if math.isnan(score) else score for score in scores]
+
     marks = [mark for mark in CHECKPOINTS if mark < config.samples] + [config.samples]
     sizes = [min(BATCH, config.samples - asked) for asked in range(0, config.samples, BATCH)]
     numbers: list[int] = []  # of the rules that were sampled
+    earned: list[float] = []  # their rewards
     line: dict[str, list] = {"checkpoints": []}
-    for batch, _, _ in search_loop(proposer, sizes, config.lag, number, rewards):
+    for batch, told, _ in search_loop(proposer, sizes, config.lag, number, rewards):
         numbers += batch
+        earned += [0.0 if reward is None else reward for reward in told]
         if len(numbers) in marks:
             line["checkpoints"].append(len(numbers))
-            now = standing(numbers, oracle) | {"entropy": entropy(proposer, oracle)}
+            latest = {"latest": mean(earned[-(len(earned) // 5) :])}
+            now = latest | standing(numbers, oracle) | {"entropy": entropy(proposer, oracle)}
             for name, value in now.items():
                 line.setdefault(name, []).append(value)
     distinct = list(dict.fromkeys(numbers))
@@ -169,7 +179,6 @@ def standing(numbers: list[int], oracle: Lookup | Measured) -> dict:
     best = np.argsort(-rewards, kind="stable")
     found, found_fresh = oracle.found(distinct)
     return {
-        "latest": float(np.nan_to_num(oracle.rewards(numbers[-(len(numbers) // 5) :])).mean()),
         "best": float(rewards[best[0]]),
         "best_fresh": float(fresh[best[0]]),
         "top10_fresh": float(fresh[best[:10]].mean()),

@@ -160,7 +160,7 @@ for population in 25 50 100 200; do
             --name evolution-$population-$tournament $choose --seeds 8
     done
 done
-# TRPO's radius in the paper preset's search, at depth 2; few searches yet.
+# TRPO's radius in the paper preset's search, at depth 2; few searches yet. The preset's was chosen here.
 radius() {
     study study-radius "$@" $choose --iterations 2 --subset compact --constraints operands-differ,no-final-addition,reuse-computed \
         --samples 10000 --lag 20

@@ -155,9 +155,9 @@ def test_seeds_are_one_group_and_settings_are_two(folders, tmp_path):
     facts = [(group.label, len(group.runs), group.settings) for group in groups]
     assert facts == [("TRPO", 3, ""), ("random", 2, "")]
     groups = read_groups(folders["settings"])
-    labels = ["TRPO, entropy 0.0015, max KL 0.01", "TRPO, entropy 0.02, max KL 0.03"]
+    labels = ["TRPO, entropy 0.0015, max KL 0.0001", "TRPO, entropy 0.02, max KL 0.03"]
     assert [(group.label, group.settings) for group in groups] == [(label, "") for label in labels]
-    assert "--max-kl 0.03 (there 0.01)" in notes(groups) and "--max-kl 0.01 (" not in notes(groups)
+    assert "--max-kl 0.03 (there 0.0001)" in notes(groups) and "--max-kl 0.0001 (" not in notes(groups)
     assert groups[0].color != groups[1].color
     # A label names all that differs, or the small print does.
     plain = {"samples": 5, "max_kl": 0.03, "entropy_coeff": 0.02}
