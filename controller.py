@@ -211,8 +211,7 @@ class Policy(nn.Module):
         inputs, state = self.start.expand(B, 1, HIDDEN), None
         for t in range(T):
             choices = self.space.choices(t)
-            for b in range(B):
-                masks[b, t, : len(choices)] = self.space.mask(prefixes[b])
+            masks[:, t, : len(choices)] = torch.tensor([self.space.legal(prefix) for prefix in prefixes])
             hidden, state = self.lstm(inputs, state)
             logits = self._logits(hidden, slice(t, t + 1))[:, 0]  # [B, V]
             log_probs = masked_log_softmax(logits, masks[:, t])

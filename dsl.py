@@ -787,8 +787,12 @@ class SearchSpace:
 
     def mask(self, prefix: tuple[str, ...]) -> Tensor:
         """Return which of `choices(len(prefix))` may follow a legal prefix: bool [V], True = may."""
+        return torch.tensor(self.legal(prefix))
+
+    def legal(self, prefix: tuple[str, ...]) -> list[bool]:
+        """Return the same as a list, which is not to be changed: it is made once."""
         group, slot = divmod(len(prefix), GROUP)
-        return torch.tensor(self._legal(group, tuple(prefix[len(prefix) - slot :])))
+        return self._legal(group, tuple(prefix[len(prefix) - slot :]))
 
     def _which_are_legal(self, group: int, prefix: tuple[str, ...]) -> list[bool]:
         groups, choices = (group, self.iterations), self.choices(group * GROUP + len(prefix))
@@ -801,7 +805,7 @@ class SearchSpace:
     def contains(self, rule: Rule) -> bool:
         """Return whether the rule is a legal string of this space."""
         return len(rule.tokens) == self.length and all(
-            token in compress(self.choices(i), self.mask(rule.tokens[:i]).tolist())
+            token in compress(self.choices(i), self.legal(rule.tokens[:i]))
             for i, token in enumerate(rule.tokens)
         )
 
@@ -812,7 +816,7 @@ class SearchSpace:
             if len(prefix) == self.length:
                 yield Rule(prefix)
                 return
-            for token in compress(self.choices(len(prefix)), self.mask(prefix).tolist()):
+            for token in compress(self.choices(len(prefix)), self.legal(prefix)):
                 yield from extend((*prefix, token))
 
         return extend(())

@@ -355,6 +355,8 @@ def _json(value) -> str:
             return {k: finite(v) for k, v in x.items()}
         return [finite(v) for v in x] if isinstance(x, list | tuple) else x
 
+    with contextlib.suppress(ValueError):  # most often all are finite, and need no copy
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
     return json.dumps(finite(value), allow_nan=False, ensure_ascii=False)
 
 

@@ -289,7 +289,7 @@ def describe(outcome: Future | dict, prepare: Callable[[], object], wait_s: floa
     result = outcome.result()
     if not isinstance(result, ChildResult):
         return {"status": "error", **UNSCORED, "error": f"the worker returned {result!r:.100}, no score"}
-    return UNSCORED | asdict(result)
+    return UNSCORED | vars(result)
 
 
 def mean_reward(accuracies: list[float | None], failure: float) -> float | None:
@@ -358,7 +358,8 @@ class Search:
         self.trainings: dict[Hashable, list[Pending]] = {}  # by family
         self.accuracies: dict[Hashable, list[float | None]] = {}  # of those trainings that are done
         self.humans: dict[str, Future] = {}  # those whose scores are not written yet
-        self.start_s = self.table_s = time.monotonic()
+        self.start_s = time.monotonic()
+        self.table_due_s = self.start_s + 1
 
     def run_to_end(self) -> None:
         """Score known rules and human optimizers, then sample, score and learn until all is done."""
@@ -471,8 +472,8 @@ class Search:
             del self.humans[name]
 
     def note_update(self, number: int, batch: list[Pending], more: dict) -> None:
-        """Write one line of updates.jsonl, and the hall of fame if it is a second old."""
-        if time.monotonic() - self.table_s > 1:
+        """Write one line of updates.jsonl, and the hall of fame if that is due."""
+        if time.monotonic() > self.table_due_s:
             self.write_hall_of_fame()
         if number < self.num_updates:
             return
@@ -490,7 +491,7 @@ class Search:
 
     def write_hall_of_fame(self) -> None:
         """Replace hall_of_fame.csv by the best families so far, with advice on rates."""
-        humans, rows = results.read_humans(self.run.folder), []
+        start_s, humans, rows = time.monotonic(), results.read_humans(self.run.folder), []
         for rank, family in enumerate(results.best_families(self.records, 100), 1):
             best, advice = family.best, results.advise(family.best, humans)
             row = {"rank": rank, "reward": family.reward, "spread": family.spread}
@@ -500,7 +501,8 @@ class Search:
             row["lr_to_adam"] = advice.to_adam
             rows.append(row | {name: best[name] for name in ("id", "infix", "rule")})
         self.run.write_table("hall_of_fame.csv", rows)
-        self.table_s = time.monotonic()
+        end_s = time.monotonic()  # of many records it takes longer, and is due the later
+        self.table_due_s = end_s + max(1.0, 20 * (end_s - start_s))
 
     def show_progress(self) -> None:
         """Show rules done, speed, reward, duplicates, failures and time left."""
