@@ -103,6 +103,7 @@ run compare-others-cifar10 studies.compare $best --top 5 --finalists 1 --final-s
     lion_pytorch:Lion schedulefree:AdamWScheduleFree evo_optimizer:EvoOptimizer \
     "studies.others:Scheduled(optimizer='evo_optimizer:EvoOptimizer', total_steps=500)" \
     "studies.others:Scheduled(optimizer='adam', total_steps=500)"
+run pruning studies.pruning runs/paper/*-s[012]
 run longrun-strided-cifar10 studies.longrun $best
 run robustness-strided-cifar10 studies.robustness $best --rules powersign-adam
 for task in text fashion wrn; do
