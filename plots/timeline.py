@@ -76,7 +76,7 @@ def draw_run(axes: plt.Axes, run: Run, scale: Normalize) -> str:
             times = np.array([[j["start_s"], j["start_s"] + j["wall_s"]] for j in mine]).reshape(-1, 2)
             start, end = clock(times, first_s, cut).T
             bars = axes.broken_barh(np.stack([start, end - start], 1), (row - height / 2, height))
-            bars.set_facecolor([COLORS(scale(j["reward"])) if trained else style.DIVERGED for j in mine])
+            bars.set_facecolor(COLORS(scale([j["reward"] for j in mine])) if trained else style.DIVERGED)
             edge = style.DARK if trained else style.DIVERGED  # white would look like idle time
             bars.set_edgecolor([edge if "key" in j else "black" for j in mine])
             # An outline only where it leaves something of the bar to see.
