@@ -4,9 +4,9 @@
 
 A family is rules that no training can tell apart; its best rule is drawn, in the training that made it
 so. Left, the held-out accuracy after each epoch of the long training; right, after one epoch with each
-learning rate of the sweep, of which the best (ringed) went on. Crosses below are rates that were stopped
-since they diverged or fell behind; nothing is known of how far these would have come. The formulas tell the mean and standard
-deviation over all trainings of the family, and of how many rules they are.
+learning rate of the sweep, of which the best (ringed) went on. Crosses below are rates that were stopped,
+since they diverged or fell behind; how far these would have come is not known. The formulas tell the
+mean and standard deviation over all trainings of the family, and of how many rules they are.
 
 What to look for: a rule that is good at one rate only is hard to use; one that is good at several is
 worth more than a thousandth of accuracy. A family's mean over many trainings is to be trusted more than
