@@ -4,7 +4,7 @@
 
 A family is rules that no training can tell apart; its best rule is drawn, in the training that made it
 so. Left, the held-out accuracy after each epoch of the long training; right, after one epoch with each
-learning rate of the sweep, of which the best (ringed) went on. Crosses below are rates that were stopped,
+learning rate of the sweep, of which the best (ringed) went on. Crosses below are rates that stopped,
 since they diverged or fell behind; how far these would have come is not known. The formulas tell the
 mean and standard deviation over all trainings of the family, and of how many rules they are.
 
