@@ -157,7 +157,7 @@ def memory(asked: dict) -> dict:
 
     threading.Thread(target=watch, daemon=True).start()
     with tempfile.TemporaryDirectory() as temporary:
-        sys.argv = ["search.py", *flags(asked, f"--samples={number}", f"--out={temporary}/run")]
+        sys.argv[1:] = flags(asked, f"--samples={number}", f"--out={temporary}/run", "--no-screen")
         with contextlib.suppress(SystemExit):
             runpy.run_path("search.py", run_name="__main__")  # as a script: workers import that, too
         if len(records(f"{temporary}/run")) < number:
