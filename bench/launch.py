@@ -114,7 +114,9 @@ def launch(
                 run.append("records.jsonl", {"benchmark": name, **record})
                 progress.update(f"{name}: {number} measurements")
         except KeyboardInterrupt:
-            progress.say(f"interrupted; what was measured, if anything: python -m bench.show {folder}")
+            with contextlib.suppress(results.RunError):  # nothing was measured
+                progress.result(f"\n{report(folder, {name: show})}")
+            progress.say(f"interrupted; to see what was measured: python -m bench.show {folder}")
             return 130
         run.finish()
         text = report(folder, {name: show})
