@@ -57,6 +57,7 @@ class Config:
     rules: int = setting(4, "random rules of depth 2 that a round scores, beside Adam", low=0)
     epoch_size: int = setting(1_000, "training images in an epoch of a rule's score", low=100)
     num_validation: int = setting(1_000, "held-out images of it", low=1, high=NUM_VALIDATION)
+    samples: int = setting(60, "rules that a search samples, with the same sizes", low=5)
     micro_rules: int = setting(64, "rules of NOS-Bench's child", low=1)
     workers: int = setting(100, "of the searches with many", low=1)
     records: int = setting(100_000, "of the searches that are long", low=5)

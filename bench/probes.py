@@ -76,7 +76,7 @@ def parent(asked: dict) -> dict:
     with contextlib.suppress(LookupError):  # earlier versions have one for all
         identity = [find("Child", "child")().identity()]
     for depth in (1, 2):
-        config = settings(iterations=depth, candidates=16)
+        config = settings(iterations=depth, candidates=16, max_kl=0.01)
         mine = make(config, make_space(config), *identity)
         times = [cpu_s(lambda: mine.tell(mine.ask(5), [1, 2, 3, 4, 5])) for _ in range(BATCHES)]  # noqa: B023
         found[f"parent: a batch, depth {depth}, ms"] = 1e3 * statistics.mean(times[2:])
@@ -174,6 +174,15 @@ def spent(*command: str) -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
 
 
+def search(asked: dict) -> dict:
+    """Return the core-seconds of the paper's search with the strided child: its worker's, and all."""
+    with tempfile.TemporaryDirectory() as temporary:
+        how = ["--downsample=stride", "--max-kl=0.01", f"--samples={asked['samples']}", "--workers=1"]
+        own_s, _ = spent("search.py", *flags(asked, *how), f"--out={temporary}/run")
+        worker_s = sum(line["cpu_s"] or 0 for line in records(f"{temporary}/run"))
+    return {"search: worker, core-s": worker_s, "search: all, core-s": worker_s + own_s}
+
+
 def growth(asked: dict) -> dict:
     """Search a table for many records, resume that, draw it; return CPU seconds and memory of each."""
     room = Path("nosbench").exists()
@@ -190,7 +199,8 @@ def growth(asked: dict) -> dict:
     return {f"{n}, s": s for n, s, _ in units} | {f"{n}, MB": mb for n, _, mb in units}
 
 
-PARTS = {part.__name__: part for part in (step, score, parent, micro, start, first, memory, growth)}
+PARTS = (step, score, search, parent, micro, start, first, memory, growth)
+PARTS = {part.__name__: part for part in PARTS}
 
 
 def main(part: str, asked: str) -> None:

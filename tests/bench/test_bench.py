@@ -203,6 +203,16 @@ def test_beside_a_checkout_that_scores_higher_there_is_a_loss_and_what_it_does_n
     assert rows["all"][3].startswith(f"+{lost:.4f} ± ")
 
 
+@pytest.mark.slow
+def test_a_whole_search_costs_what_its_worker_and_the_parent_use(tmp_path, capsys):
+    tiny = f"--dataset {data.SAMPLE} --epoch-size 100 --num-validation 100 --samples 10 --parts search"
+    assert against.main(f"{tiny} --rounds 1 --other {ROOT} --out {tmp_path / 'run'}".split()) == 0
+    for record in results.read_lines(tmp_path / "run" / "records.jsonl"):
+        worker_s, all_s = record["found"].values()
+        assert 0 < worker_s < all_s - 1  # the parent imports torch
+    assert rows_of(capsys.readouterr().out)["search: all, core-s"][3] == "1"
+
+
 def test_what_stands_beside_a_checkout_is_another_or_a_commit(tmp_path, capsys):
     for flags, said in (("nonsense", "no commit"), (f"--other {tmp_path}", "folder of a checkout")):
         assert said in refusal(against.main, [*flags.split(), "--out", str(tmp_path / "run")], capsys)
