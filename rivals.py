@@ -6,8 +6,8 @@ it draws nearly uniformly token by token (see SearchSpace.sample). Regularized e
 and changes one token.
 
 Guided search, beyond the paper, is evolution of which a guide picks what is tried, after neural-guided
-search (Mundhenk et al. 2021, arXiv:2111.00053). Parents are of the best families so far, the elite, or
-evolution's; of their many mutations a guide picks those to score:
+search (Mundhenk et al. 2021, arXiv:2111.00053). Parents are of the best families so far, the elite; of
+their many mutations a guide picks those to score, and evolution adds some of its own:
 
     --guide behaviour   scores of rules whose updates are nearly the same (sameness.Forecast)
             lstm        the controller's LSTM, trained on the best: it need not write, only see harm
@@ -152,8 +152,9 @@ class GuidedConfig(EvolutionConfig):
         0.3, "guided: a small one takes what the guide likes best", "beyond the paper", low=1e-3
     )
     elite_parents: float = setting(
-        1.0, "guided: share of parents of the elite, not evolution's", "beyond the paper", low=0, high=1
-    )
+        0.8, "guided: share of rules that have parents of the elite and are picked by the guide; the "
+        "others are evolution's own", "beyond the paper", low=0, high=1,
+    )  # fmt: skip
 
 
 class Guided(Evolution):
@@ -178,6 +179,10 @@ class Guided(Evolution):
         """Take new ones of many children; too few are made up for by farther ones, at last by known."""
         reaches = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1]
         rules = self.distinct.again(self.config.replicates)
+        # Unguided ones find what nothing known foretells.
+        own = sum(self.rng.random() >= self.config.elite_parents for _ in range(n - len(rules)))
+        bred = [self._child() for _ in range(own * self.config.candidates)]
+        rules += [bred[place] for place in self.distinct.take(bred, own, fill=len(reaches) == 1)]
         while len(rules) < n:
             reach = reaches.pop(0)
             drawn = [rule for _ in range(n) for rule in self._brood(reach)]
@@ -211,8 +216,8 @@ class Guided(Evolution):
         """Return many children, each so many mutations from one parent; random rules if reach is 0."""
         if not reach or len(self.population) < self.least:
             return [self.space.sample(self.rng) for _ in range(self.config.candidates)]
-        of_elite = self.elite and self.rng.random() < self.config.elite_parents
-        brood = [self.rng.choice(self.elite) if of_elite else self._parent()] * self.config.candidates
+        parent = self.rng.choice(self.elite) if self.elite else self._parent()
+        brood = [parent] * self.config.candidates
         for _ in range(reach):
             brood = [self._mutate(rule) for rule in brood]
         return brood

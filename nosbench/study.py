@@ -60,17 +60,20 @@ SPACE = {
 NEW = {"candidates": 16}
 ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3}
 LONG = ELITE | {"entropy_growth": 0.5}
+GUIDED = {"algorithm": "guided", **NEW, "population": 100, "tournament": 25}
 SETTINGS = {
     "random": {"algorithm": "random"},
     "random-new": {"algorithm": "random", **NEW},
     "evolution": {"algorithm": "evolution"},
     "evolution-new": {"algorithm": "evolution", **NEW},
     "evolution-200": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 50},
+    "evolution-100-25": {"algorithm": "evolution", **NEW, "population": 100, "tournament": 25},
     "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
-    "guided": {"algorithm": "guided", **NEW},
-    "guided-tokens": {"algorithm": "guided", **NEW, "guide": "tokens"},  # counts in the LSTM's place
-    "guided-none": {"algorithm": "guided", **NEW, "guide": "none"},
+    "guided": GUIDED,
+    "guided-lstm": GUIDED | {"guide": "lstm"},
+    "guided-tokens": GUIDED | {"guide": "tokens"},  # counts in the LSTM's place
+    "guided-none": GUIDED | {"guide": "none"},
     "reinforce-paper": {"algorithm": "reinforce"},
     "reinforce": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.02},
     "reinforce-wide": {"algorithm": "reinforce", "controller_lr": 1e-3, "entropy_coeff": 0.1},
@@ -88,8 +91,10 @@ SETTINGS = {
     "trpo-long": {"algorithm": "trpo", "max_kl": 0.1, **LONG, "entropy_coeff": 0.07},
 }
 
-# What a flag cannot change without making it another setting.
+# What a flag cannot change without making it another setting. How often the best are trained is no
+# matter of what proposes.
 PARAMETERS = {field.name for config in (GuidedConfig, ControllerConfig) for field in fields(config)}
+PARAMETERS -= {"replicates"}
 
 
 @dataclass(frozen=True)
