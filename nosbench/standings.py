@@ -29,7 +29,14 @@ COLUMNS = {  # what a search is told by, and with how many digits; {} is what is
     "entropy": ("entropy, at most 7", 2),
 }
 # What the others are measured against.
-RIVALS = ("random", "random-new", "evolution-new", "evolution-200-25", "evolution-long")
+RIVALS = (
+    "random",
+    "random-new",
+    "evolution-new",
+    "evolution-100-25",
+    "evolution-200-25",
+    "evolution-long",
+)
 
 
 PLURAL = {"family": "families", "class": "classes"}  # what a study counts, by its lines' identity
