@@ -152,7 +152,7 @@ class GuidedConfig(EvolutionConfig):
         0.3, "guided: a small one takes what the guide likes best", "beyond the paper", low=1e-3
     )
     elite_parents: float = setting(
-        0.8, "guided: share of rules that have parents of the elite and are picked by the guide; the "
+        1.0, "guided: share of rules that have parents of the elite and are picked by the guide; the "
         "others are evolution's own", "beyond the paper", low=0, high=1,
     )  # fmt: skip
 

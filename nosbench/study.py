@@ -62,14 +62,14 @@ NEW = {"candidates": 16}
 ELITE = NEW | {"entropy_coeff": 0.1, "elite_coeff": 0.3}
 LONG = ELITE | {"entropy_growth": 0.5}
 # Chosen at depth 2, as evolution-100-25 was (reproduce/families.md).
-GUIDED = {"algorithm": "guided", **NEW, "population": 100, "tournament": 25}
+GUIDED = {"algorithm": "guided", **NEW, "population": 100, "tournament": 25, "elite_parents": 0.8}
 SETTINGS = {
     "random": {"algorithm": "random"},
     "random-new": {"algorithm": "random", **NEW},
     "evolution": {"algorithm": "evolution"},
     "evolution-new": {"algorithm": "evolution", **NEW},
     "evolution-200": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 50},
-    "evolution-100-25": {"algorithm": "evolution", **NEW, "population": 100, "tournament": 25},
+    "evolution-100-25": GUIDED | {"algorithm": "evolution"},  # guided search's evolution alone
     "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
     "guided": GUIDED,

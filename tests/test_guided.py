@@ -81,7 +81,7 @@ def test_the_guide_takes_what_behaves_like_the_good_whatever_its_tokens():
     like = profile(Rule.parse("sign_m g id id left"))[0][2]
     share = {}
     for guide in ("behaviour", "none"):
-        guided = Guided(space, GuidedConfig(guide=guide, **NEW), 0, Families())
+        guided = Guided(space, GuidedConfig(guide=guide, elite_parents=0.8, **NEW), 0, Families())
         reward = lambda rule: max(0.0, np.nan_to_num(profile(rule)[0][2] @ like).item())  # noqa: E731
         late = history(guided, 200, reward)[100:]
         share[guide] = np.mean([reward(rule) for rule in late])
