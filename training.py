@@ -33,8 +33,9 @@ from screen import screen
 
 HIGHEST = 4  # exponent up to which rates are followed
 # DEVIATION: in the paper each rate of the sweep trains for an epoch; `--no-prune` does so too. Here some
-# stop after START steps, judged by the mean loss of the latest RECENT; see `fall_behind`.
-START, RECENT, BEHIND = 20, 5, 0.3
+# stop after one of these steps, judged by the mean loss of the latest RECENT; see `fall_behind`.
+LOOKS, RECENT = (20, 60), 5
+BEHIND, LEARNED = 0.3, 0.2  # in units of the loss, nats
 LEAST_STEPS = 100  # that an epoch must have for it
 NORM_BATCHES = 50  # which batch norm sees again: they replace all but .9^50 of its averages
 
@@ -315,13 +316,13 @@ class Training:
         self.loss = math.inf  # mean of the last epoch
 
     def begin(self, steps: int) -> float:
-        """Train for the first steps of an epoch, which `epoch` goes on with.
+        """Train to this step of an epoch, which `epoch` then goes on with.
 
         Returns:
-            The mean loss of the last RECENT of them; infinite if it diverged.
+            The mean loss of the last RECENT steps; infinite if it diverged.
         """
         with self.random:
-            alive = self._train(steps)
+            alive = self._train(steps - len(self.losses))
         loss = float(torch.stack(self.losses[-RECENT:]).mean()) if alive else math.inf
         return loss if math.isfinite(loss) else math.inf
 
@@ -415,23 +416,25 @@ def sweep_rates(rule: str, config: ProtocolConfig, seed: int) -> Iterator[Traini
 
 def prune(trainings: list[tuple[float, Training]]) -> list[tuple[float, Training]]:
     """Begin trainings on the same batches; those that fall behind end as those do that diverge."""
-    losses = [training.begin(START) for _, training in trainings]
-    first = max((float(training.losses[0]) for _, training in trainings if training.losses), default=0.0)
-    behind = fall_behind(first, losses)  # of the first all have the same, but who diverged at once
-    for (_, training), stop in zip(trainings, behind, strict=True):
-        if stop:
-            training.curve.append(None)
+    for steps in LOOKS:
+        going = [training for _, training in trainings if not training.curve]
+        losses = [training.begin(steps) for training in going]
+        # The same of all, but of those that diverged at once.
+        first = max((float(training.losses[0]) for training in going if training.losses), default=0.0)
+        for training, stop in zip(going, fall_behind(first, losses), strict=True):
+            if stop:
+                training.curve.append(None)
     return trainings
 
 
 def fall_behind(first: float, losses: list[float]) -> list[bool]:
     """Return which of some losses are more than BEHIND above the lowest, or infinite.
 
-    Until the lowest is as far below the first loss, of the untrained network, nothing has been learned
-    that one could be behind of. Proven by `python -m studies.pruning`.
+    Until the lowest is LEARNED below the first loss, of the untrained network, nobody has learned what
+    others could be behind of. What that loses: `python -m studies.pruning`.
     """
-    lowest = min(losses)
-    most = lowest + BEHIND if lowest < first - BEHIND else math.inf
+    lowest = min(losses, default=math.inf)
+    most = lowest + BEHIND if lowest < first - LEARNED else math.inf
     return [loss > most or loss == math.inf for loss in losses]
 
 

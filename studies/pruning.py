@@ -23,7 +23,7 @@ from results import aligned
 from studies.searches import RUNS, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
-from training import LEAST_STEPS, RECENT, START, ProtocolConfig, fall_behind, sweep_rates
+from training import LEAST_STEPS, LOOKS, RECENT, ProtocolConfig, fall_behind, sweep_rates
 
 ARGUMENT = RUNS
 FIGURE = None
@@ -109,16 +109,20 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
 
 def row_of(rates: list[dict]) -> dict:
     """Return how many rates go on, the steps of the sweep, and the accuracy after it that is lost."""
-    at = START // RECENT - 1
-    losses = [rate["losses"][at] if at < len(rate["losses"]) else None for rate in rates]
     first = max(rate["first"] for rate in rates)  # the same of all that did a step
-    stopped = fall_behind(first, [math.inf if loss is None else loss for loss in losses])
     all_steps = [RECENT * len(rate["losses"]) for rate in rates]
-    steps = sum(min(n, START) if stop else n for n, stop in zip(all_steps, stopped, strict=True))
+    steps, going = [*all_steps], [*range(len(rates))]
+    for look in LOOKS:
+        at = slice(look // RECENT - 1, look // RECENT)
+        losses = [next(iter(rates[k]["losses"][at]), None) for k in going]
+        stopped = fall_behind(first, [math.inf if loss is None else loss for loss in losses])
+        for k, stop in zip([*going], stopped, strict=True):
+            if stop:
+                steps[k] = min(steps[k], look)
+                going.remove(k)
     scores = [rate["score"] or 0.0 for rate in rates]
-    left = [score for score, stop in zip(scores, stopped, strict=True) if not stop]
-    row = {"best": max(scores), "left": len(left), "steps": steps, "all_steps": sum(all_steps)}
-    return row | {"lost": max(scores) - max(left, default=0.0)}
+    row = {"best": max(scores), "left": len(going), "steps": sum(steps), "all_steps": sum(all_steps)}
+    return row | {"lost": max(scores) - max((scores[k] for k in going), default=0.0)}
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:
