@@ -35,7 +35,7 @@ from data import prepare as prepare_data
 from dsl import SearchSpace
 from results import Say
 from sameness import Families
-from training import ProtocolConfig, Task, Trained, start_worker
+from training import LEAST_STEPS, ProtocolConfig, Task, Trained, start_worker
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,6 @@ class ChildConfig(ProtocolConfig):
 
 # Settings of earlier versions that are constants now, with the value that they all have today.
 FORMER_CHILD = {"race": False, "give_up": False}
-# And what they did where their folders do not say it.
-UNSAID_CHILD = {"prune": False}
 # Children of published runs and presets, spelled here alone; "protocol" costs a quarter of the paper's.
 SMALL = {"downsample": "stride", "epoch_size": 1_000}
 CHILDREN = {
@@ -100,6 +98,15 @@ CHILDREN = {
     "laptop": SMALL | {"filters": 16, "num_validation": 2_000},
     "smoke": SMALL | {"filters": 8, "num_validation": 1_000, "dataset": SAMPLE},
 }
+
+
+def completed(saved: dict) -> dict:
+    """Return settings of a run folder, also of earlier versions, which did not prune and do not say so.
+
+    Where epochs are too short for it, it makes no difference and counts as done.
+    """
+    short = saved["epoch_size"] // saved.get("batch_size", ChildConfig.batch_size) < LEAST_STEPS
+    return {"prune": False} | saved | ({"prune": True} if short else {})
 
 
 class ConvNet(nn.Module):

@@ -14,8 +14,9 @@ step. One process at a time may write to a folder.
 
 In a record `accuracy` is what this training measured. `reward` is what the proposer was told: the mean
 so far over the trainings of its family. `family` is the id of the family's first rule, see sameness.py.
-`cached_from` is the id of the rule of its family whose training stands for this one's, null if it was
-trained itself. In `sweep` a rate has null if it diverged or was stopped as it fell behind.
+`cached_from` is the id of the rule of its family whose training stands for this one's, with the rates of
+that one; null if it was trained itself. In `sweep` a rate has null if it diverged or was stopped as it
+fell behind.
 
 In a controller update, the first two are its number and how many rules are scored:
 

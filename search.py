@@ -398,8 +398,14 @@ class Search:
         family = self.identity(rule)
         self.families.setdefault(family, id)
         trainings = self.trainings.setdefault(family, [])
-        if len(trainings) == self.config.replicates:
-            return trainings[0]._replace(id=id, rule=rule, cached_from=trainings[0].id)
+        cached_from = trainings[0].id if len(trainings) == self.config.replicates else None
+        if recorded and recorded["cached_from"] != cached_from:
+            raise results.ReplayError(
+                f"{self.run.folder}: record {id} and replaying differ in whose training it shares; "
+                "another version made it, so this run cannot go on"
+            )
+        if cached_from is not None:
+            return trainings[0]._replace(id=id, rule=rule, cached_from=cached_from)
         batch = self.batch(id) or 0
         first = trainings[0].seed if trainings else self.scorer.score_seed + batch % self.config.rotate
         seed = first + len(trainings)
@@ -745,7 +751,7 @@ def found(folder: Path, records: list[dict], score_name: str) -> str:
     """Return what a complete run cost and found, as text."""
     table = summary(results.best_families(records, 10), results.read_humans(folder), score_name)
     what = "A line is a family, rules that no training can tell apart: mean and spread of its trainings."
-    where = f"{folder} holds the run, hall_of_fame.csv in it more families"
+    where = f"{folder} holds the run, hall_of_fame.csv in it all families"
     return f"\n{costs(records)}\n\n{table}\n\n{what}\n{where}"
 
 

@@ -319,7 +319,7 @@ class Training:
         """Train to this step of an epoch, which `epoch` then goes on with.
 
         Returns:
-            The mean loss of the last RECENT steps; infinite if it diverged.
+            The mean loss of the last RECENT steps; infinite if it diverged or one of them is not finite.
         """
         with self.random:
             alive = self._train(steps - len(self.losses))

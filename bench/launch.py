@@ -62,6 +62,9 @@ def report(folder: Path, shows: dict[str, Callable[[list[dict]], str]]) -> str:
     if "memory" in config and by_name.keys() - {"pool"}:  # whose workers are told nothing about it
         facts += f", freed memory is {config['memory']}"
     facts += "" if meta["end"] else f"; INTERRUPTED after {len(records)} measurements"
+    if "commit" in config:
+        other = f"commit {config['commit'][:9]}" if config["commit"] else "another folder"
+        facts += f"\nhere is commit {meta['commit']}, there is {other}"
     if "downsample" in config:
         facts += f"\n{config['downsample']} child, epochs of {config['epoch_size']:,} images, "
         facts += f"{config['num_validation']:,} for validation"

@@ -15,7 +15,7 @@ from config import ConfigError, from_dict
 import numpy as np
 
 import results
-from child import FORMER_CHILD, UNSAID_CHILD, Child, ChildConfig
+from child import FORMER_CHILD, Child, ChildConfig, completed
 from controller import ControllerConfig
 from data import ANY
 from plots import names
@@ -36,7 +36,6 @@ FORMER = {**FORMER_SCORER, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_r
 # What a setting is in the paper preset, and in a run that is older or newer than the setting.
 PAPER = {field.name: field.default for cls in (Child, SearchConfig) for field in fields(cls)}
 PAPER = {name: list(x) if isinstance(x, tuple) else x for name, x in PAPER.items()} | FORMER
-UNSAID = PAPER | UNSAID_CHILD
 
 CHILD, LEARNING, BREEDING, GUIDING, SHARED = (
     {field.name for field in fields(cls)}
@@ -114,12 +113,14 @@ def read(folder: Path) -> Run:
     if "algorithm" not in config:
         raise results.RunError(f"{folder} is a run of another script than search.py")
     if "table_seed" in config:  # it trained no child, so one setting of it is like another
-        config = {**UNSAID, "child_seed": config["table_seed"], **config}
+        config = {**PAPER, "child_seed": config["table_seed"], **config}
     own = "task" in config
     if own:  # a task of one's own, which has none of the ConvNet's settings
-        config = {**UNSAID, **config}
+        config = {**PAPER, **config}
     if lacking := NEEDED - config.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
+    if "epoch_size" in config and not own:
+        config = completed(config)
     if config["algorithm"] not in list(names.ALGORITHM):
         raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
     kind = TaskConfig if own else ChildConfig
@@ -142,13 +143,13 @@ def read_all(folders: list[Path]) -> list[Run]:
 
 def setting_of(run: Run, name: str):
     """Return a setting of a run; if its config lacks it, what it was or is in all such runs."""
-    return run.config.get(name, UNSAID.get(name))
+    return run.config.get(name, PAPER.get(name))
 
 
 def relevant(config: dict) -> dict:
     """Return the settings that make a run's history, lacking ones too, without its seeds and length."""
     unused = SEEDS | UNUSED[config["algorithm"]]
-    return {name: value for name, value in {**UNSAID, **config}.items() if name not in unused}
+    return {name: value for name, value in {**PAPER, **config}.items() if name not in unused}
 
 
 def departures(config: dict) -> dict[str, tuple]:

@@ -19,6 +19,7 @@ from config import Parser, as_program
 
 from reproduce import convnet, elsewhere, searching
 from reproduce.reading import Claim
+from results import Progress
 
 OTHERS = "to other data and tasks, not this"
 TRANSFERS = "found rules transfer to "
@@ -81,7 +82,13 @@ def verdicts(rows: list[Claim]) -> str:
 
 
 def claims() -> list[Claim]:
-    return [judge() for judge in CLAIMS]
+    """Judge all claims; that takes a minute, as all records are read."""
+    judged, progress = [], Progress()
+    for number, judge in enumerate(CLAIMS, 1):
+        progress.update(f"claim {number} of {len(CLAIMS)}")
+        judged.append(judge())
+    progress.say()
+    return judged
 
 
 def main(argv: list[str] | None = None) -> int:

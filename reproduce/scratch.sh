@@ -50,7 +50,7 @@ bench() {
 
 plain="--candidates 1 --elite-coeff 0 --entropy-coeff 0.02 --entropy-growth 0 --max-kl 0.03"
 small="--preset laptop --dataset cifar10"
-protocol="--preset protocol --dataset cifar10"
+protocol="--preset protocol --dataset cifar10 --no-prune"
 
 for seed in 0 1 2; do
     for algorithm in trpo random; do

@@ -20,6 +20,7 @@ from config import as_program, resolve, setting
 import results
 from child import ChildConfig
 from results import aligned
+from sameness import by_family
 from studies.searches import RUNS, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
@@ -93,7 +94,11 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     ranked = sorted(rows, key=lambda row: -row["best"])
     best = ranked[: max(1, round(BEST_SHARE * len(ranked)))]
     total = lambda some, name: sum(row[name] for row in some)  # noqa: E731
-    lines = [["", "all", "best fifth"]]
+    name, families = by_family(), {}
+    for row in rows:
+        families.setdefault(name(row), row)  # near-copies are hardly more than one rule
+    columns = {"all": rows, "a family once": [*families.values()], "best fifth": best}
+    lines = [["", *columns]]
     measures = {
         "rules": lambda some: f"{len(some)}",
         "rates that go on, mean": lambda some: f"{mean(row['left'] for row in some):.2f}",
@@ -103,7 +108,7 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
         "accuracy lost, mean": lambda some: f"{mean(row['lost'] for row in some):.5f}",
         "at most": lambda some: f"{max(row['lost'] for row in some):.4f}",
     }
-    lines += [[name, of(rows), of(best)] for name, of in measures.items()]
+    lines += [[what, *map(of, columns.values())] for what, of in measures.items()]
     return rows, "\n".join(aligned(lines)) + "\n"
 
 

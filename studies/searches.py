@@ -13,7 +13,7 @@ from config import ConfigError, from_dict, setting
 import numpy as np
 
 import results
-from child import FORMER_CHILD, UNSAID_CHILD, ChildConfig, identify
+from child import FORMER_CHILD, ChildConfig, completed, identify
 from data import ANY
 from dsl import Rule
 from rules import ALSO, HUMAN, NAMED_RULES, OptimizerClass
@@ -65,7 +65,7 @@ def read_child(folder: Path) -> tuple[ProtocolConfig, int]:
         if saved[name] != FORMER_CHILD[name]:
             what = f"scored with {name} {saved[name]}, which is gone; its scores do not compare"
             raise results.RunError(f"{folder} was {what}")
-    saved = UNSAID_CHILD | saved
+    saved = completed(saved) if kind is ChildConfig and "epoch_size" in saved else saved
     names = {field.name for field in fields(kind)} & saved.keys()
     try:
         child = from_dict(kind, {name: saved[name] for name in names})

@@ -28,7 +28,7 @@ from config import ConfigError, Parser, add_settings, draw_or_warn, from_dict
 import torch
 
 import results
-from child import FORMER_CHILD, UNSAID_CHILD, ChildConfig
+from child import FORMER_CHILD, ChildConfig, completed
 from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Say, reopen
 from rules import OptimizerClass, is_class
@@ -176,7 +176,7 @@ def from_folder(study: Study, folder: Path) -> Any:
         hint = kind_of(value) if hint is ProtocolConfig else hint
         if is_dataclass(hint):  # older folders have other settings, which a report does without
             names = {field.name for field in fields(hint)}
-            value = UNSAID_CHILD | value if hint is ChildConfig else value
+            value = completed(value) if hint is ChildConfig and "epoch_size" in value else value
             others = value.keys() - names
             gone = [x for x in others if x not in FORMER_CHILD or value[x] != FORMER_CHILD[x]]
             own = issubclass(hint, ProtocolConfig)

@@ -499,13 +499,17 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_written(tmp_path, si
 def test_resume_refuses_other_records_other_settings_and_a_folder_in_use(tmp_path, base, capsys):
     folder = killed(base, tmp_path / "run", 10)
     records = folder / "records.jsonl"
-    first, *lines = records.read_text().splitlines()
+    base_records = first, *lines = records.read_text().splitlines()
     first = json.loads(first) | {"rule": str(NAMED_RULES["adam"].rule)}
     records.write_text("\n".join([json.dumps(first), *lines]) + "\n")
     before = records.read_bytes()
     assert search.main(["--resume", str(folder)], tiny()) == 1
     said = capsys.readouterr().err
     assert "cannot go on" in said and "go on with" not in said and records.read_bytes() == before
+    records.write_text("\n".join([json.dumps(json.loads(base_records[0]) | {"cached_from": 0})]) + "\n")
+    assert search.main(["--resume", str(folder)], tiny()) == 1
+    assert "whose training it shares" in capsys.readouterr().err
+    records.write_bytes(before)
     with results.Run.reopen(folder):
         assert "in use by another process" in refusal(search.main, ["--resume", str(folder)], capsys)
     config = json.loads((folder / "config.json").read_text())

@@ -26,17 +26,24 @@ def test_what_is_stopped_and_lost_is_counted():
         rate(0.1, None),
     ]
     loses = [rate(0.2, 1.5), rate(0.25, 1.9)]
-    rows, text = pruning.report(None, [{"rule": "a", "rates": keeps}, {"rule": "b", "rates": loses}])
+    records = [("g 1 id id left", keeps), ("m 1 id id left", loses), ("g 1e-1w id exp left", keeps)]
+    records = [{"rule": rule, "rates": rates} for rule, rates in records]
+    rows, text = pruning.report(None, records)
     assert [(row["left"], row["steps"], row["all_steps"]) for row in rows] == [
         (2, 100 + 100 + 20 + 15 + 20, 415),
         (1, 100 + 20, 200),
+        (2, 100 + 100 + 20 + 15 + 20, 415),
     ]
-    assert [row["lost"] for row in rows] == [0, pytest.approx(0.05)]
+    assert [row["lost"] for row in rows] == [0, pytest.approx(0.05), 0]
     said = {re.split("  +", line)[0]: re.split("  +", line)[1:] for line in text.splitlines()}
-    assert said["rules"] == ["2", "1"] and said["rates that go on, mean"] == ["1.50", "2.00"]
-    assert said["share of all steps"] == [f"{375 / 615:.2f}", f"{255 / 415:.2f}"]
-    assert said["a worse rate wins"] == ["1", "0"] and said["by 0.01 or more"] == ["1", "0"]
-    assert said["accuracy lost, mean"] == ["0.02500", "0.00000"] and said["at most"] == [
+    assert said["rules"] == ["3", "2", "1"] and said["rates that go on, mean"] == [
+        "1.67",
+        "1.50",
+        "2.00",
+    ]
+    assert said["share of all steps"] == [f"{630 / 1030:.2f}", f"{375 / 615:.2f}", f"{255 / 415:.2f}"]
+    assert said["a worse rate wins"] == said["by 0.01 or more"] == ["1", "1", "0"]
+    assert said["accuracy lost, mean"] == ["0.01667", "0.02500", "0.00000"] and said["at most"] == [
         "0.0500",
         "0.0000",
     ]
