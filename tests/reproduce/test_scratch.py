@@ -50,7 +50,7 @@ BY_KEY = {f"compare-{name}-cifar10": "contestants" for name in ("protocol", "hal
 BY_KEY |= {"longrun-strided-cifar10": "runners", "robustness-strided-cifar10": "field"}
 BY_KEY |= {"rosenbrock-found-s0": "rules", "protocol-rescored-families": "best"}  # by narrower families
 OTHERS = "lion_pytorch", "schedulefree", "evo_optimizer"
-FREE = {"data", "precision"}  # where the pictures are, and what this processor has
+FREE = {"data", "data_sha256", "precision"}  # which pictures and where, and what this processor has
 
 
 @pytest.fixture(scope="module")
