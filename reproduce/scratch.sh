@@ -104,6 +104,7 @@ run compare-others-cifar10 studies.compare $best --top 5 --finalists 1 --final-s
     "studies.others:Scheduled(optimizer='evo_optimizer:EvoOptimizer', total_steps=500)" \
     "studies.others:Scheduled(optimizer='adam', total_steps=500)"
 run pruning studies.pruning runs/paper/*-s[012]
+run pruning-fresh studies.pruning runs/paper/trpo-s5
 run longrun-strided-cifar10 studies.longrun $best
 run robustness-strided-cifar10 studies.robustness $best --rules powersign-adam
 for task in text fashion wrn; do
@@ -219,6 +220,7 @@ bench bench-controller controller
 bench bench-pool pool
 bench bench-kills kills --kills 200 --seed 100
 bench bench-kills-cluster kills --cluster --kills 40
+bench bench-against against 4b455d5 --parts step,score,parent,micro --dataset cifar10
 bench bench-own own
 bench bench-rule rule
 bench bench-rule-returned rule --memory returned
