@@ -29,16 +29,13 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from multiprocessing import forkserver, get_context, parent_process, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Lock, Semaphore, Thread
 from weakref import WeakSet
 
 READY = b"ready"  # a worker's first word, if all is well
-# What ends a program is the main thread's alone: the server and the workers inherit these signals
-# blocked. Else a batch system that signals all processes would make crashes of the rules in training.
-OURS = {signal.SIGINT, signal.SIGTERM}
 
 
 class TaskError(RuntimeError):
@@ -159,23 +156,6 @@ def _in_words(error: Exception) -> str:
     return text
 
 
-def start_server(preload: tuple[str, ...]) -> None:
-    """Start the server that forks workers, for a script that goes on with its own imports meanwhile.
-
-    Args:
-        preload: names of modules that all workers share in memory (heavy imports).
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    with contextlib.suppress(OSError, EOFError):  # the first worker starts it then, or says why not
-        resource_tracker.ensure_running()  # it unblocks signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class WorkerPool(Executor):
     """Run tasks on `num_workers` processes; each starts when its first task comes.
 
@@ -183,7 +163,7 @@ class WorkerPool(Executor):
         num_workers: processes, >= 1, and no more than open files are allowed for, else ValueError.
         cpu_limit_s: CPU seconds that one task may use; 0 is no limit.
         initializer: called once in each new worker.
-        preload: as in `start_server`, for a server that is not there yet.
+        preload: names of modules that all workers share in memory (heavy imports).
         at_once: tasks that may run at the same time; None is as many as usable cores.
     """
 
@@ -250,7 +230,10 @@ class WorkerPool(Executor):
 
     def _serve(self, number: int) -> None:
         """Be worker `number`'s thread: hand it one task after another."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+        # What ends a program is the main thread's alone: the server and the workers, which are started
+        # from here, inherit these signals blocked. Else a batch system that signals all processes would
+        # make crashes of the rules in training.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         while True:
             with self._turns:  # first, and then the oldest task, so that none waits behind later ones
                 if (task := self._tasks.get()) is None:

@@ -44,13 +44,6 @@ from config import (
     setting,
 )
 
-from pool import TaskError, WorkerDied, WorkerPool, start_server, usable_cores
-
-PRELOAD = ("search", "numpy.random")  # what all workers share in memory
-LATER = ("--task", "--resume", "--cluster", "--help", "-h")  # with which workers are others, or none
-if __name__ == "__main__" and not any(word.startswith(LATER) for word in sys.argv):
-    start_server(PRELOAD)  # it imports torch, which takes longest, while this process does so too
-
 import torch
 
 import results
@@ -68,6 +61,7 @@ from dsl import (
     RuleOptimizer,
     SearchSpace,
 )
+from pool import TaskError, WorkerDied, WorkerPool, usable_cores
 from results import Progress, Run, Say, reopen
 from rivals import Evolution, Guided, GuidedConfig, RandomSearch
 from rules import HUMAN, NAMED_RULES, find, make_optimizer
@@ -76,6 +70,7 @@ from training import ChildResult
 ALGORITHMS = ("trpo", "ppo", "reinforce", "random", "evolution", "guided")
 BATCH = 5  # rules that the controller learns from at once, the paper's number
 MANY = 1_000_000  # more than anybody will wait for
+PRELOAD = ("search", "numpy.random")  # what all workers share in memory
 RECENT = 100  # rules over which the progress line and the diagnostics look back
 
 

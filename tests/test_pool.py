@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from processes import DEADLINE_S, hear_interrupts, processes, until
 
-from pool import TaskError, TimeLimit, WorkerDied, WorkerPool, cpu_quota, start_server  # noqa: F401 (scripts)
+from pool import TaskError, TimeLimit, WorkerDied, WorkerPool, cpu_quota
 
 FOREVER_S = 600.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -421,16 +421,14 @@ def test_shutdown_with_cancel_finishes_the_running_task_only(tmp_path, already):
 # --- signals from outside, on whole programs ------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["in a worker", "in the fork server", "in one started early"])
+@pytest.mark.parametrize("where", ["in a worker", "in the fork server"])
 def test_interrupt_while_processes_start_is_also_the_parents_alone(script, tmp_path, where):
     (tmp_path / "heavy.py").write_text(f"from test_pool import *\nwait_for({str(tmp_path)!r})")
-    preload = () if where == "in a worker" else ("heavy",)
+    preload = ("heavy",) if where == "in the fork server" else ()
     program = script(f"""
 if __name__ == "__mp_main__" and not {preload}:  # in a worker that is being started
     wait_for(folder)
 if __name__ == "__main__":
-    if {where == "in one started early"}:
-        start_server({preload})
     with WorkerPool(1, preload={preload}) as pool:
         future = pool.submit(add, 1, 2)
         try:
