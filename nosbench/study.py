@@ -54,7 +54,7 @@ SPACE = {
     "constraints": ("operands-differ", "no-final-addition"),
     "samples": 2_000,
     "lag": 0,
-    "max_kl": 0.01,  # TRPO's where a setting says nothing else, as in all that was published
+    "max_kl": 0.01,  # TRPO's where a setting says nothing else, larger than the paper preset's
 }
 # All that is called new passes over known families, with as many candidates; controllers have an elite,
 # and in those called long, tuned for 10,000 rules instead of 2,000, the entropy's weight grows.
@@ -86,7 +86,7 @@ SETTINGS = {
     "ppo-wide": {"algorithm": "ppo", "controller_lr": 3e-4, "entropy_coeff": 0.1},
     "ppo-new": {"algorithm": "ppo", "controller_lr": 1e-3, **ELITE},
     "ppo-long": {"algorithm": "ppo", "controller_lr": 1e-3, **LONG, "entropy_coeff": 0.07},
-    "trpo-paper": {"algorithm": "trpo", "max_kl": 0.01},  # larger than the preset's
+    "trpo-paper": {"algorithm": "trpo"},
     "trpo": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.02},
     "trpo-wide": {"algorithm": "trpo", "max_kl": 0.03, "entropy_coeff": 0.1},
     "trpo-new": {"algorithm": "trpo", "max_kl": 0.1, **ELITE, "entropy_coeff": 0.15},

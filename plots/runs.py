@@ -119,8 +119,7 @@ def read(folder: Path) -> Run:
         config = {**PAPER, **config}
     if lacking := NEEDED - config.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
-    if "epoch_size" in config and not own:
-        config = completed(config)
+    config = config if own else completed(config)
     if config["algorithm"] not in list(names.ALGORITHM):
         raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
     kind = TaskConfig if own else ChildConfig

@@ -65,7 +65,7 @@ def read_child(folder: Path) -> tuple[ProtocolConfig, int]:
         if saved[name] != FORMER_CHILD[name]:
             what = f"scored with {name} {saved[name]}, which is gone; its scores do not compare"
             raise results.RunError(f"{folder} was {what}")
-    saved = completed(saved) if kind is ChildConfig and "epoch_size" in saved else saved
+    saved = completed(saved) if kind is ChildConfig else saved
     names = {field.name for field in fields(kind)} & saved.keys()
     try:
         child = from_dict(kind, {name: saved[name] for name in names})

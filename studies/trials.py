@@ -176,7 +176,7 @@ def from_folder(study: Study, folder: Path) -> Any:
         hint = kind_of(value) if hint is ProtocolConfig else hint
         if is_dataclass(hint):  # older folders have other settings, which a report does without
             names = {field.name for field in fields(hint)}
-            value = completed(value) if hint is ChildConfig and "epoch_size" in value else value
+            value = completed(value) if hint is ChildConfig else value
             others = value.keys() - names
             gone = [x for x in others if x not in FORMER_CHILD or value[x] != FORMER_CHILD[x]]
             own = issubclass(hint, ProtocolConfig)
