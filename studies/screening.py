@@ -37,6 +37,8 @@ def audit(folders: list[Path], unlike: list[Path] = (), good_share: float = 0.1)
             # NOS-Bench has parts that were chosen, one of them by these very tests.
             if record["key"] in known or record.get("part", "sample") != "sample":
                 continue
+            if record.get("cached_from") is not None:  # a near-copy that was not trained itself
+                continue
             rewards.setdefault(record["key"], (record["reward"], record["rule"]))
     ranked = sorted(rewards.values(), reverse=True)
     verdicts = [screen(Rule.parse(rule)) for _, rule in ranked]
