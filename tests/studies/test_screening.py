@@ -42,7 +42,7 @@ def test_audit_leaves_out_what_was_chosen_and_refuses_screened_runs(tmp_path, ca
     with results.Run.reopen(proof) as run:
         chosen = {"key": "g", "rule": "g 1 id id mul", "reward": 2.0, "part": "passing"}
         run.append("records.jsonl", chosen)
-        near_copy = {"key": "sign(m)", "rule": "sign_m 1 id id left", "reward": 3.0, "cached_from": 0}
+        near_copy = {"key": "near g", "rule": "g 1 id id mul", "reward": 3.0, "cached_from": 0}
         run.append("records.jsonl", near_copy)
     assert main([str(proof), "--unlike", str(tuning)]) == 0
     left = len(GOOD) - 2 + len(BAD["constant"])
