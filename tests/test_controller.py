@@ -192,25 +192,31 @@ def test_fisher_product_equals_the_explicit_hessian_of_the_mean_kl(small):
     hessian = torch.autograd.functional.hessian(kl, theta)
     assert hessian.norm() > 0.1
     for damping in (0.0, 0.1):
-        product = module.fisher_product(policy, batch, damping)
+        log_probs = policy.log_probs(batch.tokens, batch.masks)
+        product = module.fisher_product(policy, batch.tokens, log_probs, damping)
         matrix = torch.stack([product(e) for e in eye(len(theta))], 1)
         expected = hessian + damping * eye(len(theta))
         torch.testing.assert_close(matrix, expected, rtol=1e-6, atol=1e-8)  # Categorical's clamping
         assert torch.linalg.eigvalsh(matrix).min() > damping - 1e-12
 
 
+def objective(batch, advantages, config, log_probs):
+    return module.surrogate(log_probs, batch, advantages, config.entropy_coeff)
+
+
 def check_step(policy, batch, advantages, config, tolerance):
     """Take a step; it is accepted, raises the surrogate and stays within max_kl, or leaves no trace."""
     original = copy.deepcopy(policy)
-    objective = partial(module.surrogate, batch=batch, advantages=advantages, config=config)
-    report = module.trpo_step(policy, batch, partial(objective, policy), config.max_kl)
+    report = module.trpo_step(
+        policy, batch, partial(objective, batch, advantages, config), config.max_kl
+    )
     if not report["accepted"]:
         assert torch.equal(*(parameters_to_vector(p.parameters()) for p in (original, policy)))
         assert report["kl"] == report["surrogate_gain"] == 0
         return report
     with torch.no_grad():
-        gain = objective(policy) - objective(original)
         old, new = (p.double().log_probs(batch.tokens, batch.masks) for p in (original, policy))
+        gain = objective(batch, advantages, config, new) - objective(batch, advantages, config, old)
     kl = float(loops(kl_divergence, batch.masks, old, new))
     assert 0 < kl <= config.max_kl + tolerance and gain > 0
     assert report["kl"] == pytest.approx(kl, abs=tolerance)
@@ -226,9 +232,12 @@ def test_trpo_step_goes_the_dense_natural_gradient_to_the_edge_of_the_trust_regi
     monkeypatch.setattr(module, "CG_ITERS", 3 * n)
     monkeypatch.setattr(module, "CG_DAMPING", 0.01)
     config = ControllerConfig(entropy_coeff=0.1, max_kl=1e-6)
-    value = module.surrogate(policy, batch, advantages, config)
-    gradient = parameters_to_vector(torch.autograd.grad(value, list(policy.parameters())))
-    product = module.fisher_product(policy, batch, 0.01)
+    log_probs = policy.log_probs(batch.tokens, batch.masks)
+    product = module.fisher_product(policy, batch.tokens, log_probs, 0.01)
+    value = objective(batch, advantages, config, log_probs)
+    gradient = parameters_to_vector(
+        torch.autograd.grad(value, list(policy.parameters()), retain_graph=True)
+    )
     F = torch.stack([product(e) for e in eye(n)], 1)
     x = torch.linalg.solve(F, gradient)
     step = math.sqrt(2e-6 / float(x @ F @ x)) * x
@@ -264,7 +273,7 @@ def test_a_step_that_lowers_the_objective_is_not_taken_however_small_its_kl(smal
     policy, batch, _ = small_case(0)
     before = parameters_to_vector(policy.parameters()).detach().clone()
 
-    def objective():  # rises on the first billionth of the way only
+    def objective(_):  # rises on the first billionth of the way only
         moved = parameters_to_vector(policy.parameters()) - before
         return (moved - 1e9 * moved.square()).sum()
 
