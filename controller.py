@@ -366,9 +366,10 @@ def fisher_product(
 ) -> Callable[[Tensor], Tensor]:
     """Return v -> (F + damping * I) v, F the Fisher matrix of the policy at the prefixes of rules.
 
-    F = J' (diag(p) - p p') J, with J the Jacobian of the logits: the mean of grad log p grad log p' over
-    choices, and the Hessian of the mean KL at the current policy (Schulman et al. 2015, appendix C).
-    J is never made: `linearize` gives J v, and backpropagation J' u.
+    F = J' diag(p) J, the mean of grad log p grad log p' over choices, with J the Jacobian of the
+    log-probabilities; it is the Hessian of the mean KL at the current policy (Schulman et al. 2015,
+    appendix C). J is never made: `linearize` gives J v, and backpropagation J' u. The former is that of
+    the logits, which differs by one number at all choices: as good, since grad log p is 0 on average.
 
     Args:
         tokens: the rules, int64 [B, T].
@@ -380,9 +381,7 @@ def fisher_product(
 
     def product(v: Tensor) -> Tensor:
         parts = [part.view_as(like) for part, like in zip(v.split(sizes), parameters, strict=True)]
-        pushed = push(*parts)
-        # As mean_kl: a mean over B, a sum over T.
-        u = p * (pushed - (p * pushed).sum(-1, keepdim=True)) / len(p)
+        u = p * push(*parts) / len(p)  # as mean_kl: a mean over B, a sum over T
         image = torch.autograd.grad(log_probs, parameters, u, retain_graph=True)
         return torch.cat([part.reshape(-1) for part in image]).add_(v, alpha=damping)
 
