@@ -144,22 +144,22 @@ def legend_columns(axes: plt.Axes, columns: list[list[tuple]], title: str) -> No
 
 
 def draw_band(
-    axes: plt.Axes, band: tuple, name: str, color: str, first: int = 1, **look
+    axes: plt.Axes, band: tuple, name: str, color: str, first: float = 1, step: float = 1, **look
 ) -> tuple[float, float]:
     """Draw a mean, and the band from lowest to highest where these differ.
 
     Args:
         band: lowest, mean and highest values, as `Group.band` returns them.
         name: what the line is called; the band's name has " band" behind it.
-        first: x of the first value.
+        first, step: x of the first value, and from one to the next.
     Returns:
         Where the mean ends, (x, y); NaN if nowhere.
     """
     low, mean, high = band
-    x = np.arange(first, first + len(mean))
+    x = first + step * np.arange(len(mean))
     if not np.array_equal(low, high, equal_nan=True):
-        step = look.get("drawstyle", "").removeprefix("steps-") or None
-        axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0, step=step, gid=f"{name} band")
+        stairs = look.get("drawstyle", "").removeprefix("steps-") or None
+        axes.fill_between(x, low, high, color=color, alpha=0.2, lw=0, step=stairs, gid=f"{name} band")
     axes.plot(x, mean, gid=name, **{"color": color, "lw": 1.8, **look})
     return (x[-1], mean[-1]) if len(mean) else (np.nan, np.nan)
 

@@ -41,10 +41,23 @@ def good_families(records: list[dict], bar: float) -> np.ndarray:
     return np.array(counts)
 
 
-def good_by_trained(records: list[dict], bar: float) -> np.ndarray:
-    """Return the same by each rule that was trained to the end, int [trained]."""
-    trained = [r["cached_from"] is None and r["status"] == "ok" for r in records]
-    return good_families(records, bar)[np.flatnonzero(trained)]
+def good_by_cost(records: list[dict], bar: float, step_s: float) -> np.ndarray:
+    """Return the same every `step_s` seconds of the trainings' processor time, from 0 s on."""
+    seconds = np.cumsum([0.0, *((r["cached_from"] is None and r["cpu_s"]) or 0.0 for r in records)])
+    times = np.arange(0, seconds[-1], step_s)
+    return np.array([0, *good_families(records, bar)])[seconds.searchsorted(times, side="right") - 1]
+
+
+def good_by_bar(records: list[dict], bars: np.ndarray) -> np.ndarray:
+    """Return how many families have at the end a mean of at least each bar, int [bars]."""
+    rewards = [family.reward for family in results.best_families(records, name=by_family())]
+    return np.sum(np.array(rewards)[:, None] >= bars, axis=0)
+
+
+def families_tried(records: list[dict]) -> np.ndarray:
+    """Return how many families were sampled by each sampled rule, int [sampled]."""
+    families, seen = map(by_family(), records), set()
+    return np.array([seen.add(family) or len(seen) for family in families])
 
 
 def entropy(records: list[dict]) -> np.ndarray:

@@ -4,17 +4,20 @@
 
 RUN are folders of search.py, RESCORED is one of studies.rescore on them. Runs that differ in their
 seeds alone become one line with a band. The mean reward also rises when a controller writes one good
-rule again and again. So beside it stand the good families, rules that no training can tell apart, by
-sampled and by trained rules, and the entropy over families. Good is a mean over a family's trainings so
-far of at least the median of SGD, Momentum, RMSProp and Adam.
+rule again and again. So beside it stand families, rules that no training can tell apart: how many were
+tried and how many are good, by sampled rules and by the processor time of their trainings, and their
+entropy. Good is a mean over a family's trainings so far of at least the median of SGD, Momentum,
+RMSProp and Adam. The last panel counts with other limits.
 
-It prints the table too. What to look for: a lead in good families by trained rules, which cost the
-time, and in what the ten best score on fresh seeds.
+It prints the table too. What to look for: a lead in good families by cost, whatever is called good,
+and in what the ten best score on fresh seeds.
 """
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from config import as_program
 
@@ -28,8 +31,10 @@ from plots.style import command, plt
 from studies.analysis import (
     WINDOW,
     entropy,
+    families_tried,
     fresh_scores,
-    good_by_trained,
+    good_by_bar,
+    good_by_cost,
     good_families,
     moving_mean,
     standing,
@@ -37,6 +42,7 @@ from studies.analysis import (
 from studies.trials import read_trials, study_of
 
 COUNTS = ("sampled", "families", "trained", "good", "core-minutes")
+STEP_S, BARS = 3, 200  # core-seconds between two points, and points of the last panel
 FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
 
 
@@ -65,30 +71,65 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
     return "\n".join([*lines, "", note])
 
 
+class Panel(NamedTuple):
+    """A part of the figure: what it shows of a run's records, and what the axes say."""
+
+    title: str
+    series: Callable[[list[dict]], np.ndarray]
+    form: str  # of a number
+    y: str
+    x: str = "rules sampled"
+    first: float = 1  # x of the first value
+    step: float = 1  # from one value to the next
+
+
+def panels_of(groups: list[Group], bar: float) -> list[Panel]:
+    """Return what the figure shows, row by row."""
+    people = [line["reward"] for line in humans(groups)]
+    best = max(record["reward"] for group in groups for record in group.records)
+    bars = np.linspace(min(people), max(best, *people), BARS)
+    by_cost, by_bar = partial(good_by_cost, bar=bar, step_s=STEP_S), partial(good_by_bar, bars=bars)
+    ends, last = "At the end, by what is called good", f"of the last {WINDOW} rules"
+    return [
+        Panel("Mean reward", moving_mean, ".2f", last, first=WINDOW),
+        Panel("Families tried", families_tried, ".0f", "families"),
+        Panel("Entropy", entropy, ".1f", f"nats, families {last}", first=WINDOW),
+        Panel("Good families found", partial(good_families, bar=bar), ".0f", "good families"),
+        Panel("The same, by cost", by_cost, ".0f", "good families", "core-minutes", 0, STEP_S / 60),
+        Panel(ends, by_bar, "", "families", "mean reward of at least", bars[0], bars[1] - bars[0]),
+    ]
+
+
 def picture(groups: list[Group], bar: float) -> Figure:
     """Draw the figure."""
-    figure, axes = plt.subplots(2, 2, figsize=(9.6, 7.2))
-    panels = {
-        "Mean reward": (moving_mean, WINDOW, f"of the last {WINDOW} rules", ".2f"),
-        "Good families found": (partial(good_families, bar=bar), 1, "families", ".0f"),
-        "The same, by cost": (partial(good_by_trained, bar=bar), 1, "families", ".0f"),
-        "Entropy": (entropy, WINDOW, f"nats, families of the last {WINDOW} rules", ".1f"),
-    }
+    figure, axes = plt.subplots(2, 3, figsize=(14.4, 7.2))
     labels = {}
-    for panel, (name, (series, first, unit, form)) in zip(axes.flat, panels.items(), strict=True):
-        by_cost = name == "The same, by cost"
-        labels[panel] = []
+    for place, panel in zip(axes.flat, panels_of(groups, bar), strict=True):
+        labels[place] = []
         for group in groups:
-            band = group.band(lambda run: series(run.records))  # noqa: B023
-            _, end = style.draw_band(panel, band, f"{group.label} {name}", group.color, first)
-            labels[panel].append((end, style.fold(f"{group.label} {end:{form}}"), group.color))
-        panel.set(title=name, ylabel=unit, xlabel=f"rules {'trained' if by_cost else 'sampled'}")
-        panel.set_ylim(0, None)
-        if all(np.isnan(y) for y, _, _ in labels[panel]):
-            panel.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=panel.transAxes)
-    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. "
-    text += "Lines are means over seeds, bands go from the lowest to the highest; by cost they end with "
-    text += "the seed that trained fewest. "
+            band = group.band(lambda run: panel.series(run.records))  # noqa: B023
+            name = f"{group.label} {panel.title}"
+            _, end = style.draw_band(place, band, name, group.color, panel.first, panel.step)
+            if panel.form:
+                text = style.fold(f"{group.label} {end:{panel.form}}")
+                labels[place].append((end, text, group.color))
+        place.set(title=panel.title, ylabel=panel.y, xlabel=panel.x)
+        place.set_ylim(0, None)
+        if panel.form and all(np.isnan(y) for y, _, _ in labels[place]):
+            place.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=place.transAxes)
+    place.set(yscale="log", ylim=(0.8, None))  # a few families at the right matter as much as hundreds
+    place.yaxis.set_major_formatter("{x:g}")
+    best = max(humans(groups), key=lambda line: line["reward"])
+    for name, reward in ("good", bar), (style.HUMAN_NAMES[best["name"]], best["reward"]):
+        place.axvline(reward, color=style.FAINT, lw=1, ls=":")
+        look = {"rotation": 90, "va": "top", "fontsize": 8, "color": style.FAINT}
+        place.annotate(name, (reward, 1), (2, -4), ("data", "axes fraction"), "offset points", **look)
+    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers; "
+    text += "dotted are this and the best of them. "
+    text += (
+        "Lines are means over seeds, bands go from the lowest to the highest; by cost they end with the "
+    )
+    text += "cheapest seed. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
     style.label_all(labels, 8)
     return figure

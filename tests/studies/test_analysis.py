@@ -39,16 +39,22 @@ BAR = 0.7
 
 def test_good_families_are_those_whose_mean_so_far_reaches_the_bar():
     counts, name = analysis.good_families(RUN, BAR), by_family()
-    by_trained, fell = [], 0
+    spent, good_at, tried, fell = 0, {0: 0}, [], 0
     for place, record in enumerate(RUN):
         families = results.best_families(RUN[: place + 1], name=name)
         assert counts[place] == sum(family.reward >= BAR for family in families)
         fell += place and counts[place] < counts[place - 1]
-        if record["cached_from"] is None and record["status"] == "ok":
-            by_trained.append(counts[place])
-    assert analysis.good_by_trained(RUN, BAR).tolist() == by_trained
+        spent += record["cpu_s"] * (record["cached_from"] is None)
+        good_at[spent] = counts[place]
+        tried.append(len({name(record) for record in RUN[: place + 1]}))
+    by_cost = [good_at[max(end for end in good_at if end <= s)] for s in range(0, int(spent), 4)]
+    assert analysis.good_by_cost(RUN, BAR, step_s=4).tolist() == by_cost
+    assert analysis.families_tried(RUN).tolist() == tried
+    bars = [0.0, BAR, 0.9, 2.0]
+    at_end = [sum(family.reward >= bar for family in families) for bar in bars]
+    assert analysis.good_by_bar(RUN, np.array(bars)).tolist() == at_end and at_end[-1] == 0
     good = {record["key"] for record in RUN if record["reward"] >= BAR}
-    assert fell and 1 < counts[-1] < len(good) and 0 < len(by_trained) < 300
+    assert fell and 1 < counts[-1] < len(good) and 0 < spent < 6 * 300
     assert any(0.1 < reward < 0.15 for reward in REWARDS)  # hardly better than guessing
 
 
