@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import gc
 import io
 import math
 import os
@@ -243,6 +244,7 @@ def _begins_a_program() -> bool:
 
 ENDS = (signal.SIGINT, signal.SIGTERM)
 if _begins_a_program():  # torch is still to come, which takes seconds; nothing is made until then
+    gc.disable()  # what is imported stays; to look through it again and again takes a third of a second
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for end in ENDS:
         signal.signal(end, end_at_once)
@@ -278,6 +280,8 @@ def as_program(main: Callable[[], int]) -> int:
         if time.monotonic() - ending_s > GRACE_S:
             end_at_once(signum, frame)
 
+    gc.freeze()  # the same from now on, of all that is there
+    gc.enable()
     sys.excepthook = sys.__excepthook__
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for end in ENDS:
@@ -289,6 +293,7 @@ def as_program(main: Callable[[], int]) -> int:
         code = 130
     ending_s = ending_s or time.monotonic()  # all is done but for the last words
     sys.stdout.flush()
+    gc.freeze()  # nor need Python's end look through it
     if out.failed:
         print(f"not all of the output could be written: {out.failed}", file=sys.stderr)
     return 128 + caught if code == 130 and caught else code or int(out.failed is not None)

@@ -176,6 +176,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     stem = path.stem if path.suffix in (".png", ".svg") else path.name
     paths = [path.with_name(f"{stem}.png"), path.with_name(f"{stem}.svg")]
     figure.savefig(paths[0])
+    figure.set_layout_engine("none")  # the SVG takes the places that were found for the PNG
     figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)
     return paths
