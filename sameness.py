@@ -210,7 +210,7 @@ def by_family() -> Callable[[dict], int]:
 WIDTH, PRIOR = 0.07, 0.1
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2**16)
 def behaviour(rule: Rule) -> np.ndarray:
     """Return a rule as a point, float [21]: like rules are near each other.
 
@@ -340,10 +340,8 @@ class Distinct:
 
         A share, so that it grows with the search; but `least` of them, if there are so many.
         """
-        ranked = sorted(
-            (name for name, score in self.scores.items() if score is not None),
-            key=lambda name: -self.scores[name],
-        )
+        scored = [name for name, score in self.scores.items() if score is not None]
+        ranked = sorted(scored, key=self.scores.get, reverse=True)  # which keeps equals in their order
         return ranked[: max(least, math.ceil(share * len(ranked)))]
 
     def reward(self, rule: Rule) -> float:
