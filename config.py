@@ -7,6 +7,7 @@ such that nothing beside its work ends it. Read next: search.py.
 """
 
 import argparse
+import atexit
 import contextlib
 import dataclasses
 import errno
@@ -242,6 +243,16 @@ def _begins_a_program() -> bool:
     return False
 
 
+codes: list[int] = []  # with which the program ends, once it is done
+
+
+@atexit.register
+def leave() -> None:
+    """End a program that is done; Python would take apart all that there is, for half a second."""
+    if codes:  # of what is called at the end this comes last, being registered first
+        os._exit(codes[0])
+
+
 ENDS = (signal.SIGINT, signal.SIGTERM)
 if _begins_a_program():  # torch is still to come, which takes seconds; nothing is made until then
     gc.disable()  # what is imported stays; to look through it again and again takes a third of a second
@@ -293,10 +304,11 @@ def as_program(main: Callable[[], int]) -> int:
         code = 130
     ending_s = ending_s or time.monotonic()  # all is done but for the last words
     sys.stdout.flush()
-    gc.freeze()  # nor need Python's end look through it
     if out.failed:
         print(f"not all of the output could be written: {out.failed}", file=sys.stderr)
-    return 128 + caught if code == 130 and caught else code or int(out.failed is not None)
+    code = 128 + caught if code == 130 and caught else code or int(out.failed is not None)
+    codes.append(code)
+    return code
 
 
 def draw_or_warn(draw: Callable[[], Path | list[Path]], again: str, say: Callable[[str], None]):
