@@ -93,6 +93,8 @@ def running_jobs() -> list[str]:
 
 @pytest.mark.slow
 def test_the_lines_for_slurm_give_the_records_of_a_local_run(tmp_path, slurm):
+    from distributed import Client
+
     data.prepare(data.SAMPLE, DATA)
     [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "CLUSTER.md").read_text(), re.DOTALL)
     ours = {"PARTITION": "all", "2GB": "1GB", "eth0": "lo", "slurm-logs": str(tmp_path / "logs")}
@@ -109,8 +111,13 @@ def test_the_lines_for_slurm_give_the_records_of_a_local_run(tmp_path, slurm):
         flags = [*SMALL, "--samples", "100"]
         process = start(*flags, "--cluster", address, "--out", str(tmp_path / "slurm"))
         wait_for_records(process, tmp_path / "slurm" / "records.jsonl", more_than=20)
-        cancelled = running_jobs()
-        assert cancelled
+
+        def joined() -> list[str]:
+            jobs = running_jobs()
+            return jobs if len(jobs) <= len(client.nthreads()) else []
+
+        with Client(address) as client:
+            cancelled = until(joined, "the worker of each job")  # or its job is never replaced
         for job in cancelled:
             subprocess.run(["scancel", job], check=True)
         output, _ = process.communicate(timeout=400)
