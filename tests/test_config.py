@@ -173,7 +173,7 @@ def test_any_text_behind_a_flag_is_taken_as_it_is_or_refused(name, text):
 # --- programs -------------------------------------------------------------------------------------
 
 PROGRAM = """
-import contextlib, os, signal, sys, time
+import contextlib, gc, os, signal, sys, time
 import config
 kill = lambda name: os.kill(os.getpid(), getattr(signal, name))
 with contextlib.suppress(BaseException):  # as some imports do
@@ -201,6 +201,8 @@ TWICE = "config.GRACE_S = {}\n    try: kill('SIGINT')\n    finally: kill('SIGTER
         ("2>/dev/full", "", "", 0, True),
         (">/dev/full", "", "", 1, True),
         ("", "", "__import__('atexit').register(os.rmdir, 'done')", 0, False),
+        ("", "on = gc.isenabled()", "assert not on and gc.get_freeze_count() > 1_000", 0, True),
+        ("", "", "assert gc.isenabled()", 0, True),
         ("", "", "config.kept = type('', (), {'__del__': lambda _: os.rmdir('done')})()", 0, True),
         ("", "kill('SIGHUP')", "kill('SIGHUP')", 0, True),
         ("", "", "kill('SIGTERM')", 143, False),
