@@ -19,6 +19,7 @@ from functools import cached_property
 
 from config import setting
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -215,7 +216,8 @@ class Policy(nn.Module):
         inputs, state = self.start.expand(B, 1, HIDDEN), None
         for t in range(T):
             choices = self.space.choices(t)
-            masks[:, t, : len(choices)] = torch.tensor([self.space.legal(prefix) for prefix in prefixes])
+            legal = np.array([self.space.legal(prefix) for prefix in prefixes])  # torch's takes longer
+            masks[:, t, : len(choices)] = torch.from_numpy(legal)
             hidden, state = self.lstm(inputs, state)
             logits = self._logits(hidden, slice(t, t + 1))[:, 0]  # [B, V]
             log_probs = masked_log_softmax(logits, masks[:, t])
