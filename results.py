@@ -61,7 +61,6 @@ from typing import NamedTuple, TextIO
 from config import GONE
 
 import numpy
-import torch
 
 LOG_EVERY_S = 10.0
 TOGETHER = 1000  # lines that are read as one text
@@ -312,6 +311,8 @@ def check_new(folder: Path) -> None:
 
 def environment(threads: int) -> dict:
     """Return what a result may depend on beside the config: versions, processor, threads, command."""
+    import torch  # late: who reads and draws what there is needs none, a second and half a gigabyte
+
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),  # also what stood behind -m
         "commit": _commit(),
@@ -485,6 +486,8 @@ def reopen(folder: Path, say: Say) -> Run:
     Raises:
         RunError: it is none, or another process writes to it.
     """
+    import torch
+
     run, before = Run.reopen(folder), read_meta(folder)
     now = environment(torch.get_num_threads())
     if changed := [name for name in SAME if before.get(name) != now[name]]:

@@ -2,9 +2,11 @@
 
 Runs whose settings differ in the seeds alone are one group: a line with a band instead of many
 lines. Finished runs and runs in progress are read alike; a line that is still being written is left
-out. Nothing here draws, so matplotlib is not needed. Read next: learning_curve.py.
+out. Nothing here draws, so matplotlib is not needed. Neither is torch, a second and half a gigabyte,
+but for older runs, tasks of one's own and the families of several runs. Read next: learning_curve.py.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -15,36 +17,27 @@ from config import ConfigError, from_dict
 import numpy as np
 
 import results
-from child import FORMER_CHILD, Child, ChildConfig, completed
-from controller import ControllerConfig
-from data import ANY
+from data import ANY, NAMES
 from plots import names
-from rivals import EvolutionConfig, GuidedConfig
-from sameness import DistinctConfig, by_family
-from search import SearchConfig
-from tasks.own import TaskConfig
 
 CONTROLLERS = ("trpo", "ppo", "reinforce")
 LONGEST = 45  # characters of a label that tell groups apart; if they need more, it has a number
 
+# What each setting is in the paper preset, by the class that declares it, to be had without torch.
+SETTINGS = json.loads(Path(__file__).with_name("settings.json").read_text("utf-8"))
 # Settings of earlier versions that are constants now, with the value that they all have today.
-FORMER_SCORER = {"table": "none"} | FORMER_CHILD
+FORMER_SCORER = {"table": "none"} | SETTINGS.pop("FORMER_CHILD")
 TRPO = {"cg_iters": 5, "cg_damping": 0.1, "backtrack_iters": 10, "backtrack_coeff": 0.8}
 PPO = {"ppo_clip": 0.2, "ppo_epochs": 4}
 FORMER_CONTROLLER = {**TRPO, **PPO, "baseline_decay": 0.95, "elite_share": 0.1}
 FORMER = {**FORMER_SCORER, **FORMER_CONTROLLER, "rules_per_batch": 5, "failure_reward": 0.0}
 # What a setting is in the paper preset, and in a run that is older or newer than the setting.
-PAPER = {field.name: field.default for cls in (Child, SearchConfig) for field in fields(cls)}
-PAPER = {name: list(x) if isinstance(x, tuple) else x for name, x in PAPER.items()} | FORMER
+PAPER = {name: value for declared in SETTINGS.values() for name, value in declared.items()} | FORMER
 
-CHILD, LEARNING, BREEDING, GUIDING, SHARED = (
-    {field.name for field in fields(cls)}
-    for cls in (ChildConfig, ControllerConfig, EvolutionConfig, GuidedConfig, DistinctConfig)
-)
-CHILD |= FORMER_SCORER.keys()
-LEARNING = (LEARNING | FORMER_CONTROLLER.keys()) - SHARED
-GUIDING -= BREEDING
-BREEDING -= SHARED
+CONVNET = SETTINGS["ProtocolConfig"].keys() | SETTINGS["ChildConfig"].keys()
+CHILD = CONVNET | FORMER_SCORER.keys()
+LEARNING = SETTINGS["ControllerConfig"].keys() | FORMER_CONTROLLER.keys()
+BREEDING, GUIDING = SETTINGS["EvolutionConfig"].keys(), SETTINGS["GuidedConfig"].keys()
 UNUSED = {
     "trpo": BREEDING | PPO.keys() | {"controller_lr"},
     "ppo": BREEDING | GUIDING | TRPO.keys() | {"max_kl"},
@@ -119,20 +112,36 @@ def read(folder: Path) -> Run:
         config = {**PAPER, **config}
     if lacking := NEEDED - config.keys():
         raise results.RunError(f"{folder}: config.json lacks {', '.join(sorted(lacking))}")
-    config = config if own else completed(config)
     if config["algorithm"] not in list(names.ALGORITHM):
         raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
-    kind = TaskConfig if own else ChildConfig
-    child = {field.name for field in fields(kind)} & config.keys()
-    try:
-        from_dict(kind, {name: config[name] for name in child})
-    except ConfigError as error:
-        raise results.RunError(f"{folder}: config.json: {error}") from None
+    if own or not is_plain(config):
+        config = checked(folder, config)
     records = results.read_records(folder)
     if not records:
         raise results.RunError(f"{folder} has no records yet")
     updates = results.read_lines(folder / "updates.jsonl")
     return Run(folder, config, records, results.read_humans(folder), updates)
+
+
+def is_plain(config: dict) -> bool:
+    """Return whether the settings are those of a ConvNet of this version and plainly mean something."""
+    alike = all(type(config[name]) is type(PAPER[name]) for name in CONVNET & config.keys())
+    known = alike and config["dataset"] in ("auto", *NAMES) and config["downsample"] in names.CHILDREN
+    return known and config.get("prune") is True
+
+
+def checked(folder: Path, config: dict) -> dict:
+    """Return the settings as today's version has them; raise RunError if one means nothing."""
+    from child import ChildConfig, completed
+    from tasks.own import TaskConfig
+
+    kind = TaskConfig if "task" in config else ChildConfig
+    config = config if kind is TaskConfig else completed(config)
+    try:
+        from_dict(kind, {x.name: config[x.name] for x in fields(kind) if x.name in config})
+    except ConfigError as error:
+        raise results.RunError(f"{folder}: config.json: {error}") from None
+    return config
 
 
 def read_all(folders: list[Path]) -> list[Run]:
@@ -237,6 +246,8 @@ def ranked(groups: list[Group]) -> list[results.Family]:
     records = [record for group in groups for record in group.records]
     if len(all_runs(groups)) == 1 and all("family" in record for record in records):
         return results.best_families(records)
+    from sameness import by_family
+
     return results.best_families(records, name=by_family())
 
 

@@ -2,21 +2,25 @@
 
 import itertools
 import json
-from dataclasses import asdict
+import subprocess
+import sys
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Config, refusal
-from made_runs import PEOPLE, START_S, make_run, rewrite_config
+from helpers import ROOT, Config, refusal
+from made_runs import PEOPLE, START_S, make_run, rewrite_config, rewrite_records
 from matplotlib.text import Text
 
 import results
+from child import FORMER_CHILD, Child
 from export import tree
 from plots import entropy, hall_of_fame, learning_curve, report, style, timeline
 from plots.runs import FORMER, departures, notes, plural, ranked, read, read_groups
 from rules import find
 from sameness import by_family
+from search import SearchConfig
 
 FIGURES = {"learning_curve": learning_curve, "entropy": entropy}
 FIGURES |= {"hall_of_fame": hall_of_fame, "timeline": timeline}
@@ -197,6 +201,21 @@ def test_runs_of_other_versions_are_one_group_unless_a_setting_differs(tmp_path)
     rewrite_config(old, {"race": True})
     with pytest.raises(results.RunError, match="differ in race"):
         read_groups([new, old])
+
+
+def test_figures_know_the_settings_as_their_classes_declare_them_and_need_no_torch(tmp_path):
+    known = {}
+    for cls in (*reversed(Child.__mro__), *reversed(SearchConfig.__mro__)):
+        if own := cls.__dict__.get("__annotations__", {}).keys() & {f.name for f in fields(Config)}:
+            known[cls.__name__] = {n: getattr(cls, n) for n in cls.__annotations__ if n in own}
+    expected = json.dumps(known | {"FORMER_CHILD": FORMER_CHILD}, indent=1) + "\n"
+    path = ROOT / "plots" / "settings.json"
+    assert path.read_text("utf-8") == expected, f"{path} must be:\n{expected}"
+    run = make_run(tmp_path / "run", samples=20)
+    rewrite_records(run, [record | {"family": record["id"]} for record in results.read_records(run)])
+    draw = "import sys; from plots import report; assert report.main(sys.argv[1:]) == 0"
+    command = [sys.executable, "-c", f"{draw}; assert 'torch' not in sys.modules", str(run)]
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 ODD = [("dataset", "stamps"), ("downsample", "fold"), ("algorithm", "luck"), ("dataset", ["x"])]
