@@ -13,7 +13,8 @@ their many mutations a guide picks those to score, and evolution adds some of it
             lstm        the controller's LSTM, trained on the best: it need not write, only see harm
             tokens      how often the best have each token; `none` takes mutations as they come
 
-Where too little is new, mutations reach farther, at last anywhere, so that no search gets stuck.
+Where too little is new, mutations reach farther, at last anywhere, so that no search gets stuck. With
+--farther they do so already where the guide would have too few new rules to pick from.
 Nothing to run here; reproduce/families.md compares the guides. Read next: pool.py.
 """
 
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from controller import ELITE_SHARE, Batch, Policy, entropy, gradient_step, log_prob_of
 from dsl import Rule, SearchSpace
-from sameness import Distinct, DistinctConfig, Forecast
+from sameness import WIDTH, Distinct, DistinctConfig, Forecast
 
 # --- random search and evolution --------------------------------------------------------------------
 
@@ -151,9 +152,16 @@ class GuidedConfig(EvolutionConfig):
     guide_temperature: float = setting(
         0.3, "guided: a small one takes what the guide likes best", "beyond the paper", low=1e-3
     )
+    guide_width: float = setting(
+        WIDTH, "guided: squared distance at which behaviour tells less", "beyond the paper", low=1e-3
+    )
     elite_parents: float = setting(
         1.0, "guided: share of rules that have parents of the elite and are picked by the guide; the "
         "others are evolution's own", "beyond the paper", low=0, high=1,
+    )  # fmt: skip
+    farther: bool = setting(
+        False, "guided: only new rules are candidates; where the near ones are known, farther ones",
+        "beyond the paper",
     )  # fmt: skip
 
 
@@ -167,7 +175,7 @@ class Guided(Evolution):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = Policy(space)
-        self.generator, self.forecast = torch.Generator().manual_seed(seed), Forecast()
+        self.generator, self.forecast = torch.Generator().manual_seed(seed), Forecast(config.guide_width)
         self.elite: list[Rule] = []  # the first rules of the best families
 
     @cached_property
@@ -177,7 +185,8 @@ class Guided(Evolution):
 
     def ask(self, n: int) -> list[Rule]:
         """Take new ones of many children; too few are made up for by farther ones, at last by known."""
-        reaches = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1]
+        reaches, fresh = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1], {}
+        breeding = len(self.population) >= self.least
         rules = self.distinct.again(self.config.replicates)
         # Unguided ones find what nothing known foretells.
         own = sum(self.rng.random() >= self.config.elite_parents for _ in range(n - len(rules)))
@@ -186,7 +195,12 @@ class Guided(Evolution):
         while len(rules) < n:
             reach = reaches.pop(0)
             drawn = [rule for _ in range(n) for rule in self._brood(reach)]
-            drawn = self._rank(drawn) if len(self.population) >= self.least else drawn
+            if self.config.farther and breeding:
+                fresh |= self.distinct.new(drawn)
+                if reaches and len(fresh) < self.config.candidates * (n - len(rules)):
+                    continue
+                drawn = [*fresh.values(), *drawn[:n]]  # known ones, in case there are no others
+            drawn = self._rank(drawn) if breeding else drawn
             places = self.distinct.take(drawn, n - len(rules), fill=not reaches)
             rules += [drawn[place] for place in places]
         return rules

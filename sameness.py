@@ -228,10 +228,11 @@ def behaviour(rule: Rule) -> np.ndarray:
 class Forecast:
     """Foretells the scores of rules: a mean over those that behave alike (Nadaraya 1964, Watson 1964).
 
-    sum_i w_i score_i / sum_i w_i, w_i = exp(-squared distance / WIDTH), and PRIOR * the mean of all.
+    sum_i w_i score_i / sum_i w_i, w_i = exp(-squared distance / width), and PRIOR * the mean of all.
     """
 
-    def __init__(self):
+    def __init__(self, width: float = WIDTH):
+        self.width = width
         self._places: dict[Hashable, int] = {}
         self._points, self._scores = np.empty((64, 16 + SCALES)), np.empty(64)
 
@@ -248,7 +249,7 @@ class Forecast:
         n, points = len(self._places), np.stack([behaviour(rule) for rule in rules])
         known, scores = self._points[:n], self._scores[:n]
         apart = (points**2).sum(1)[:, None] + (known**2).sum(1) - 2 * points @ known.T
-        weights = np.exp(-apart / WIDTH)
+        weights = np.exp(-apart / self.width)
         return (weights @ scores + PRIOR * scores.mean()) / (weights.sum(1) + PRIOR)
 
 
@@ -315,6 +316,11 @@ class Distinct:
         filled = known[: n - len(new)] if fill else []
         self.note([candidates[place] for place in filled])
         return sorted(new + filled)
+
+    def new(self, candidates: list[Rule]) -> dict[Hashable, Rule]:
+        """Return those that `take` would take, one of each name."""
+        named = {self.identity(rule): rule for rule in candidates}
+        return {name: rule for name, rule in named.items() if self._taken[name] < self.replicates}
 
     def again(self, times: int) -> list[Rule]:
         """Take the best rule so far that was taken less than so many times, if it is of the ten best.

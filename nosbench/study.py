@@ -73,6 +73,7 @@ SETTINGS = {
     "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
     "guided": GUIDED,
+    "guided-farther": GUIDED | {"farther": True, "guide_width": 0.2},  # chosen at depth 1
     "guided-lstm": GUIDED | {"guide": "lstm"},
     "guided-tokens": GUIDED | {"guide": "tokens"},  # counts in the LSTM's place
     "guided-none": GUIDED | {"guide": "none"},
@@ -224,10 +225,11 @@ def study(name: str, config: Config, plan: Plan, file: Path, pool: WorkerPool) -
     Raises:
         RunError: the file holds another setting or other seeds.
     """
-    done = set()
+    done, usual = set(), json.loads(json.dumps(asdict(Config())))
     for line in read_lines(file):
         ours = json.loads(json.dumps(asdict(plan.search(config, line["seed"]))))
-        apart = [name for name in ours if ours[name] != line["config"].get(name)]
+        theirs = usual | line["config"]  # older lines lack settings that came later
+        apart = [name for name in ours if ours[name] != theirs.get(name)]
         if apart := apart + ["identity"] * (line.get("identity") != IDENTITY):
             raise RunError(f"{file} holds another {', '.join(apart)}; give this one a --name of its own")
         done.add(line["seed"])

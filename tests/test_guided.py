@@ -28,12 +28,13 @@ def history(proposer, samples, reward, batch=5):
     return rules
 
 
+@pytest.mark.parametrize("farther", [False, True])
 @pytest.mark.parametrize("guide", ["behaviour", "lstm", "tokens", "none"])
-def test_a_search_finds_all_of_a_small_space_whatever_its_elite_and_then_goes_on(guide):
+def test_a_search_finds_all_of_a_small_space_whatever_its_elite_and_then_goes_on(guide, farther):
     """Only one rule is good, so all parents stand at one place; the others are far from it."""
     strings = legal_strings()
     good = Rule(strings[0])
-    config = GuidedConfig(guide=guide, elite_parents=1, **NEW)
+    config = GuidedConfig(guide=guide, elite_parents=1, farther=farther, **NEW)
     guided = Guided(CONSTRAINED, config, 0, str)
     rules = history(guided, 2 * len(strings), lambda rule: float(rule == good))
     assert {rule.tokens for rule in rules} == set(strings)
@@ -58,6 +59,20 @@ def test_parents_of_the_elite_do_not_grow_old():
         guided.start([good], [0.9])
         guided.tell(bad, [None] * 7)  # the population has forgotten the good one
         assert sum(distance(child, good) == 1 for child in guided.ask(20)) == found
+
+
+def test_where_the_near_ones_are_known_the_guide_has_farther_ones_to_pick_from():
+    """Only 4 neighbours of the elite are new: few of 1,000 candidates, none of which is preferred."""
+    good = far_apart(1)[0]
+    mutants = Guided(LARGE, GuidedConfig(), 0, str)
+    near = list(dict.fromkeys(mutants._mutate(good) for _ in range(5000)))
+    for farther, low, high in ((False, 4, 4), (True, 0, 1)):
+        config = GuidedConfig(guide="none", farther=farther, **NEW | {"candidates": 200})
+        guided = Guided(LARGE, config, 0, str)
+        guided.start([good, *near[4:]], [0.9] + [None] * (len(near) - 4))
+        asked = guided.ask(5)
+        assert len(set(asked) - {good, *near[4:]}) == 5
+        assert low <= len(set(asked) & set(near[:4])) <= high
 
 
 @pytest.mark.parametrize("guide", ["lstm", "tokens"])

@@ -141,9 +141,10 @@ def test_families_are_their_definition():
     assert 200 < len(founders) < 400 and families.count >= len(founders)
 
 
-def test_a_forecast_is_its_definition():
+@pytest.mark.parametrize("width", [0.07, 0.2])
+def test_a_forecast_is_its_definition(width):
     """A mean of the latest scores, weighted by how near they are, term by term in float64."""
-    rng, space, forecast, known = random.Random(4), SearchSpace(2), Forecast(), {}
+    rng, space, forecast, known = random.Random(4), SearchSpace(2), Forecast(width), {}
     rules = [space.sample(rng) for _ in range(100)] + [Rule.parse("g g id id sub")]  # it is 0
 
     def point(rule: Rule) -> list[float]:
@@ -162,7 +163,7 @@ def test_a_forecast_is_its_definition():
     for rule, value in zip(rules[60:] + rules[:1], ours, strict=True):
         top, bottom = 0.1 * sum(known.values()) / 101, 0.1
         for number, score in known.items():
-            weight = math.exp(-(math.dist(point(rule), point(rules[number])) ** 2) / 5 / 0.07)
+            weight = math.exp(-(math.dist(point(rule), point(rules[number])) ** 2) / 5 / width)
             top, bottom = top + weight * score, bottom + weight
         assert value == pytest.approx(top / bottom, abs=1e-3), str(rule)
 
@@ -193,6 +194,9 @@ def test_take_is_its_definition():
         for _ in range(4):
             candidates = [rng.choice("aAbBcCdDeEfF") for _ in range(6)]
             lowered = [name.lower() for name in candidates]
+            new = distinct.new(candidates)
+            assert new.keys() == set(lowered) - taken
+            assert all(rule in candidates and rule.lower() == name for name, rule in new.items())
             places = distinct.take(candidates, 3)
             assert places == plainly(lowered, 3, taken)
             taken |= set(lowered[: places[-1] + 1])

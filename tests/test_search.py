@@ -150,9 +150,12 @@ def test_batch_k_is_sampled_after_update_k_minus_1_minus_lag(lag):
 
 PROPOSERS = [{"algorithm": algorithm} for algorithm in search.ALGORITHMS]
 PROPOSERS += [{"algorithm": "guided", "guide": guide} for guide in ("tokens", "none")]
+PROPOSERS += [{"algorithm": "guided", "farther": True}]
 
 
-@pytest.mark.parametrize("settings", PROPOSERS, ids=lambda settings: "-".join(settings.values()))
+@pytest.mark.parametrize(
+    "settings", PROPOSERS, ids=lambda settings: "-".join(map(str, settings.values()))
+)
 def test_the_seed_alone_decides_what_is_proposed_and_global_random_state_is_not_touched(settings):
     def elsewhere():
         return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
