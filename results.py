@@ -627,6 +627,11 @@ class Progress:
         for text in early:
             self._write(text, None)
 
+    @property
+    def due(self) -> bool:
+        """Whether `update` would show anything now."""
+        return self.terminal or time.monotonic() - self.last_s > LOG_EVERY_S
+
     def update(self, line: str) -> None:
         """Show the current state; a log gets it at most every LOG_EVERY_S seconds."""
         if self.terminal:

@@ -507,6 +507,8 @@ class Search:
 
     def show_progress(self) -> None:
         """Show rules done, speed, reward, duplicates, failures and time left."""
+        if not self.progress.due:
+            return None
         done, known, ways = len(self.records), len(self.recorded), self.ways
         if done < known:
             return self.progress.update(f"replaying {done}/{known} recorded rules")

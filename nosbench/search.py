@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import lru_cache
 
 from config import MAX_SEED, as_program, setting
 
@@ -105,7 +106,9 @@ class TableScorer:
         }
 
     def identity(self) -> Callable[[Rule], int]:
-        return Families() if self.table == NO_TABLE else Table.load(self.table).family_of
+        if self.table == NO_TABLE:
+            return Families()
+        return lru_cache(maxsize=None)(Table.load(self.table).family_of)  # a search asks four times
 
 
 class Here(Executor):

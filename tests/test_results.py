@@ -384,6 +384,7 @@ def test_a_log_or_a_pipe_gets_states_now_and_then_and_all_that_is_said(tmp_path,
     for number in range(100):
         if number in (50, 80):
             progress.last_s -= results.LOG_EVERY_S + 1  # time passes
+        assert progress.due == (stream is Terminal or number in (50, 80))
         progress.update(f"{number}/100")
     progress.say("größer\nthan α")
     assert log.read_text("utf-8") == "start\n50/100\n80/100\ngrößer\nthan α\n"

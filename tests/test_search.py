@@ -335,7 +335,7 @@ def test_a_rule_past_its_cpu_limit_is_recorded_and_the_search_goes_on(tmp_path):
 def test_records_do_not_wait_for_the_human_optimizers_which_are_counted(tmp_path):
     class Shown(ThreadPoolExecutor, Progress):
         lines: list[str] = []
-        update = lines.append
+        due, update = True, lines.append
 
     with Shown(1) as executor:
         searched(tmp_path / "run", "--samples", "6", executor=executor)
@@ -345,6 +345,8 @@ def test_records_do_not_wait_for_the_human_optimizers_which_are_counted(tmp_path
 
 class LateHumans(Executor, Progress):
     """Rules fail at once, human optimizers when progress was shown three times."""
+
+    due = True
 
     def __init__(self, error: Exception):
         Progress.__init__(self)
