@@ -31,6 +31,12 @@ CLAIMS: list[Callable[[], Claim]] = [
     searching.beats_random_search,
     searching.beats_careful_search,
     convnet.found_beat_human,
+    partial(
+        convnet.found_beat_human,
+        convnet.DEEPER,
+        "so do those found at depth 2, on a ConvNet half as wide after 50 steps",
+        "real-pictures",
+    ),
     convnet.reported_beat_human,
     convnet.last_for_long,
     partial(elsewhere.transfers, "wrn", f"{TRANSFERS}a Wide ResNet", "yes (recalled)"),

@@ -80,6 +80,17 @@ for depth in 2 3; do
         --seed 200 --constraints operands-differ,no-final-addition,reuse-computed
 done
 
+# At depth 2, with the settings that families.md recommends.
+two="$small --iterations 2 --constraints operands-differ,no-final-addition,reuse-computed"
+alike="--samples 1000 --candidates 16 --replicates 3 --rotate 8"
+bred="--population 100 --tournament 25"
+for seed in 0 1 2; do
+    run laptop-depth2-cifar10-guided-s$seed search $two $alike --algorithm guided --elite-parents 0.8 $bred --seed $seed
+    run laptop-depth2-cifar10-evolution-s$seed search $two $alike --algorithm evolution $bred --seed $seed
+    run laptop-depth2-cifar10-random-s$seed search $two $alike --algorithm random --seed $seed
+done
+run laptop-depth2-rescored studies.rescore "$out"/laptop-depth2-cifar10-*-s[012] --seeds 10
+
 # --- searches on the tasks that ship ---
 
 for task in charlm imports oscillator; do
@@ -103,6 +114,9 @@ run compare-others-cifar10 studies.compare $best --top 5 --finalists 1 --final-s
     lion_pytorch:Lion schedulefree:AdamWScheduleFree evo_optimizer:EvoOptimizer \
     "studies.others:Scheduled(optimizer='evo_optimizer:EvoOptimizer', total_steps=500)" \
     "studies.others:Scheduled(optimizer='adam', total_steps=500)"
+forty="--top 30 --seeds 10 --finalists 3 --final-seeds 40 --also powersign powersign-adam"
+run compare-laptop-depth2-cifar10 studies.compare "$out"/laptop-depth2-cifar10-*-s[012] $forty
+run compare-laptop-depth2-halfdecades-cifar10 studies.compare "$out"/laptop-depth2-cifar10-*-s[012] $forty --rates half-decades
 run pruning studies.pruning runs/paper/*-s[012]
 run pruning-fresh studies.pruning runs/paper/trpo-s5
 run longrun-strided-cifar10 studies.longrun $best
@@ -208,7 +222,7 @@ study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long
 
 # Searches of deeper rules, told by child seeds that none of them saw.
 deep="--iterations 2 --constraints operands-differ,no-final-addition,reuse-computed --samples 1000 --rotate 8 --replicates 3"
-families study-guided guided evolution-100-25 $deep --seeds 20
+families study-guided guided guided-none evolution-100-25 $deep --seeds 20
 study study-guided-depth1 guided guided-farther evolution-100-25 --seeds 20
 
 # --- timings, best on a machine that does nothing else ---

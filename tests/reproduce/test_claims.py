@@ -190,20 +190,26 @@ LEADS += [(0.1, 0.001, "partly")]  # within the noise
 LEADS += [(0.003, 0.003, "not reproduced")]  # beyond it, but for Holm
 
 
+@pytest.mark.parametrize("comparisons", [convnet.COMPARISONS, convnet.DEEPER])
 @pytest.mark.parametrize("lead, over_adam, verdict", LEADS)
-def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(published, lead, over_adam, verdict):
+def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(
+    published, lead, over_adam, verdict, comparisons
+):
+    def judged():
+        return convnet.found_beat_human(comparisons)
+
     field = {("found", "chosen"): (0.6, list(0.6 + NOISE)), ("found", "lucky"): (0.5, [0.9] * 10)}
-    rivals, halves = people(lead, over_adam), published / "compare-halfdecades-cifar10"
-    compared(published / "compare-protocol-cifar10", field | rivals)
-    assert convnet.found_beat_human().verdict == "not run"  # one grid of two
+    rivals, (decades, halves) = people(lead, over_adam), map(published.joinpath, comparisons.values())
+    compared(decades, field | rivals)
+    assert judged().verdict == "not run"  # one grid of two
     compared(halves, {who: (early, scores[:1]) for who, (early, scores) in (field | rivals).items()})
-    assert convnet.found_beat_human().verdict == "not run"  # on one seed
+    assert judged().verdict == "not run"  # on one seed
     compared(halves, field | rivals)
-    row = convnet.found_beat_human()
+    row = judged()
     assert (row.verdict, row.n) == (verdict, "10 and 10 fresh seeds")
     assert "chosen minus SGD" in row.details[0]
     compared(halves, field | people(-0.1, -0.1))
-    assert convnet.found_beat_human().verdict == ("partly" if lead == 0.1 else "not reproduced")
+    assert judged().verdict == ("partly" if lead == 0.1 else "not reproduced")
 
 
 def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
