@@ -165,7 +165,15 @@ def log_prob_of(log_probs: Tensor, tokens: Tensor) -> Tensor:
 
 
 def embed(start: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
-    """Return what the LSTM sees at each position, `start` and then the previous choices, [B, T, H]."""
+    """Return what the LSTM sees at each position, `start` and then the previous choices.
+
+    Args:
+        start: float [H].
+        embedding: of each choice by its position, float [T - 1, V, H].
+        tokens: int64 [B, T].
+    Returns:
+        float [B, T, H].
+    """
     B, T = tokens.shape
     previous = embedding[torch.arange(T - 1), tokens[:, :-1]]  # [B, T - 1, H]
     return torch.cat([start.expand(B, 1, -1), previous], dim=1)
@@ -401,7 +409,7 @@ def trpo_step(
     ends below max_kl.
 
     Args:
-        objective: of the policy's log-probabilities at the batch's prefixes.
+        objective: of the policy's log-probabilities at the batch's prefixes, while it has these.
     Returns:
         The KL to the policy before, what the objective gained, the trials, and whether one did.
     """
@@ -414,7 +422,7 @@ def trpo_step(
 
     product = fisher_product(policy, batch.tokens, log_probs, CG_DAMPING)
     direction = conjugate_gradient(product, gradient, CG_ITERS)
-    # x'Ax: what is left of the gradient, gradient - Ax, is orthogonal to all that x is made of.
+    # x'Ax, but for rounding: what is left, gradient - Ax, is orthogonal to all that x is made of.
     curvature = direction @ gradient
     if not curvature > 0:  # a zero gradient: nothing to learn from this batch
         return report

@@ -508,10 +508,11 @@ class Search:
     def show_progress(self) -> None:
         """Show rules done, speed, reward, duplicates, failures and time left."""
         if not self.progress.due:
-            return None
+            return
         done, known, ways = len(self.records), len(self.recorded), self.ways
         if done < known:
-            return self.progress.update(f"replaying {done}/{known} recorded rules")
+            self.progress.update(f"replaying {done}/{known} recorded rules")
+            return
         elapsed, line = time.monotonic() - self.start_s, f"{done}/{self.config.samples} rules  "
         if self.humans:
             ready = len(HUMAN) - sum(not future.done() for future in self.humans.values())
@@ -530,7 +531,7 @@ class Search:
             )
             failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
             line += f"diverged {ways['diverged']}" + (f"  failed {failed}" if failed else "")
-        return self.progress.update(line.rstrip())
+        self.progress.update(line.rstrip())
 
 
 # --- command line ---------------------------------------------------------------------------------

@@ -124,10 +124,15 @@ def read(folder: Path) -> Run:
 
 
 def is_plain(config: dict) -> bool:
-    """Return whether the settings are those of a ConvNet of this version and plainly mean something."""
-    alike = all(type(config[name]) is type(PAPER[name]) for name in CONVNET & config.keys())
-    known = alike and config["dataset"] in ("auto", *NAMES) and config["downsample"] in names.CHILDREN
-    return known and config.get("prune") is True
+    """Return whether the settings are those of a ConvNet of this version and plainly mean something.
+
+    If not, `checked` says what is wrong, if anything is, and needs torch.
+    """
+    mine = {name: config[name] for name in CONVNET & config.keys() - {"screen"}}
+    alike = "prune" in mine and all(type(value) is type(PAPER[name]) for name, value in mine.items())
+    sized = alike and all(x > 0 if isinstance(x, int | float) else x for x in mine.values())
+    known = sized and mine["dataset"] in ("auto", *NAMES) and mine["downsample"] in names.CHILDREN
+    return known and mine["precision"] in ("auto", "float32", "bfloat16")
 
 
 def checked(folder: Path, config: dict) -> dict:

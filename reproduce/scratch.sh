@@ -222,7 +222,7 @@ study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long
 
 # Searches of deeper rules, told by child seeds that none of them saw.
 deep="--iterations 2 --constraints operands-differ,no-final-addition,reuse-computed --samples 1000 --rotate 8 --replicates 3"
-families study-guided guided guided-none evolution-100-25 $deep --seeds 20
+families study-guided guided guided-tokens guided-none evolution-100-25 $deep --seeds 20
 study study-guided-depth1 guided guided-farther evolution-100-25 --seeds 20
 
 # --- timings, best on a machine that does nothing else ---

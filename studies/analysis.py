@@ -56,8 +56,11 @@ def good_by_bar(records: list[dict], bars: np.ndarray) -> np.ndarray:
 
 def families_tried(records: list[dict]) -> np.ndarray:
     """Return how many families were sampled by each sampled rule, int [sampled]."""
-    families, seen = map(by_family(), records), set()
-    return np.array([seen.add(family) or len(seen) for family in families])
+    name, seen, counts = by_family(), set(), []
+    for record in records:
+        seen.add(name(record))
+        counts.append(len(seen))
+    return np.array(counts)
 
 
 def entropy(records: list[dict]) -> np.ndarray:

@@ -124,12 +124,13 @@ def picture(groups: list[Group], bar: float) -> Figure:
         place.axvline(reward, color=style.FAINT, lw=1, ls=":")
         look = {"rotation": 90, "va": "top", "fontsize": 8, "color": style.FAINT}
         place.annotate(name, (reward, 1), (2, -4), ("data", "axes fraction"), "offset points", **look)
-    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers; "
-    text += "dotted are this and the best of them. "
-    text += (
-        "Lines are means over seeds, bands go from the lowest to the highest; by cost they end with the "
+    text = (
+        f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. Dotted: this "
     )
-    text += "cheapest seed. "
+    text += (
+        "and the best of them. Lines: means over seeds; bands: from the lowest to the highest; by cost "
+    )
+    text += "as far as the cheapest seed. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
     style.label_all(labels, 8)
     return figure

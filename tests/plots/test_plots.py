@@ -220,13 +220,20 @@ def test_figures_know_the_settings_as_their_classes_declare_them_and_need_no_tor
 
 ODD = [("dataset", "stamps"), ("downsample", "fold"), ("algorithm", "luck"), ("dataset", ["x"])]
 ODD += [("filters", "many"), ("dataset", None), ("samples", None), ("child_seed", None)]
+ODD += [
+    ("filters", -3),
+    ("epoch_size", 0),
+    ("batch_size", 0),
+    ("precision", "double"),
+    ("lr_exponents", []),
+]
 
 
 def test_what_means_nothing_or_does_not_compare_is_refused(folders, tmp_path):
     for i, (name, value) in enumerate(ODD):
         odd = make_run(tmp_path / f"odd{i}", samples=5)
         rewrite_config(odd, {} if value is None else {name: value}, name)
-        with pytest.raises(results.RunError, match=name):
+        with pytest.raises(results.RunError, match=name.replace("_", ".")):
             read(odd)
     one = folders["one"][0]
     wide = make_run(tmp_path / "wide", samples=5, filters=64)
