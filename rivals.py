@@ -146,7 +146,7 @@ class GuidedConfig(EvolutionConfig):
     """How a guided search picks what evolution proposes."""
 
     guide: str = setting(
-        "behaviour", "guided: what picks among mutations", "beyond the paper",
+        "behaviour", "guided, with --candidates above 1: what picks among mutations", "beyond the paper",
         choices=("behaviour", "lstm", "tokens", "none"),
     )  # fmt: skip
     guide_temperature: float = setting(
@@ -160,8 +160,8 @@ class GuidedConfig(EvolutionConfig):
         "others are evolution's own", "beyond the paper", low=0, high=1,
     )  # fmt: skip
     farther: bool = setting(
-        False, "guided: only new rules are candidates; where the near ones are known, farther ones",
-        "beyond the paper",
+        False, "guided, with --candidates above 1: only new rules are candidates; where near ones are "
+        "known, farther ones", "beyond the paper",
     )  # fmt: skip
 
 

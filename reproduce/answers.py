@@ -40,9 +40,13 @@ def beats_adam() -> Told:
     """Whether the found rule does is told by the intervals of its lead over Adam alone."""
     surely = [lead.intervals["adam"].low > 0 for _, _, lead in convnet.found_leads()]
     said = "not run" if not surely else "yes" if all(surely) else "in part" if any(surely) else "no"
-    found, deeper = convnet.found_beat_human(), convnet.found_beat_human(convnet.DEEPER)
-    told = f"best found rule {found.number} ({found.n})"
-    return said, f"{told}; at depth 2 on a smaller ConvNet {deeper.number} ({deeper.n})"
+    told = []
+    for comparisons in (convnet.COMPARISONS, convnet.DEEPER):
+        leads = [lead for *_, lead in convnet.found_leads(comparisons)]
+        ahead = ", by half decades ".join(f"{lead.intervals['adam']:+.4f}" for lead in leads)
+        seeds = " and ".join(str(lead.count) for lead in leads)
+        told.append(f"minus ADAM {ahead} ({seeds} fresh seeds)" if leads else "not run")
+    return said, f"best found rule {told[0]}; at depth 2 on a smaller ConvNet {told[1]}"
 
 
 def reported_beats_adam() -> Told:

@@ -72,14 +72,15 @@ def found_beat_human(
     row = Claim(claim, "yes", page)
     number, details, counts, won = [], [], [], []
     for grid, name, ahead in found_leads(comparisons):
-        number.append(f"{ahead.intervals['adam']:+.4f}")
+        best = min(HUMAN, key=lambda name: ahead.intervals[name].middle)  # noqa: B023, of the human ones
+        number.append(f"minus {best.upper()} {ahead.intervals[best]:+.4f}")
         details += [f"rates by {grid}, {name} {text}" for text in ahead.details()]
         counts.append(str(ahead.count))
         won += ahead.won
     if not won:
         return row
     return row._replace(
-        number=f"minus ADAM {', by half decades '.join(number)}",
+        number=", by half decades ".join(number),
         n=f"{' and '.join(counts)} fresh seeds", verdict=graded(won),
         details=(*details, f"standard deviation of one training {one_training(comparisons):.4f}"),
     )  # fmt: skip

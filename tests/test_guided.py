@@ -62,17 +62,20 @@ def test_parents_of_the_elite_do_not_grow_old():
 
 
 def test_where_the_near_ones_are_known_the_guide_has_farther_ones_to_pick_from():
-    """Only 4 neighbours of the elite are new: few of 1,000 candidates, none of which is preferred."""
+    """Only 8 neighbours of the elite are new: few of 1,000 candidates, none of which is preferred."""
     good = far_apart(1)[0]
     mutants = Guided(LARGE, GuidedConfig(), 0, str)
     near = list(dict.fromkeys(mutants._mutate(good) for _ in range(5000)))
-    for farther, low, high in ((False, 4, 4), (True, 0, 1)):
-        config = GuidedConfig(guide="none", farther=farther, **NEW | {"candidates": 200})
+    for farther, low, high in ((False, 5, 5), (True, 0, 1)):
+        config = GuidedConfig(
+            guide="none", farther=farther, guide_width=0.3, **NEW | {"candidates": 200}
+        )
         guided = Guided(LARGE, config, 0, str)
-        guided.start([good, *near[4:]], [0.9] + [None] * (len(near) - 4))
+        guided.start([good, *near[8:]], [0.9] + [None] * (len(near) - 8))
         asked = guided.ask(5)
-        assert len(set(asked) - {good, *near[4:]}) == 5
-        assert low <= len(set(asked) & set(near[:4])) <= high
+        assert len(set(asked) - {good, *near[8:]}) == 5
+        assert low <= len(set(asked) & set(near[:8])) <= high
+        assert guided.forecast.width == 0.3
 
 
 @pytest.mark.parametrize("guide", ["lstm", "tokens"])

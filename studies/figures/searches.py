@@ -116,14 +116,15 @@ def picture(groups: list[Group], bar: float) -> Figure:
         place.set(title=panel.title, ylabel=panel.y, xlabel=panel.x)
         place.set_ylim(0, None)
         if panel.form and all(np.isnan(y) for y, _, _ in labels[place]):
-            place.text(0.5, 0.5, f"fewer than {WINDOW} rules", ha="center", transform=place.transAxes)
+            why = "no time of trainings" if panel.step != 1 else f"fewer than {WINDOW} rules"
+            place.text(0.5, 0.5, why, ha="center", transform=place.transAxes)
     place.set(yscale="log", ylim=(0.8, None))  # a few families at the right matter as much as hundreds
     place.yaxis.set_major_formatter("{x:g}")
     best = max(humans(groups), key=lambda line: line["reward"])
     for name, reward in ("good", bar), (style.HUMAN_NAMES[best["name"]], best["reward"]):
         place.axvline(reward, color=style.FAINT, lw=1, ls=":")
-        look = {"rotation": 90, "va": "top", "fontsize": 8, "color": style.FAINT}
-        place.annotate(name, (reward, 1), (2, -4), ("data", "axes fraction"), "offset points", **look)
+        look = {"rotation": 90, "va": "bottom", "fontsize": 8, "color": style.FAINT}
+        place.annotate(name, (reward, 0), (2, 4), ("data", "axes fraction"), "offset points", **look)
     text = (
         f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. Dotted: this "
     )

@@ -50,7 +50,8 @@ def test_good_families_are_those_whose_mean_so_far_reaches_the_bar():
     by_cost = [good_at[max(end for end in good_at if end <= s)] for s in range(0, int(spent), 4)]
     assert analysis.good_by_cost(RUN, BAR, step_s=4).tolist() == by_cost
     assert analysis.families_tried(RUN).tolist() == tried
-    bars = [0.0, BAR, 0.9, 2.0]
+    top = max(family.reward for family in families)
+    bars = [0.0, BAR, top, 2.0]
     at_end = [sum(family.reward >= bar for family in families) for bar in bars]
     assert analysis.good_by_bar(RUN, np.array(bars)).tolist() == at_end and at_end[-1] == 0
     good = {record["key"] for record in RUN if record["reward"] >= BAR}
