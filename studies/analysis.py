@@ -7,6 +7,8 @@ is decided here. Nothing to run here. Read next: significance.py, for what is mo
 
 import csv
 from collections import Counter
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,11 @@ WINDOW = 100  # rules in the moving mean and in the entropy
 # --- searches: `records` are those of one run of search.py ------------------------------------------
 
 
+def family_of(records: list[dict]) -> Callable[[dict], int]:
+    """Return what tells the family of a record of this run: what the search wrote, if it did."""
+    return itemgetter("family") if all("family" in record for record in records) else by_family()
+
+
 def moving_mean(records: list[dict]) -> np.ndarray:
     """Return the mean reward of the last WINDOW rules, from rule WINDOW on."""
     total = np.cumsum([0.0, *(record["reward"] for record in records)])
@@ -31,7 +38,7 @@ def good_families(records: list[dict], bar: float) -> np.ndarray:
 
     A family is good while the mean over its trainings so far reaches the bar, so the count may fall.
     """
-    name, accuracies, good, counts = by_family(), {}, set(), []
+    name, accuracies, good, counts = family_of(records), {}, set(), []
     for record in records:
         if record["cached_from"] is None:
             some = accuracies.setdefault(name(record), [])
@@ -50,13 +57,13 @@ def good_by_cost(records: list[dict], bar: float, step_s: float) -> np.ndarray:
 
 def good_by_bar(records: list[dict], bars: np.ndarray) -> np.ndarray:
     """Return how many families have at the end a mean of at least each bar, int [bars]."""
-    rewards = [family.reward for family in results.best_families(records, name=by_family())]
+    rewards = [family.reward for family in results.best_families(records, name=family_of(records))]
     return np.sum(np.array(rewards)[:, None] >= bars, axis=0)
 
 
 def families_tried(records: list[dict]) -> np.ndarray:
     """Return how many families were sampled by each sampled rule, int [sampled]."""
-    name, seen, counts = by_family(), set(), []
+    name, seen, counts = family_of(records), set(), []
     for record in records:
         seen.add(name(record))
         counts.append(len(seen))
@@ -68,7 +75,7 @@ def entropy(records: list[dict]) -> np.ndarray:
 
     With the correction of Miller and Madow (1955); WINDOW different ones have ln(WINDOW) + 1/2 = 5.1.
     """
-    families = list(map(by_family(), records))
+    families = list(map(family_of(records), records))
     values = []
     for end in range(WINDOW, len(families) + 1):
         shares = np.array([*Counter(families[end - WINDOW : end]).values()]) / WINDOW
@@ -83,7 +90,7 @@ def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[s
         bar: the reward from which a family is good, `results.good_bar` of the run's human optimizers.
         fresh: what `fresh_scores` returns, or {}; then the value of the same name is NaN.
     """
-    rewards, name = np.array([record["reward"] for record in records]), by_family()
+    rewards, name = np.array([record["reward"] for record in records]), family_of(records)
     new = [record for record in records if record["cached_from"] is None]
     late = [record for record in new if record["id"] >= len(rewards) // 2]
     families = results.best_families(records, name=name)
