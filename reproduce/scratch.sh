@@ -90,6 +90,8 @@ for seed in 0 1 2; do
     run laptop-depth2-cifar10-random-s$seed search $two $alike --algorithm random --seed $seed
 done
 run laptop-depth2-rescored studies.rescore "$out"/laptop-depth2-cifar10-*-s[012] --seeds 10
+run strided-depth2-cifar10-random-s200 search --preset protocol --dataset cifar10 --iterations 2 $unscreened --samples 360 \
+    --seed 200 --constraints operands-differ,no-final-addition,reuse-computed
 
 # --- searches on the tasks that ship ---
 
