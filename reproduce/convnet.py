@@ -73,14 +73,14 @@ def found_beat_human(
     number, details, counts, won = [], [], [], []
     for grid, name, ahead in found_leads(comparisons):
         best = min(HUMAN, key=lambda name: ahead.intervals[name].middle)  # noqa: B023, of the human ones
-        number.append(f"minus {best.upper()} {ahead.intervals[best]:+.4f}")
+        number.append(f"{best.upper()} {ahead.intervals[best]:+.4f}")
         details += [f"rates by {grid}, {name} {text}" for text in ahead.details()]
         counts.append(str(ahead.count))
         won += ahead.won
     if not won:
         return row
     return row._replace(
-        number=", by half decades ".join(number),
+        number=f"minus {', half decades '.join(number)}",
         n=f"{' and '.join(counts)} fresh seeds", verdict=graded(won),
         details=(*details, f"standard deviation of one training {one_training(comparisons):.4f}"),
     )  # fmt: skip
