@@ -185,7 +185,8 @@ class Guided(Evolution):
 
     def ask(self, n: int) -> list[Rule]:
         """Take new ones of many children; too few are made up for by farther ones, at last by known."""
-        reaches, fresh = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1], {}
+        reaches = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1]
+        fresh: dict[Hashable, Rule] = {}  # new rules of all reaches so far, one a family
         breeding = len(self.population) >= self.least
         rules = self.distinct.again(self.config.replicates)
         # Unguided ones find what nothing known foretells.
@@ -201,8 +202,7 @@ class Guided(Evolution):
                     continue
                 drawn = [*fresh.values(), *drawn[:n]]  # known ones, in case there are no others
             drawn = self._rank(drawn) if breeding else drawn
-            places = self.distinct.take(drawn, n - len(rules), fill=not reaches)
-            rules += [drawn[place] for place in places]
+            rules += [drawn[k] for k in self.distinct.take(drawn, n - len(rules), fill=not reaches)]
         return rules
 
     def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:

@@ -9,6 +9,7 @@ but for older runs, tasks of one's own and the families of several runs. Read ne
 import json
 from collections.abc import Callable
 from dataclasses import fields
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -246,11 +247,20 @@ def all_runs(groups: list[Group]) -> list[Run]:
     return [run for group in groups for run in group.runs]
 
 
+def family_of(records: list[dict]) -> Callable[[dict], int]:
+    """Return what tells the family of a record of one run: what the search wrote, if it did."""
+    if all("family" in record for record in records):
+        return itemgetter("family")
+    from sameness import by_family
+
+    return by_family()
+
+
 def ranked(groups: list[Group]) -> list[results.Family]:
     """Return the families of all runs, best mean first; a single run has told its own."""
     records = [record for group in groups for record in group.records]
-    if len(all_runs(groups)) == 1 and all("family" in record for record in records):
-        return results.best_families(records)
+    if len(all_runs(groups)) == 1:
+        return results.best_families(records, name=family_of(records))
     from sameness import by_family
 
     return results.best_families(records, name=by_family())

@@ -7,24 +7,17 @@ is decided here. Nothing to run here. Read next: significance.py, for what is mo
 
 import csv
 from collections import Counter
-from collections.abc import Callable
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 import results
 from dsl import Rule
-from sameness import by_family
+from plots.runs import family_of
 
 WINDOW = 100  # rules in the moving mean and in the entropy
 
 # --- searches: `records` are those of one run of search.py ------------------------------------------
-
-
-def family_of(records: list[dict]) -> Callable[[dict], int]:
-    """Return what tells the family of a record of this run: what the search wrote, if it did."""
-    return itemgetter("family") if all("family" in record for record in records) else by_family()
 
 
 def moving_mean(records: list[dict]) -> np.ndarray:

@@ -125,13 +125,9 @@ def picture(groups: list[Group], bar: float) -> Figure:
         place.axvline(reward, color=style.FAINT, lw=1, ls=":")
         look = {"rotation": 90, "va": "bottom", "fontsize": 8, "color": style.FAINT}
         place.annotate(name, (reward, 0), (2, 4), ("data", "axes fraction"), "offset points", **look)
-    text = (
-        f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. Dotted: this "
-    )
-    text += (
-        "and the best of them. Lines: means over seeds; bands: from the lowest to the highest; by cost "
-    )
-    text += "as far as the cheapest seed. "
+    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. "
+    text += "Dotted: this and the best of them. Lines: means over seeds; bands: from the lowest to "
+    text += "the highest; by cost as far as the cheapest seed. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
     style.label_all(labels, 8)
     return figure
