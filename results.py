@@ -70,6 +70,8 @@ LEARNS = 1.5 * CHANCE  # an accuracy up to it is guessing, or hardly better
 FAILURE_REWARD = 0.0
 NEAR = 0.02  # accuracy below the best within which a learning rate counts as good
 NO_RATE = "the sweep tells no rate: the rule learned at none, or at all alike"
+DUPLICATE, REJECTED = "duplicate of an earlier one", "rejected"  # ways that a rule may go
+TRAINED = "trained to the end"
 FORMAT = 1  # of the folder; a reader refuses others instead of guessing
 RUNS = Path("runs")
 SAME = ("processor", "capability", "torch", "numpy", "python", "commit")  # what scores may depend on
@@ -99,8 +101,8 @@ class ReplayError(RunError):
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_lines(path: Path, about: re.Pattern[bytes] | None = None) -> list[dict]:
-    """Read a .jsonl file, of a finished run or one in progress; a torn last line is left out.
+def iterate_lines(path: Path, about: re.Pattern[bytes] | None = None) -> Iterator[dict]:
+    """Yield the rows of a .jsonl file, of a finished run or one in progress, without a torn last line.
 
     Args:
         about: skips the lines in which this is not found, twenty times as fast.
@@ -108,21 +110,39 @@ def read_lines(path: Path, about: re.Pattern[bytes] | None = None) -> list[dict]
         RunError: a line before the last is no JSON object.
     """
     if not path.exists():
-        return []
-    rows: list[dict] = []
+        return
+    with path.open("rb") as file:
+        whole = (line for line in file if line.endswith(b"\n"))  # the last may still be written
+        numbered = enumerate(whole, 1)
+        wanted = ((n, line) for n, line in numbered if about is None or about.search(line))
+        while some := list(islice(wanted, TOGETHER)):
+            yield from _read_some(path, some)
+
+
+def read_lines(path: Path, about: re.Pattern[bytes] | None = None) -> list[dict]:
+    """Return what `iterate_lines` yields, with the same arguments."""
+    with uncollected():
+        return list(iterate_lines(path, about))
+
+
+def count_lines(path: Path) -> int:
+    """Return how many whole lines a file has, 0 if there is none."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Let nobody look for garbage meanwhile: through many records again and again, most of the time."""
     collecting = gc.isenabled()
-    gc.disable()  # or it would look through all rows again and again, three quarters of the time
+    gc.disable()
     try:
-        with path.open("rb") as file:
-            whole = (line for line in file if line.endswith(b"\n"))  # the last may still be written
-            numbered = enumerate(whole, 1)
-            wanted = ((n, line) for n, line in numbered if about is None or about.search(line))
-            while some := list(islice(wanted, TOGETHER)):
-                rows += _read_some(path, some)
+        yield
     finally:
         if collecting:
             gc.enable()
-    return rows
 
 
 def _read_some(path: Path, lines: list[tuple[int, bytes]]) -> list[dict]:
@@ -142,20 +162,28 @@ def _read_line(path: Path, number: int, line: bytes) -> dict:
     raise RunError(f"{path}: line {number} is damaged")
 
 
-def read_records(folder: Path) -> list[dict]:
-    """Read the records of a run, one for every id from 0 on.
+def iterate_records(folder: Path) -> Iterator[dict]:
+    """Yield the records of a run, one for every id from 0 on.
 
     Raises:
         RunError: a line is damaged, one between others is missing, or a record lacks a field.
     """
-    records = read_lines(folder / "records.jsonl")
-    for number, record in enumerate(records):
+    for number, record in enumerate(iterate_lines(folder / "records.jsonl")):
         whole = record.keys() >= FIELDS and isinstance(record["reward"], int | float)
         if record.get("id") != number or not whole:
             raise RunError(f"{folder / 'records.jsonl'}: line {number + 1} is not record {number}")
         # Where each string was trained once, the reward is the accuracy, and that alone was written.
         record.setdefault("accuracy", record["reward"] if record["status"] == "ok" else None)
-    return records
+        yield record
+
+
+def read_records(folder: Path, keep: Sequence[str] | None = None) -> list[dict]:
+    """Return what `iterate_records` yields: whole, or cut to the fields to `keep`."""
+    records = iterate_records(folder)
+    if keep is not None:
+        records = ({name: record[name] for name in keep} for record in records)
+    with uncollected():
+        return list(records)
 
 
 def read_meta(folder: Path) -> dict:
@@ -277,20 +305,21 @@ def best_families(
     return sorted(families, key=lambda family: -family.reward)[:most]
 
 
-def funnel(records: list[dict]) -> dict[str, int]:
+def way(record: dict) -> str:
+    """Return which way a rule went, in words."""
+    if record["cached_from"] is not None:
+        return DUPLICATE
+    if record["status"] == "rejected":
+        return f"{REJECTED}: {record['error']}"
+    return {"ok": TRAINED}.get(record["status"], record["status"])
+
+
+def funnel(ways: Counter[str]) -> dict[str, int]:
     """Return how many rules went which way: "sampled" first, then the ways, the most common first.
 
     All but "sampled" add up to it.
     """
-    ways = Counter(
-        "duplicate of an earlier one"
-        if record["cached_from"] is not None
-        else f"rejected: {record['error']}"
-        if record["status"] == "rejected"
-        else {"ok": "trained to the end"}.get(record["status"], record["status"])
-        for record in records
-    )
-    return {"sampled": len(records), **dict(ways.most_common())}
+    return {"sampled": ways.total(), **dict(ways.most_common())}
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -252,6 +252,7 @@ class Pending(NamedTuple):
     cached_from: int | None  # id of the earlier rule whose training stands for this one's
     seed: int
     outcome: Future | dict
+    recorded: dict | None = None  # what the records say of it, if it is replayed
 
 
 TIMES = {"start_s": None, "wall_s": None, "cpu_s": None, "worker": None}
@@ -329,6 +330,26 @@ def search_loop(
         yield batch, rewards, proposer.tell(rules, rewards)
 
 
+class Tally:
+    """What became of all records, and those of them that are needed later: few, of a long search."""
+
+    def __init__(self, records: Iterable[dict] = ()):
+        self.ways: Counter[str] = Counter()
+        self.best = -math.inf
+        self.recent: deque[dict] = deque(maxlen=RECENT)
+        self.trained: list[dict] = []  # those of rules that were trained themselves
+        for record in records:
+            self.note(record)
+
+    def note(self, record: dict) -> None:
+        """Count the record that comes next."""
+        self.ways[results.way(record)] += 1
+        self.best = max(self.best, record["reward"])
+        self.recent.append(record)
+        if record["cached_from"] is None:
+            self.trained.append(record)
+
+
 class Search:
     """The paper's loop on one run folder.
 
@@ -344,11 +365,11 @@ class Search:
         self.space = make_space(config)
         self.identity = scorer.identity()
         self.proposer = make_proposer(config, self.space, self.identity)
-        self.recorded = results.read_records(run.folder)
-        self.num_updates = len(results.read_lines(run.folder / "updates.jsonl"))
-        self.records: list[dict] = []
-        self.ways: Counter[str] = Counter()  # what became of them, for the progress line
-        self.best, self.asked = -math.inf, 0
+        self.num_recorded, self.num_updates = (
+            results.count_lines(run.folder / f"{name}.jsonl") for name in ("records", "updates")
+        )
+        self.recorded = results.iterate_records(run.folder)
+        self.tally, self.asked = Tally(), 0
         self.families: dict[Hashable, int] = {}  # name -> id of the first rule
         self.trainings: dict[Hashable, list[Pending]] = {}  # by family
         self.accuracies: dict[Hashable, list[float | None]] = {}  # of those trainings that are done
@@ -384,7 +405,7 @@ class Search:
         return pending
 
     def _push(self, id: int, rule: Rule) -> Pending:
-        recorded = self.recorded[id] if id < len(self.recorded) else None
+        recorded = next(self.recorded) if id < self.num_recorded else None
         if recorded and recorded["rule"] != str(rule):
             raise results.ReplayError(
                 f"{self.run.folder}: record {id} is '{recorded['rule']}', but replaying gives '{rule}'; "
@@ -400,12 +421,13 @@ class Search:
                 "another version made it, so this run cannot go on"
             )
         if cached_from is not None:
-            return trainings[0]._replace(id=id, rule=rule, cached_from=cached_from)
+            shared = trainings[0]
+            return shared._replace(id=id, rule=rule, cached_from=cached_from, recorded=recorded)
         batch = self.batch(id) or 0
         first = trainings[0].seed if trainings else self.scorer.score_seed + batch % self.config.rotate
         seed = first + len(trainings)
         outcome = recorded or self.executor.submit(self.scorer.evaluate, str(rule), seed)
-        trainings.append(Pending(id, rule, family, None, seed, outcome))
+        trainings.append(Pending(id, rule, family, None, seed, outcome, recorded))
         return trainings[-1]
 
     def batch(self, id: int) -> int | None:
@@ -431,20 +453,21 @@ class Search:
             outcome |= TIMES
         scale = self.scorer.scale
         reward = mean_reward(done, scale.failure)
-        record = {"id": id, "batch": self.batch(id), "rule": str(rule), "infix": rule.infix()}
-        record |= {"key": rule.key(), "family": self.families[pending.family], "seed": pending.seed}
+        # To tell a rule's formula and key takes most of a replay.
+        names = pending.recorded or {"rule": str(rule), "infix": rule.infix(), "key": rule.key()}
+        record = {"id": id, "batch": self.batch(id), "rule": names["rule"], "infix": names["infix"]}
+        record |= {"key": names["key"], "family": self.families[pending.family], "seed": pending.seed}
         record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from}
         record |= {"reward": scale.failure if reward is None else reward, **outcome}
         record |= self.told_scale()
-        if id >= len(self.recorded):
+        if pending.recorded is None:
             # Where the human optimizers fail as well it is no rule's fault, and must not be recorded.
             self.note_humans(wait=record["status"] in ("error", "crashed"))
             self.run.append("records.jsonl", record)
-        self.records.append(record)
         if pending.cached_from is None:  # what came with the score is not kept twice
-            self.trainings[pending.family][len(done) - 1] = pending._replace(outcome=record)
-        self.ways["duplicate" if pending.cached_from is not None else record["status"]] += 1
-        self.best = max(self.best, record["reward"])
+            done_with = pending._replace(outcome=record, recorded=None)
+            self.trainings[pending.family][len(done) - 1] = done_with
+        self.tally.note(record)
         return None if reward is None else reward - scale.failure  # for proposers a failure is 0
 
     def told_scale(self) -> dict:
@@ -478,11 +501,11 @@ class Search:
             self.write_hall_of_fame()
         if number < self.num_updates:
             return
-        recent = self.records[-RECENT:]
-        rewards = [record["reward"] for record in self.records[-len(batch) :]]
+        recent = self.tally.recent
+        rewards = [record["reward"] for record in list(recent)[-len(batch) :]]
         line = {
             "update": number,
-            "samples": len(self.records),
+            "samples": self.tally.ways.total(),
             "reward_mean": sum(rewards) / len(rewards),
             "reward_max": max(rewards),
             "families": len({record["family"] for record in recent}) / len(recent),
@@ -493,7 +516,7 @@ class Search:
     def write_hall_of_fame(self) -> None:
         """Replace hall_of_fame.csv by the best families so far, with advice on rates."""
         start_s, humans, rows = time.monotonic(), results.read_humans(self.run.folder), []
-        for rank, family in enumerate(results.best_families(self.records, 100), 1):
+        for rank, family in enumerate(results.best_families(self.tally.trained, 100), 1):
             best, advice = family.best, results.advise(family.best, humans)
             row = {"rank": rank, "reward": family.reward, "spread": family.spread}
             row |= {"trainings": len(family.trainings), "rules": family.num_rules}
@@ -509,7 +532,8 @@ class Search:
         """Show rules done, speed, reward, duplicates, failures and time left."""
         if not self.progress.due:
             return
-        done, known, ways = len(self.records), len(self.recorded), self.ways
+        tally, known = self.tally, self.num_recorded
+        done, ways = tally.ways.total(), tally.ways
         if done < known:
             self.progress.update(f"replaying {done}/{known} recorded rules")
             return
@@ -524,11 +548,10 @@ class Search:
         if done > known:
             speed = (done - known) / elapsed
             left = timedelta(seconds=round((self.config.samples - done) / speed))
-            recent = [record["reward"] for record in self.records[-RECENT:]]
+            recent = [record["reward"] for record in tally.recent]
             line += f"{left} left  {3600 * speed:,.0f}/h  mean {sum(recent) / len(recent):.3f}  "
-            line += (
-                f"best {self.best:.3f}  duplicates {ways['duplicate']}  rejected {ways['rejected']}  "
-            )
+            rejected = sum(n for way, n in ways.items() if way.startswith(results.REJECTED))
+            line += f"best {tally.best:.3f}  duplicates {ways[results.DUPLICATE]}  rejected {rejected}  "
             failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
             line += f"diverged {ways['diverged']}" + (f"  failed {failed}" if failed else "")
         self.progress.update(line.rstrip())
@@ -550,14 +573,13 @@ def changes(preset: str, config: SearchConfig, scorer: Scorer, script: Script) -
     return f"preset {preset}" + (f", but {', '.join(told)}" if told else "")
 
 
-def costs(records: list[dict]) -> str:
+def costs(tally: Tally) -> str:
     """Return what became of the sampled rules, and what they cost."""
-    ways = results.funnel(records)
-    core_s = sum(record["cpu_s"] or 0.0 for record in records)
-    per = {"sampled rule": len(records), "family": len({record["family"] for record in records})}
-    per["training to the end"] = ways.get("trained to the end", 0)
+    core_s = sum(record["cpu_s"] or 0.0 for record in tally.trained)
+    per = {"sampled rule": tally.ways.total(), "family": len({r["family"] for r in tally.trained})}
+    per["training to the end"] = tally.ways[results.TRAINED]
     shares = ", ".join(f"{core_s / n:.2f} a {name}" for name, n in per.items() if n)
-    lines = [f"{n:7,}  {way}" for way, n in ways.items()]
+    lines = [f"{n:7,}  {way}" for way, n in results.funnel(tally.ways).items()]
     return "\n".join(lines + [f"core-seconds: {shares}"] * (core_s > 0))  # a table's scores cost none
 
 
@@ -660,7 +682,7 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
 
 def is_complete(folder: Path, config: SearchConfig) -> bool:
     """Return whether a run has all its records and was ended."""
-    recorded = len(results.read_lines(folder / "records.jsonl"))
+    recorded = sum(1 for _ in results.iterate_records(folder))  # which finds what is damaged
     return recorded >= config.samples and results.read_meta(folder).get("end") is not None
 
 
@@ -712,24 +734,36 @@ def start_workers(args, scorer: Scorer, say: Say) -> WorkerPool | Cluster:
     )
 
 
-def search_to_end(search: Search, script: Script, args) -> int:
-    """Run the search, say how it ended, and return the exit code."""
-    folder, say = search.run.folder, search.progress.say
-    number, space = count_workers(args), search.space.size()
+class Opened(NamedTuple):
+    """What a search is made of."""
+
+    config: SearchConfig
+    scorer: Scorer
+    executor: Executor
+    run: Run
+    progress: Progress
+
+
+def search_to_end(opened: Opened, script: Script, args) -> int:
+    """Run a search, say how it ended, and return the exit code."""
+    config, scorer, _, run, progress = opened
+    folder, say = run.folder, progress.say
+    number, space = count_workers(args), make_space(config).size()
     local = "this process" if script.executor else f"{number} worker{'s' * (number > 1)}"
     if args.resume is None:
-        say(changes(args.preset, search.config, search.scorer, script))
-    say(f"{folder}: {search.scorer}; {args.cluster or local}; {space:,} strings to choose from")
+        say(changes(args.preset, config, scorer, script))
+    say(f"{folder}: {scorer}; {args.cluster or local}; {space:,} strings to choose from")
     resume = f"{script.command} --resume {shlex.quote(str(folder))}"
     for flag, value in (("--workers", args.workers), ("--cluster", args.cluster)):
         resume += f" {flag} {value}" if value else ""
     try:
+        search = Search(*opened)
         search.run_to_end()
         if isinstance(search.proposer, Controller):
             weights = io.BytesIO()
             torch.save(search.proposer.policy.state_dict(), weights)
-            search.run.replace("controller.pt", weights.getvalue())
-        search.run.finish()
+            run.replace("controller.pt", weights.getvalue())
+        run.finish()
     except KeyboardInterrupt:
         say(f"interrupted; what was finished is kept. Go on with: {resume}")
         return 130
@@ -737,25 +771,26 @@ def search_to_end(search: Search, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    tell = search.progress.result
-    tell(found(folder, search.records, search.scorer.score_name))
+    tell, last = progress.result, following(folder, search.tally)
+    tell(found(folder, search.tally, scorer.score_name))
+    del search  # whose memory the figure of a long one needs
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
         tell(f"{pictures[0].name} in it is its learning curve")
-    tell(following(folder, search.records))
+    tell(last)
     return 0
 
 
-def found(folder: Path, records: list[dict], score_name: str) -> str:
+def found(folder: Path, tally: Tally, score_name: str) -> str:
     """Return what a complete run cost and found, as text."""
-    table = summary(results.best_families(records, 10), results.read_humans(folder), score_name)
+    table = summary(results.best_families(tally.trained, 10), results.read_humans(folder), score_name)
     what = "A line is a family, rules that no training can tell apart: mean and spread of its trainings."
     where = f"{folder} holds the run, hall_of_fame.csv in it all families"
-    return f"\n{costs(records)}\n\n{table}\n\n{what}\n{where}"
+    return f"\n{costs(tally)}\n\n{table}\n\n{what}\n{where}"
 
 
-def following(folder: Path, records: list[dict]) -> str:
+def following(folder: Path, tally: Tally) -> str:
     """Return what to do next with a complete run."""
-    for family in results.best_families(records, 1):
+    for family in results.best_families(tally.trained, 1):
         show = f"python rules.py show '{family.best['rule']}' --runs {shlex.quote(str(folder))}"
         return f"Next: {show} explains #{family.best['id']}, of the best family it found"
     return "Next: another search; in this one no rule trained to the end"
@@ -765,7 +800,8 @@ def draw(folder: Path) -> list[Path]:
     """Draw the learning curve of a run into its folder; return the files."""
     from plots import learning_curve  # late: a worker imports this file too, and needs no matplotlib
 
-    return learning_curve.draw([folder], folder / "learning_curve.png")
+    with results.uncollected():
+        return learning_curve.draw([folder], folder / "learning_curve.png")
 
 
 def drawing(folder: Path) -> str:
@@ -773,8 +809,8 @@ def drawing(folder: Path) -> str:
     return f"python -m plots.learning_curve {shlex.quote(str(folder))}"
 
 
-def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | None:
-    """Return the search that the settings ask for, to be run; None if it is complete already.
+def open_search(args, script: Script, stack: contextlib.ExitStack) -> Opened | None:
+    """Return what makes the search that the settings ask for; None if it is complete already.
 
     Raises:
         ValueError, OSError: what is wrong; nothing was made.
@@ -786,11 +822,11 @@ def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | N
         if any(getattr(args, name, None) for name in PLACES):  # where studies look for what it had
             scorer.prepare()
             open_run(args, config, scorer, progress.say).close()
-        records, tell = results.read_records(args.resume), progress.result
-        tell(f"{args.resume} is already complete, {len(records)} rules; nothing was trained")
-        tell(found(args.resume, records, scorer.score_name))
+        tally, tell = Tally(results.iterate_records(args.resume)), progress.result
+        tell(f"{args.resume} is already complete, {tally.ways.total()} rules; nothing was trained")
+        tell(found(args.resume, tally, scorer.score_name))
         tell(f"{drawing(args.resume)} draws its learning curve again")
-        tell(following(args.resume, records))
+        tell(following(args.resume, tally))
         return None
     scorer = scorer if args.resume else scorer.fetch(progress.say)
     scorer.prepare()
@@ -798,7 +834,7 @@ def open_search(args, script: Script, stack: contextlib.ExitStack) -> Search | N
     stack.callback(executor.stop)
     run = stack.enter_context(open_run(args, config, scorer, progress.say))
     progress.begin_log(run.folder / "log.txt")
-    return Search(config, scorer, executor, run, progress)
+    return Opened(config, scorer, executor, run, progress)
 
 
 def main(argv: list[str] | None = None, script: Script | None = None) -> int:

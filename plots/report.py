@@ -10,6 +10,7 @@ too, since the first question is whether the controller beats it. Read next: exp
 import base64
 import io
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
@@ -109,7 +110,7 @@ def exploration(groups: list[Group]) -> str:
 
 def funnels(groups: list[Group]) -> str:
     """Return what became of the rules of each group."""
-    funnels = [results.funnel(group.records) for group in groups]
+    funnels = [results.funnel(Counter(map(results.way, group.records))) for group in groups]
     ways = dict.fromkeys(way for funnel in funnels for way in funnel)
     rows = []
     for way in ways:

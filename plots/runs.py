@@ -7,7 +7,7 @@ but for older runs, tasks of one's own and the families of several runs. Read ne
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from operator import itemgetter
 from pathlib import Path
@@ -97,9 +97,11 @@ class Group(NamedTuple):
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path, keep: Sequence[str] | None = None) -> Run:
     """Read a run folder of search.py.
 
+    Args:
+        keep: fields of the records, if not all are needed; some take a fraction of the memory.
     Raises:
         RunError: it is none, or has no records yet, or its settings mean nothing here.
     """
@@ -117,7 +119,7 @@ def read(folder: Path) -> Run:
         raise results.RunError(f"{folder}: unknown algorithm {config['algorithm']!r} in config.json")
     if own or not is_plain(config):
         config = checked(folder, config)
-    records = results.read_records(folder)
+    records = results.read_records(folder, keep)
     if not records:
         raise results.RunError(f"{folder} has no records yet")
     updates = results.read_lines(folder / "updates.jsonl")
@@ -150,9 +152,9 @@ def checked(folder: Path, config: dict) -> dict:
     return config
 
 
-def read_all(folders: list[Path]) -> list[Run]:
-    """Read runs, each once; raise RunError as `read` does."""
-    return [read(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+def read_all(folders: list[Path], keep: Sequence[str] | None = None) -> list[Run]:
+    """Read runs, each once; arguments and errors are those of `read`."""
+    return [read(folder, keep) for folder in {folder.resolve(): folder for folder in folders}.values()]
 
 
 def setting_of(run: Run, name: str):
@@ -180,13 +182,13 @@ def departures(config: dict) -> dict[str, tuple]:
 # --- grouping -------------------------------------------------------------------------------------
 
 
-def read_groups(folders: list[Path]) -> list[Group]:
-    """Read runs and group them, controllers first and random search last.
+def read_groups(folders: list[Path], keep: Sequence[str] | None = None) -> list[Group]:
+    """Read runs and group them, controllers first and random search last; `keep` as in `read`.
 
     Raises:
         RunError: a folder is no run or empty; their scores cannot be compared; a seed comes twice.
     """
-    runs = read_all(folders)
+    runs = read_all(folders, keep)
     grouped: dict[str, list[Run]] = {}
     pictures = {setting_of(run, "data_sha256"): run.folder for run in runs}
     pictures.pop(ANY, None)  # older runs do not say it

@@ -186,6 +186,14 @@ def test_a_foreign_line_is_refused_and_nothing_is_read_from_it(tmp_path_factory,
     refused(f"{folder / 'records.jsonl'}: line {place + 1} ", read_records, folder)
 
 
+def test_records_may_be_cut_to_some_fields_or_only_counted(tmp_path):
+    path, rows = tmp_path / "records.jsonl", [record(i, rule=f"rule {i}") for i in range(2_500)]
+    assert results.count_lines(path) == 0 and read_records(tmp_path) == []
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"id": 2500, "torn')
+    assert results.count_lines(path) == 2_500 and list(results.iterate_records(tmp_path)) == rows
+    assert read_records(tmp_path, ("id", "rule")) == [{"id": x["id"], "rule": x["rule"]} for x in rows]
+
+
 def test_records_that_are_missing_or_of_another_format_are_refused(tmp_path):
     for damage in (lambda r: r.pop(1), lambda r: r[2].pop("key"), lambda r: r[1].update(reward=None)):
         rows = [record(i) for i in range(4)]

@@ -400,6 +400,13 @@ def test_run_folder_holds_what_the_format_promises(base):
     assert any(row["lr_to_adam"] for row in table) and not all(row["lr_low"] for row in table)
 
 
+def test_a_tally_counts_all_records_and_keeps_those_of_trainings_and_the_latest():
+    rows = [{"status": "ok", "reward": k / 999, "cached_from": k % 9 or None} for k in range(999)]
+    tally = search.Tally(rows)
+    assert tally.ways == {results.TRAINED: 111, results.DUPLICATE: 888} and tally.best == 998 / 999
+    assert tally.trained == rows[::9] and list(tally.recent) == rows[-search.RECENT :]
+
+
 def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
     tmp_path, capsys, monkeypatch
 ):
@@ -514,6 +521,10 @@ def test_resume_refuses_other_records_other_settings_and_a_folder_in_use(tmp_pat
     records.write_text("\n".join([json.dumps(json.loads(base_records[0]) | {"cached_from": 0})]) + "\n")
     assert search.main(["--resume", str(folder)], tiny()) == 1
     assert "whose training it shares" in capsys.readouterr().err
+    records.write_text("\n".join([*base_records[:5], "{torn", *base_records[5:]]) + "\n")
+    damaged = records.read_bytes()
+    assert "line 6 is damaged" in refusal(search.main, ["--resume", str(folder)], capsys)
+    assert records.read_bytes() == damaged
     records.write_bytes(before)
     with results.Run.reopen(folder):
         assert "in use by another process" in refusal(search.main, ["--resume", str(folder)], capsys)
