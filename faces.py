@@ -17,6 +17,7 @@ STRENGTH = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4}
 NEEDS = {"sub": (1, 2), "mul": (2, 3), "div": (2, 2), "neg": (3,), "pow": (5, 5)}
 # In LaTeX a fraction bar and raised letters set arguments apart; the base of a power alone needs more.
 RAISED = {"div": (0, 0), "exp": (0,), "pow": (5, 0)}
+FUNCTIONS = UNARY | BINARY
 
 
 def infix(rule: Rule) -> str:
@@ -40,7 +41,7 @@ def _print(x: Expression, face: str, least: int = 0) -> str:
         if face == "latex" and op in RAISED:
             strength, needs = STRENGTH["pow"], RAISED[op]
         shown = [_print(a, face, need) for a, need in zip(arguments, needs, strict=False)]
-        text = getattr((UNARY | BINARY)[op], face).format(*shown)
+        text = getattr(FUNCTIONS[op], face).format(*shown)
     if strength >= least:
         return text
     return f"({text})" if face == "infix" else rf"\left({text}\right)"
