@@ -135,6 +135,13 @@ def sketch(rules: int = 1_000) -> np.ndarray:
     return np.linalg.svd(drawn, full_matrices=False)[2][:16].T.copy()
 
 
+def doubled(rows: np.ndarray) -> np.ndarray:
+    """Return rows with room for as many more, which takes no memory until it is written to."""
+    more = np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
+    more[: len(rows)] = rows
+    return more
+
+
 class Families:
     """Numbers the families of rules in the order in which they are met.
 
@@ -186,11 +193,8 @@ class Families:
         if len(alike):
             return self._founders[alike[0]]
         if n == len(self._sketches):
-            self._sizes = np.concatenate([self._sizes, np.empty_like(self._sizes)], 1)
-            self._sketches, self._directions = (
-                np.concatenate([rows, np.empty_like(rows)])
-                for rows in (self._sketches, self._directions)
-            )
+            self._sizes = np.stack([doubled(sizes) for sizes in self._sizes])
+            self._sketches, self._directions = doubled(self._sketches), doubled(self._directions)
         self._sizes[:, n], self._sketches[n], self._directions[n] = size, short, direction
         self._founders.append(self.count)
         return self.count
@@ -240,8 +244,7 @@ class Forecast:
         """Remember the score of what has this name, in the place of an earlier one."""
         place = self._places.setdefault(name, len(self._places))
         if place == len(self._scores):
-            self._points = np.concatenate([self._points, np.empty_like(self._points)])
-            self._scores = np.concatenate([self._scores, np.empty_like(self._scores)])
+            self._points, self._scores = doubled(self._points), doubled(self._scores)
         self._points[place], self._scores[place] = behaviour(rule), score
 
     def __call__(self, rules: list[Rule]) -> np.ndarray:
