@@ -16,6 +16,7 @@ Read next: rosenbrock.py, where rules are seen at work.
 """
 
 import contextlib
+import gc
 import io
 import json
 import math
@@ -773,7 +774,8 @@ def search_to_end(opened: Opened, script: Script, args) -> int:
         return 1
     tell, last = progress.result, following(folder, search.tally)
     tell(found(folder, search.tally, scorer.score_name))
-    del search  # whose memory the figure of a long one needs
+    del search  # the figure of a long one needs its memory, which is in a circle
+    gc.collect()
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
         tell(f"{pictures[0].name} in it is its learning curve")
     tell(last)
