@@ -83,11 +83,24 @@ class ParameterStep:
 
     @cached_property
     def v(self) -> Tensor:
-        return self._average("v", self.g * self.g, self.betas[1])
+        return self._average("v", self.g2, self.betas[1])
 
     @cached_property
     def gamma(self) -> Tensor:
-        return self._average("gamma", self.g * self.g * self.g, self.betas[2])
+        return self._average("gamma", self.g3, self.betas[2])
+
+    @cached_property
+    def g2(self) -> Tensor:
+        return self.g * self.g
+
+    @cached_property
+    def g3(self) -> Tensor:
+        return self.g2 * self.g
+
+    @cached_property
+    def deviation(self) -> Tensor:
+        """What Adam and RMSProp divide by."""
+        return self.v.sqrt() + self.eps
 
     @property
     def progress(self) -> float:
@@ -154,8 +167,8 @@ class Operand(NamedTuple):
 # Names and order of the three tables are a file format: append, never reorder.
 OPERANDS: dict[str, Operand] = {
     "g":       Operand("g",        "g",                           "g",     lambda s: s.g),
-    "g2":      Operand("g^2",      "g^2",                         "g",     lambda s: s.g * s.g),
-    "g3":      Operand("g^3",      "g^3",                         "g",     lambda s: s.g * s.g * s.g),
+    "g2":      Operand("g^2",      "g^2",                         "g",     lambda s: s.g2),
+    "g3":      Operand("g^3",      "g^3",                         "g",     lambda s: s.g3),
     "m":       Operand("m",        r"\hat m",                     "m",     lambda s: s.m),
     "v":       Operand("v",        r"\hat v",                     "v",     lambda s: s.v),
     "gamma":   Operand("gamma",    r"\hat\gamma",                 "gamma", lambda s: s.gamma),
@@ -168,9 +181,9 @@ OPERANDS: dict[str, Operand] = {
     "1e-3w":   Operand("1e-3*w",   "10^{-3} w",                   "w",     lambda s: 1e-3 * s.w),
     "1e-2w":   Operand("1e-2*w",   "10^{-2} w",                   "w",     lambda s: 1e-2 * s.w),
     "1e-1w":   Operand("1e-1*w",   "10^{-1} w",                   "w",     lambda s: 1e-1 * s.w),
-    "adam":    Operand("Adam",     r"\mathrm{Adam}",      "m v", lambda s: s.m / (s.v.sqrt() + s.eps)),
+    "adam":    Operand("Adam",     r"\mathrm{Adam}",      "m v", lambda s: s.m / s.deviation),
     # UNSPECIFIED: RMSProp's decay and bias correction; it shares v with Adam.
-    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}",   "g v", lambda s: s.g / (s.v.sqrt() + s.eps)),
+    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}",   "g v", lambda s: s.g / s.deviation),
     "2":       Operand("2",        "2",                "",  lambda s: s.constant(2.0), extra=True),
     "ld":      Operand("ld",       r"\mathrm{ld}",     "T",
                        lambda s: s.constant(1 - s.progress), extra=True),
