@@ -13,8 +13,8 @@ their many mutations a guide picks those to score, and evolution adds some of it
             lstm        the controller's LSTM, trained on the best: it need not write, only see harm
             tokens      how often the best have each token; `none` takes mutations as they come
 
-Where too little is new, mutations reach farther, at last anywhere, so that no search gets stuck. With
---farther they do so already where the guide would have too few new rules to pick from.
+Only new families are candidates. Where near ones are known, mutations reach farther, at last anywhere:
+so the guide always has new ones to pick from, and no search gets stuck.
 Nothing to run here; reproduce/families.md compares the guides. Read next: pool.py.
 """
 
@@ -138,6 +138,7 @@ class Evolution:
 # Chosen on NOS-Bench: Adam's learning rate, its steps a batch, best rules a step, the entropy's weight.
 LEARNING_RATE, STEPS, MINIBATCH, ENTROPY_COEFF = 4e-3, 2, 48, 0.05
 UNIT = 0.02  # of forecasts, as they are divided by the temperature: one training's deviation over seeds
+REACHES = (1, 2, 0)  # mutations from one parent; 0 is a rule from anywhere
 ELITE_LEAST = 10  # families in the elite, if there are so many: fewer bind a search to what it met first
 
 
@@ -158,10 +159,6 @@ class GuidedConfig(EvolutionConfig):
     elite_parents: float = setting(
         1.0, "guided: share of rules that have parents of the elite and are picked by the guide; the "
         "others are evolution's own", "beyond the paper", low=0, high=1,
-    )  # fmt: skip
-    farther: bool = setting(
-        False, "guided, with --candidates above 1: only new rules are candidates; where near ones are "
-        "known, farther ones", "beyond the paper",
     )  # fmt: skip
 
 
@@ -184,26 +181,23 @@ class Guided(Evolution):
         return torch.optim.Adam(self.policy.parameters(), lr=LEARNING_RATE)
 
     def ask(self, n: int) -> list[Rule]:
-        """Take new ones of many children; too few are made up for by farther ones, at last by known."""
-        reaches = [1, 2, 4, 8, 0] if self.config.candidates > 1 else [1]
-        fresh: dict[Hashable, Rule] = {}  # new rules of all reaches so far, one a family
-        breeding = len(self.population) >= self.least
+        """Pick n rules out of so many new ones for each; where near ones are known, of farther ones."""
+        choosy, breeding = self.config.candidates > 1, len(self.population) >= self.least
         rules = self.distinct.again(self.config.replicates)
         # Unguided ones find what nothing known foretells.
         own = sum(self.rng.random() >= self.config.elite_parents for _ in range(n - len(rules)))
         bred = [self._child() for _ in range(own * self.config.candidates)]
-        rules += [bred[place] for place in self.distinct.take(bred, own, fill=len(reaches) == 1)]
-        while len(rules) < n:
-            reach = reaches.pop(0)
+        rules += [bred[place] for place in self.distinct.take(bred, own, fill=not choosy)]
+        n -= len(rules)
+        new: dict[Hashable, Rule] = {}  # one of each family
+        for reach in REACHES if choosy else REACHES[:1]:
             drawn = [rule for _ in range(n) for rule in self._brood(reach)]
-            if self.config.farther and breeding:
-                fresh |= self.distinct.new(drawn)
-                if reaches and len(fresh) < self.config.candidates * (n - len(rules)):
-                    continue
-                drawn = [*fresh.values(), *drawn[:n]]  # known ones, in case there are no others
-            drawn = self._rank(drawn) if breeding else drawn
-            rules += [drawn[k] for k in self.distinct.take(drawn, n - len(rules), fill=not reaches)]
-        return rules
+            new |= self.distinct.new(drawn)
+            if len(new) >= n * self.config.candidates:
+                break
+        drawn = [*new.values(), *drawn[:n]]  # known ones, in case there are no others
+        drawn = self._rank(drawn) if breeding and drawn else drawn
+        return rules + [drawn[place] for place in self.distinct.take(drawn, n)]
 
     def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict:
         """Take the rules into the population, and teach the guide."""

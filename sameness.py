@@ -209,9 +209,9 @@ def by_family() -> Callable[[dict], int]:
 # --- by likeness ----------------------------------------------------------------------------------
 
 # Squared distance at which a score tells e times less; and the weight of the mean of all beside a score
-# at no distance. On scores of 9,000 rules of depth 2, 1,000 of which foretold the others, half and twice
-# the width did no better.
-WIDTH, PRIOR = 0.07, 0.1
+# at no distance. On scores of 9,000 rules of depth 2, 1,000 of which foretold the others, half the width
+# did no better; in searches it did worse (reproduce/families.md).
+WIDTH, PRIOR = 0.14, 0.1
 
 
 @lru_cache(maxsize=2**16)  # all rules of depth 1, of which a search asks again and again; at most 130 MB

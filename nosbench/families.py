@@ -32,7 +32,7 @@ from dsl import Rule
 from nosbench import micro
 from nosbench.study import parser_of_settings, settings_of
 from nosbench.table import NONE
-from results import RunError, markdown, read_lines
+from results import Progress, RunError, markdown, read_lines
 from sameness import Families
 from search import BATCH, ProposerConfig, make_proposer, make_space, mean_reward
 
@@ -111,10 +111,12 @@ class Trial:
         }  # fmt: skip
 
 
-def search(configs: list[ProposerConfig], plan: Plan) -> list[Trial]:
+def search(name: str, configs: list[ProposerConfig], plan: Plan) -> list[Trial]:
     """Search with each config, side by side."""
     trials, [samples] = [Trial(config) for config in configs], {config.samples for config in configs}
+    progress = Progress()
     for batch, start in enumerate(range(0, samples, BATCH)):
+        progress.update(f"{name}: {start} of {samples} rules of {len(trials)} searches")
         seed = plan.child_seed + batch % configs[0].rotate
         todo = [one for trial in trials for one in trial.ask(min(BATCH, samples - start), seed)]
         for seed in sorted({seed for _, seed, _ in todo}):
@@ -148,7 +150,7 @@ def study(name: str, config: ProposerConfig, plan: Plan, file: Path) -> None:
     ]
     for start in range(0, len(todo), plan.together):
         configs = [replace(config, seed=seed) for seed in todo[start : start + plan.together]]
-        for trial in search(configs, plan):
+        for trial in search(name, configs, plan):
             line = {"name": name, "seed": trial.config.seed, **trial.told(plan)}
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line | {"config": ours | asdict(trial.config)}) + "\n")
@@ -201,6 +203,7 @@ def main(argv: list[str] | None = None) -> int:
         for file, config in zip(files, settings.values(), strict=True):
             study(file.stem, config, plan, file)
         print(table(files))
+        print(f"{args.out} holds the searches; the same --out adds settings to them", file=sys.stderr)
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:

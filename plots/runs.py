@@ -313,7 +313,9 @@ def notes(groups: list[Group]) -> str:
         text += "" if any(apart) else f"{group.label}: the paper preset. "
         for name, (value, preset) in (item for run in apart for item in run.items()):
             if name not in TOLD:
-                ours[f"--{name.replace('_', '-')} {value} (there {preset})"] = None
+                flag = name.replace("_", "-")
+                on = isinstance(value, bool) and f"--{flag if value else f'no-{flag}'}"
+                ours[on or f"--{flag} {value} (there {preset})"] = None
     text += f"Flags other than in the paper preset: {', '.join(ours)}. " if ours else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")

@@ -150,7 +150,6 @@ def test_batch_k_is_sampled_after_update_k_minus_1_minus_lag(lag):
 
 PROPOSERS = [{"algorithm": algorithm} for algorithm in search.ALGORITHMS]
 PROPOSERS += [{"algorithm": "guided", "guide": guide} for guide in ("tokens", "none")]
-PROPOSERS += [{"algorithm": "guided", "farther": True}]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ SMALL = SPACE | SETTINGS["evolution-new"] | {"iterations": 2, "samples": 40, "po
 
 def told(seeds, plan, **settings):
     configs = [ProposerConfig(**SMALL | settings | {"seed": seed}) for seed in seeds]
-    return [(trial, trial.told(plan)) for trial in search(configs, plan)]
+    return [(trial, trial.told(plan)) for trial in search("small", configs, plan)]
 
 
 def test_scores_are_of_the_child_seeds_in_turn_and_fresh_ones_of_others():
