@@ -12,6 +12,7 @@ import numpy as np
 from nosbench.intervals import Interval, ratio_interval
 from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
+from results import read_lines
 from rules import NAMED_RULES, RECALLED
 from studies.analysis import read_summary
 from studies.trials import read_trials
@@ -79,6 +80,19 @@ def ratio_of(folder: str, ours: str, theirs: str, what: str) -> Ratio | None:
     pair = paired(*settings, what, last, last)
     times = ratio_interval(*pair)
     return times and Ratio(times, len(pair[0]), last)
+
+
+def families_ratio(folder: str, ours: str, theirs: str, bar: str) -> Interval | None:
+    """Return how many times the families of at least `bar` one setting of nosbench/families.py finds.
+
+    None if there is no interval.
+    """
+    found = []
+    for name in (ours, theirs):
+        lines = read_lines(PUBLISHED / folder / f"{name}.jsonl")
+        found.append({line["seed"]: line["found"][bar] for line in lines})
+    both = sorted(found[0].keys() & found[1].keys())
+    return ratio_interval(*(np.array([some[seed] for seed in both]) for some in found))
 
 
 # --- numbers --------------------------------------------------------------------------------------

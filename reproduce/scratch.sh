@@ -13,7 +13,7 @@
 # took the best rules by key, not by family. The comparisons, the long run, robustness and rosenbrock-found-s0 chose
 # theirs by key as well, and protocol-rescored-families by narrower families; the same commands now choose families, so
 # some of their rules will be others. The published studies of NOS-Bench count and pass over classes; the same commands
-# now count and pass over families. Only study-guided and study-guided-depth1 do so already.
+# now count and pass over families. Only those named study-guided do so already.
 
 set -eu
 out=${1:-runs/scratch}
@@ -225,7 +225,9 @@ study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long
 # Searches of deeper rules, told by child seeds that none of them saw.
 deep="--iterations 2 --constraints operands-differ,no-final-addition,reuse-computed --samples 1000 --rotate 8 --replicates 3"
 families study-guided guided guided-tokens guided-none evolution-100-25 $deep --seeds 20
-study study-guided-depth1 guided guided-farther evolution-100-25 --seeds 20
+flat="--iterations 1 --samples 2000 --rotate 8 --replicates 3"
+families study-guided-depth1-fresh guided evolution-200-25 $flat --seeds 20
+study study-guided-depth1 guided evolution-100-25 evolution-200-25 --seeds 20
 
 # --- timings, best on a machine that does nothing else ---
 

@@ -398,3 +398,11 @@ def test_the_results_begin_with_answers_that_follow_the_records(published, capsy
     studied(published / "study", "random", 10 + WHOLE)
     studied(published / "study", "reinforce-wide", 50 + WHOLE[::-1])
     assert re.search(r"REINFORCE [45]\.\d with larger steps", said()[5][1])
+    assert "guided" not in said()[5][1]
+    (published / "study-guided").mkdir()
+    for name, found in (("guided", 20 + WHOLE), ("evolution-100-25", 10 + WHOLE)):
+        lines = [{"seed": seed, "found": {"0.637": float(n)}} for seed, n in enumerate(found)]
+        file = published / "study-guided" / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    times = (20 + WHOLE).mean() / (10 + WHOLE).mean()
+    assert f"guided search, times evolution at depth 2, {times:.2f} [" in said()[5][1]

@@ -28,6 +28,7 @@ GONE |= {"strided-cifar10-random-s100-race"}
 GONE |= {"tier-rescored", "protocol-rescored"}  # chose by key
 SHARES = {*PUBLISHED.glob("study-tuning/reinforce-*-0.05-*.jsonl")}  # an elite of a twentieth
 GUIDED = {*PUBLISHED.glob("study-guided/*.jsonl")}  # of nosbench.families, not of nosbench.study
+GUIDED |= {*PUBLISHED.glob("study-guided-depth1-fresh/*.jsonl")}
 # What searches, and all settings of one.
 BOTH = table_search.TableScorer, search.SearchConfig
 TableConfig = make_dataclass("TableConfig", (), bases=BOTH, frozen=True)
