@@ -98,8 +98,8 @@ class ParameterStep:
         return self.g2 * self.g
 
     @cached_property
-    def deviation(self) -> Tensor:
-        """What Adam and RMSProp divide by."""
+    def denominator(self) -> Tensor:
+        """What Adam and RMSProp divide by, sqrt(v) + eps."""
         return self.v.sqrt() + self.eps
 
     @property
@@ -181,9 +181,9 @@ OPERANDS: dict[str, Operand] = {
     "1e-3w":   Operand("1e-3*w",   "10^{-3} w",                   "w",     lambda s: 1e-3 * s.w),
     "1e-2w":   Operand("1e-2*w",   "10^{-2} w",                   "w",     lambda s: 1e-2 * s.w),
     "1e-1w":   Operand("1e-1*w",   "10^{-1} w",                   "w",     lambda s: 1e-1 * s.w),
-    "adam":    Operand("Adam",     r"\mathrm{Adam}",      "m v", lambda s: s.m / s.deviation),
+    "adam":    Operand("Adam",     r"\mathrm{Adam}",      "m v", lambda s: s.m / s.denominator),
     # UNSPECIFIED: RMSProp's decay and bias correction; it shares v with Adam.
-    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}",   "g v", lambda s: s.g / s.deviation),
+    "rmsprop": Operand("RMSProp",  r"\mathrm{RMSProp}",   "g v", lambda s: s.g / s.denominator),
     "2":       Operand("2",        "2",                "",  lambda s: s.constant(2.0), extra=True),
     "ld":      Operand("ld",       r"\mathrm{ld}",     "T",
                        lambda s: s.constant(1 - s.progress), extra=True),

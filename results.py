@@ -135,7 +135,7 @@ def count_lines(path: Path) -> int:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Let nobody look for garbage meanwhile: through many records again and again, most of the time."""
+    """Turn garbage collection off meanwhile: it would go through all records again and again."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -178,7 +178,13 @@ def iterate_records(folder: Path) -> Iterator[dict]:
 
 
 def read_records(folder: Path, keep: Sequence[str] | None = None) -> list[dict]:
-    """Return what `iterate_records` yields: whole, or cut to the fields to `keep`."""
+    """Return the records of a run.
+
+    Args:
+        keep: the fields to cut them to, each in all records; None leaves them whole.
+    Raises:
+        RunError: as `iterate_records` does.
+    """
     records = iterate_records(folder)
     if keep is not None:
         records = ({name: record[name] for name in keep} for record in records)

@@ -136,7 +136,7 @@ def sketch(rules: int = 1_000) -> np.ndarray:
 
 
 def doubled(rows: np.ndarray) -> np.ndarray:
-    """Return rows with room for as many more, which takes no memory until it is written to."""
+    """Return rows [N, ...] with room for as many more, [2 N, ...], untouched: it takes no memory yet."""
     more = np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
     more[: len(rows)] = rows
     return more

@@ -332,7 +332,11 @@ def search_loop(
 
 
 class Tally:
-    """What became of all records, and those of them that are needed later: few, of a long search."""
+    """What became of all records, and those of them that are needed later.
+
+    These are few where a search says the same rules again and again, as a controller does; one that
+    passes over known rules keeps nearly all.
+    """
 
     def __init__(self, records: Iterable[dict] = ()):
         self.ways: Counter[str] = Counter()
@@ -349,6 +353,11 @@ class Tally:
         self.recent.append(record)
         if record["cached_from"] is None:
             self.trained.append(record)
+
+    @property
+    def rejected(self) -> int:
+        """How many rules were rejected, for whatever reason."""
+        return sum(n for way, n in self.ways.items() if way.startswith(results.REJECTED))
 
 
 class Search:
@@ -369,7 +378,8 @@ class Search:
         self.num_recorded, self.num_updates = (
             results.count_lines(run.folder / f"{name}.jsonl") for name in ("records", "updates")
         )
-        self.recorded = results.iterate_records(run.folder)
+        # As many as there were: what this search appends is not read again.
+        self.recorded = islice(results.iterate_records(run.folder), self.num_recorded)
         self.tally, self.asked = Tally(), 0
         self.families: dict[Hashable, int] = {}  # name -> id of the first rule
         self.trainings: dict[Hashable, list[Pending]] = {}  # by family
@@ -406,7 +416,7 @@ class Search:
         return pending
 
     def _push(self, id: int, rule: Rule) -> Pending:
-        recorded = next(self.recorded) if id < self.num_recorded else None
+        recorded = next(self.recorded, None)
         if recorded and recorded["rule"] != str(rule):
             raise results.ReplayError(
                 f"{self.run.folder}: record {id} is '{recorded['rule']}', but replaying gives '{rule}'; "
@@ -454,7 +464,7 @@ class Search:
             outcome |= TIMES
         scale = self.scorer.scale
         reward = mean_reward(done, scale.failure)
-        # To tell a rule's formula and key takes most of a replay.
+        # To tell a rule's formula and key takes most of a replay, so those that were written stay.
         names = pending.recorded or {"rule": str(rule), "infix": rule.infix(), "key": rule.key()}
         record = {"id": id, "batch": self.batch(id), "rule": names["rule"], "infix": names["infix"]}
         record |= {"key": names["key"], "family": self.families[pending.family], "seed": pending.seed}
@@ -551,8 +561,8 @@ class Search:
             left = timedelta(seconds=round((self.config.samples - done) / speed))
             recent = [record["reward"] for record in tally.recent]
             line += f"{left} left  {3600 * speed:,.0f}/h  mean {sum(recent) / len(recent):.3f}  "
-            rejected = sum(n for way, n in ways.items() if way.startswith(results.REJECTED))
-            line += f"best {tally.best:.3f}  duplicates {ways[results.DUPLICATE]}  rejected {rejected}  "
+            line += f"best {tally.best:.3f}  duplicates {ways[results.DUPLICATE]}  "
+            line += f"rejected {tally.rejected}  "
             failed = sum(ways[name] for name in ("error", "timeout", "crashed"))
             line += f"diverged {ways['diverged']}" + (f"  failed {failed}" if failed else "")
         self.progress.update(line.rstrip())
@@ -682,8 +692,14 @@ def read_settings(folder: Path, script: Script) -> tuple[SearchConfig, Scorer]:
 
 
 def is_complete(folder: Path, config: SearchConfig) -> bool:
-    """Return whether a run has all its records and was ended."""
-    recorded = sum(1 for _ in results.iterate_records(folder))  # which finds what is damaged
+    """Return whether a run has all its records and was ended.
+
+    Raises:
+        RunError: a line of records.jsonl or updates.jsonl is damaged.
+    """
+    recorded = sum(1 for _ in results.iterate_records(folder))
+    for _ in results.iterate_lines(folder / "updates.jsonl"):
+        pass
     return recorded >= config.samples and results.read_meta(folder).get("end") is not None
 
 
@@ -736,7 +752,7 @@ def start_workers(args, scorer: Scorer, say: Say) -> WorkerPool | Cluster:
 
 
 class Opened(NamedTuple):
-    """What a search is made of."""
+    """What a search is made of, which is not made yet: so nobody but `search_to_end` holds it."""
 
     config: SearchConfig
     scorer: Scorer
@@ -774,8 +790,8 @@ def search_to_end(opened: Opened, script: Script, args) -> int:
         return 1
     tell, last = progress.result, following(folder, search.tally)
     tell(found(folder, search.tally, scorer.score_name))
-    del search  # the figure of a long one needs its memory, which is in a circle
-    gc.collect()
+    del search  # the figure of a long one needs its memory
+    gc.collect()  # the search and what it is made of refer to each other
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
         tell(f"{pictures[0].name} in it is its learning curve")
     tell(last)

@@ -93,7 +93,7 @@ class TableScorer:
             correct, _, rate, sweep = (counts[0] for counts in micro.measure([rule], seed))
         else:
             table = Table.load(self.table)
-            # `Rule.parse` would keep all of them, and a search asks for each but once.
+            # Of one group, and legal. `Rule.parse` would keep it, but a search asks for each only once.
             protocol, number = table.header["protocol"], table.number(Rule(tuple(rule.split())))
             correct, rate, sweep = (x[number, seed] for x in (table.correct, table.rate, table.sweep))
         share = lambda n: None if n == NONE else int(n) / protocol["validation"]  # noqa: E731
@@ -109,7 +109,8 @@ class TableScorer:
     def identity(self) -> Callable[[Rule], int]:
         if self.table == NO_TABLE:
             return Families()
-        return lru_cache(maxsize=1_000)(Table.load(self.table).family_of)  # a search asks four times
+        # A search asks four times for each rule, soon after another.
+        return lru_cache(maxsize=10_000)(Table.load(self.table).family_of)
 
 
 class Here(Executor):

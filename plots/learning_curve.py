@@ -32,7 +32,7 @@ from plots.style import command, plt
 
 WINDOW = 50  # rules in the moving mean; fewer in a run of less than 200, more in one of thousands
 RASTER = 3_000  # dots above which an SVG holds them as a picture
-FIELDS = ("id", "status", "cached_from", "reward")  # of a record, all that is drawn
+DRAWN = ("id", "status", "cached_from", "reward")  # of a record, all that is drawn
 HALO = [patheffects.withStroke(linewidth=3.5, foreground="white")]
 
 
@@ -176,7 +176,7 @@ def picture(groups: list[Group]) -> Figure:
 
 def draw(folders: list[Path], output: Path) -> list[Path]:
     """Draw the figure of some runs; return the files written. Raises RunError as `read_groups` does."""
-    return style.save(picture(read_groups(folders, FIELDS)), output)
+    return style.save(picture(read_groups(folders, DRAWN)), output)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -101,7 +101,7 @@ def read(folder: Path, keep: Sequence[str] | None = None) -> Run:
     """Read a run folder of search.py.
 
     Args:
-        keep: fields of the records, if not all are needed; some take a fraction of the memory.
+        keep: fields of the records, if not all are needed: a few take a fraction of the memory.
     Raises:
         RunError: it is none, or has no records yet, or its settings mean nothing here.
     """

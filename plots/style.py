@@ -205,7 +205,7 @@ def command(
     target = args.file or folder / f"{name}{suffix}"
     older = target.exists()
     try:
-        with results.uncollected():  # a figure of 100,000 records takes half the time
+        with results.uncollected():  # half the time, for a tenth more memory, with 100,000 records
             paths = draw(args.runs, target)
     except results.RunError as error:
         parser.error(str(error))

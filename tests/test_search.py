@@ -404,6 +404,10 @@ def test_a_tally_counts_all_records_and_keeps_those_of_trainings_and_the_latest(
     tally = search.Tally(rows)
     assert tally.ways == {results.TRAINED: 111, results.DUPLICATE: 888} and tally.best == 998 / 999
     assert tally.trained == rows[::9] and list(tally.recent) == rows[-search.RECENT :]
+    assert tally.rejected == 0
+    for number, error in enumerate(("constant", "does not descend", "constant")):
+        tally.note({"status": "rejected", "error": error, "reward": 0.0, "cached_from": None})
+        assert tally.rejected == number + 1
 
 
 def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
@@ -525,6 +529,11 @@ def test_resume_refuses_other_records_other_settings_and_a_folder_in_use(tmp_pat
     assert "line 6 is damaged" in refusal(search.main, ["--resume", str(folder)], capsys)
     assert records.read_bytes() == damaged
     records.write_bytes(before)
+    updates = folder / "updates.jsonl"
+    told = updates.read_text()
+    updates.write_text("{torn\n" + told)
+    assert "line 1 is damaged" in refusal(search.main, ["--resume", str(folder)], capsys)
+    updates.write_text(told)
     with results.Run.reopen(folder):
         assert "in use by another process" in refusal(search.main, ["--resume", str(folder)], capsys)
     config = json.loads((folder / "config.json").read_text())
