@@ -81,9 +81,10 @@ def otherwise() -> Told:
         1: ("study-guided-depth1-fresh", "evolution-200-25"),
         2: ("study-guided", "evolution-100-25"),
     }
-    for depth, (folder, rival) in pairs.items():
-        if lead := families_ratio(folder, "guided", rival, TOP):
-            told.append(f"guided search, times evolution at depth {depth}, {lead:.2f}")
+    leads = {depth: families_ratio(folder, "guided", rival, TOP)
+             for depth, (folder, rival) in pairs.items()}  # fmt: skip
+    if ahead := ", ".join(f"{lead:.2f} at depth {depth}" for depth, lead in leads.items() if lead):
+        told.append(f"guided search, times evolution {ahead}")
     what = "guide a search by what behaves alike, and judge on fresh seeds and a finer grid"
     return what, "; ".join(told)
 
