@@ -195,7 +195,8 @@ class Guided(Evolution):
             new |= self.distinct.new(drawn)
             if len(new) >= n * self.config.candidates:
                 break
-        drawn = [*new.values(), *drawn[:n]]  # known ones, in case there are no others
+        if choosy:
+            drawn = [*new.values(), *drawn[:n]]  # known ones, in case there are no others
         drawn = self._rank(drawn) if breeding and drawn else drawn
         return rules + [drawn[place] for place in self.distinct.take(drawn, n)]
 

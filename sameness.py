@@ -210,7 +210,7 @@ def by_family() -> Callable[[dict], int]:
 
 # Squared distance at which a score tells e times less; and the weight of the mean of all beside a score
 # at no distance. On scores of 9,000 rules of depth 2, 1,000 of which foretold the others, half the width
-# did no better; in searches it did worse (reproduce/families.md).
+# did no better; in searches of depth 1 it did worse (reproduce/families.md).
 WIDTH, PRIOR = 0.14, 0.1
 
 

@@ -1,7 +1,7 @@
 """Study: how many different good families searches find, told by child seeds that they never saw.
 
     python -m nosbench.families guided evolution-new --iterations 2 --samples 1000      # 20 of each
-    python -m nosbench.families guided --guide-temperature 1 --name warm --first-seed 0 --child-seed 0
+    python -m nosbench.families guided --guide-temperature 1 --name warm --first-seed 0 --child-seed 5000
 
 study.py has the three seeds of the table, of which two tell what the third has found: few, where members
 of a family share their luck on a seed. Here a search is told by its families, each by its first rule, on
@@ -163,19 +163,18 @@ def table(files: list[Path]) -> str:
     read = {file.stem: {line["seed"]: line for line in read_lines(file)} for file in files}
     ours, rows = next(iter(read.values())), []
 
-    def values(lines: dict, seeds: Iterable[int], bar: str | None = None) -> np.ndarray:
+    def values(lines: dict, seeds: Iterable[int], what: str = "top10_fresh") -> np.ndarray:
         picked = [lines[seed] for seed in seeds]
-        return np.array([line["found"][bar] if bar else line["top10_fresh"] for line in picked])
+        return np.array([(line | line["found"])[what] for line in picked])
 
     for name, lines in read.items():
         both, row = sorted(ours.keys() & lines.keys()), [name, str(len(lines))]
-        for bar in map(str, BARS):
-            times = ratio_interval(values(ours, both, bar), values(lines, both, bar))
-            row.append(f"{values(lines, lines, bar).mean():.0f}")
+        for what in (*map(str, BARS), "kinds"):
+            times = ratio_interval(values(ours, both, what), values(lines, both, what))
+            row.append(f"{values(lines, lines, what).mean():.0f}")
             row[-1] += f" ({times:.2f})" if times and lines is not ours else ""
         lead = mean_interval(values(ours, both) - values(lines, both))
-        kinds = np.mean([line["kinds"] for line in lines.values()])
-        row += [f"{kinds:.0f}", f"{values(lines, lines).mean():.4f}"]
+        row.append(f"{values(lines, lines).mean():.4f}")
         row[-1] += f" ({lead:+.4f})" if lead and lines is not ours else ""
         rows.append([*row, str(max(line["repeats"] for line in lines.values()))])
     bars = [f"at least {bar}" for bar in BARS]

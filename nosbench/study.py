@@ -2,7 +2,7 @@
 
     python -m nosbench.study random-new reinforce-new                 # 30 seeds each, 2,000 rules
     python -m nosbench.study random-new --iterations 2 --seeds 8      # deeper: no table, measured
-    python -m nosbench.study trpo-new --max-kl 0.3 --name farther --table-seeds 0      # try something
+    python -m nosbench.study trpo-new --max-kl 0.3 --name larger --table-seeds 0      # try something
     python -m nosbench.figures.study runs/study                         # the figure
 
 A setting names the search algorithm and its parameters; flags change it. With "-paper" the controller
@@ -73,7 +73,6 @@ SETTINGS = {
     "evolution-200-25": {"algorithm": "evolution", **NEW, "population": 200, "tournament": 25},
     "evolution-long": {"algorithm": "evolution", **NEW, "population": 800, "tournament": 50},
     "guided": GUIDED,
-    "guided-farther": GUIDED | {"guide_width": 0.2},
     "guided-lstm": GUIDED | {"guide": "lstm"},
     "guided-tokens": GUIDED | {"guide": "tokens"},  # counts in the LSTM's place
     "guided-none": GUIDED | {"guide": "none"},

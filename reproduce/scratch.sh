@@ -11,9 +11,9 @@
 # strided-cifar10-random-s100-race. They took flags, --race and --give-up, that went after commit 4b455d5, which
 # has them and their commands. screening.md says what they showed. Nor can tier-rescored and protocol-rescored, which
 # took the best rules by key, not by family. The comparisons, the long run, robustness and rosenbrock-found-s0 chose
-# theirs by key as well, and protocol-rescored-families by narrower families; the same commands now choose families, so
-# some of their rules will be others. The published studies of NOS-Bench count and pass over classes; the same commands
-# now count and pass over families. Only those named study-guided do so already.
+# theirs by key as well; the same commands now choose families, so some of their rules will be others. The published
+# studies of NOS-Bench count and pass over classes; the same commands now count and pass over families. Only those named
+# study-guided do so already.
 
 set -eu
 out=${1:-runs/scratch}
@@ -225,9 +225,21 @@ study study-tuning-10000 trpo-long --entropy-coeff 0.1 --name trpo-0.1-0.5 $long
 # Searches of deeper rules, told by child seeds that none of them saw.
 deep="--iterations 2 --constraints operands-differ,no-final-addition,reuse-computed --samples 1000 --rotate 8 --replicates 3"
 families study-guided guided guided-tokens guided-none evolution-100-25 $deep --seeds 20
-flat="--iterations 1 --samples 2000 --rotate 8 --replicates 3"
+flat="--iterations 1 --samples 2000 --rotate 8"
 families study-guided-depth1-fresh guided evolution-200-25 $flat --seeds 20
+families study-guided-depth1-thrice guided evolution-200-25 $flat --replicates 3 --seeds 20
 study study-guided-depth1 guided evolution-100-25 evolution-200-25 --seeds 20
+choose="--first-seed 10 --seeds 10"
+for width in 0.07 0.1 0.14 0.2; do
+    study study-guided-tuning guided --guide-width $width --name g-$width --table-seeds 0 $choose
+done
+for setting in 25,5 50,10 100,10 100,25 200,25 200,50; do
+    study study-guided-tuning evolution-new --population ${setting%,*} --tournament ${setting#*,} --name e-$setting \
+        --table-seeds 0 $choose
+done
+for width in 0.07 0.14; do
+    families study-guided-tuning-depth2 guided --guide-width $width --name g-$width $deep $choose --child-seed 5000
+done
 
 # --- timings, best on a machine that does nothing else ---
 

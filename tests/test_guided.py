@@ -74,6 +74,26 @@ def test_where_the_near_ones_are_known_the_guide_has_farther_ones_to_pick_from()
     assert guided.forecast.width == 0.3
 
 
+def test_where_all_near_ones_are_known_two_tokens_change_or_it_comes_from_anywhere():
+    good = far_apart(1)[0]
+    guided = Guided(LARGE, GuidedConfig(guide="none", **NEW), 0, str)
+    near = list(dict.fromkeys(guided._mutate(good) for _ in range(5000)))
+    guided.start([good, *near], [0.9] + [None] * len(near))
+    asked = [rule for _ in range(4) for rule in guided.ask(5)]
+    far = [distance(rule, good) for rule in asked]
+    assert 5 <= far.count(2) <= 18 and far.count(0) == far.count(1) == 0
+
+
+def test_a_search_that_picks_nothing_takes_all_that_it_draws():
+    """Even of a space that is known: what was drawn twice is asked for twice."""
+    guided = Guided(CONSTRAINED, GuidedConfig(candidates=1, elite_parents=1, population=1), 0, str)
+    history(guided, 200, lambda rule: 0.5)
+    drawn = []
+    brood = guided._brood
+    guided._brood = lambda reach: drawn.extend(some := brood(reach)) or some
+    assert sorted(map(str, guided.ask(50))) == sorted(map(str, drawn)) and len(set(drawn)) < 50
+
+
 @pytest.mark.parametrize("guide", ["lstm", "tokens"])
 def test_the_guide_leaves_alone_what_the_elite_has_in_common(guide):
     """All of the elite end alike; a mutation by chance changes one of these three in 3 cases of 10."""

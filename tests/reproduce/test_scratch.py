@@ -28,7 +28,8 @@ GONE |= {"strided-cifar10-random-s100-race"}
 GONE |= {"tier-rescored", "protocol-rescored"}  # chose by key
 SHARES = {*PUBLISHED.glob("study-tuning/reinforce-*-0.05-*.jsonl")}  # an elite of a twentieth
 GUIDED = {*PUBLISHED.glob("study-guided/*.jsonl")}  # of nosbench.families, not of nosbench.study
-GUIDED |= {*PUBLISHED.glob("study-guided-depth1-fresh/*.jsonl")}
+GUIDED |= {*PUBLISHED.glob("study-guided-depth1-[ft]*/*.jsonl")}
+GUIDED |= {*PUBLISHED.glob("study-guided-tuning-depth2/*.jsonl")}
 # What searches, and all settings of one.
 BOTH = table_search.TableScorer, search.SearchConfig
 TableConfig = make_dataclass("TableConfig", (), bases=BOTH, frozen=True)
@@ -49,7 +50,7 @@ mkdir -p "$2"
 # Chose their rules by key, where families are chosen today: what holds whom they chose.
 BY_KEY = {f"compare-{name}-cifar10": "contestants" for name in ("protocol", "halfdecades", "confirm")}
 BY_KEY |= {"longrun-strided-cifar10": "runners", "robustness-strided-cifar10": "field"}
-BY_KEY |= {"rosenbrock-found-s0": "rules", "protocol-rescored-families": "best"}  # by narrower families
+BY_KEY |= {"rosenbrock-found-s0": "rules"}
 OTHERS = "lion_pytorch", "schedulefree", "evo_optimizer"
 FREE = {"data", "data_sha256", "precision"}  # which pictures and where, and what this processor has
 

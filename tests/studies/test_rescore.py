@@ -76,3 +76,10 @@ def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):
     for folders, what in (([*both, other], "filters"), ([other], "name the searches")):
         argv = [*map(str, folders), "-o", str(tmp_path / "figure.png")]
         assert what in refusal(figure.main, argv, capsys)
+    pictures = [
+        changed_copy(tmp_path / "all", tmp_path / sha, child=child | {"data_sha256": sha})
+        for sha in ("auto", "0" * 64)
+    ]
+    figure.draw([*both, pictures[0]], tmp_path / "searches.png")  # older runs do not say what they saw
+    argv = [*map(str, (*both, pictures[1])), "-o", str(tmp_path / "figure.png")]
+    assert "data_sha256" in refusal(figure.main, argv, capsys)
