@@ -77,8 +77,8 @@ class ControllerConfig(DistinctConfig):
         "beyond the paper",
         low=0,
     )
-    # UNSPECIFIED: the trust region's radius. With 0.01 the mean reward rose as high, but half as many
-    # families of top rules were found (reproduce/controller-study.md).
+    # UNSPECIFIED: the trust region's radius. With 0.01 the mean reward rose as high, but less than half
+    # as many families of top rules were found (reproduce/controller-study.md).
     max_kl: float = setting(
         1e-4, "trpo: largest mean KL divergence of one update, nats", "controller", low=1e-8
     )

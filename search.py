@@ -584,6 +584,17 @@ def changes(preset: str, config: SearchConfig, scorer: Scorer, script: Script) -
     return f"preset {preset}" + (f", but {', '.join(told)}" if told else "")
 
 
+def idle(config: SearchConfig) -> Iterator[str]:
+    """Yield what an evolution or a guided search is asked for in vain."""
+    breeds = config.algorithm in ("evolution", "guided")
+    if breeds and config.samples <= config.population and not config.start_from:
+        yield (
+            f"all rules will be random: --population is {config.population}, and as many are drawn first"
+        )
+    if config.algorithm == "guided" and config.candidates == 1:
+        yield "the guide will have nothing to pick from: --candidates is 1"
+
+
 def costs(tally: Tally) -> str:
     """Return what became of the sampled rules, and what they cost."""
     core_s = sum(record["cpu_s"] or 0.0 for record in tally.trained)
@@ -769,6 +780,8 @@ def search_to_end(opened: Opened, script: Script, args) -> int:
     local = "this process" if script.executor else f"{number} worker{'s' * (number > 1)}"
     if args.resume is None:
         say(changes(args.preset, config, scorer, script))
+        for vain in idle(config):
+            say(vain)
     say(f"{folder}: {scorer}; {args.cluster or local}; {space:,} strings to choose from")
     resume = f"{script.command} --resume {shlex.quote(str(folder))}"
     for flag, value in (("--workers", args.workers), ("--cluster", args.cluster)):

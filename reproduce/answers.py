@@ -84,7 +84,7 @@ def otherwise() -> Told:
     leads = {depth: families_ratio(folder, "guided", rival, TOP)
              for depth, (folder, rival) in pairs.items()}  # fmt: skip
     if ahead := ", ".join(f"{lead:.2f} at depth {depth}" for depth, lead in leads.items() if lead):
-        told.append(f"guided search, times evolution {ahead}")
+        told.append(f"families with at least {TOP}, times evolution: guided search {ahead}")
     what = "guide a search by what behaves alike, and judge on fresh seeds and a finer grid"
     return what, "; ".join(told)
 

@@ -410,6 +410,22 @@ def test_a_tally_counts_all_records_and_keeps_those_of_trainings_and_the_latest(
         assert tally.rejected == number + 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "vain"),
+    [
+        ({"algorithm": "guided", "candidates": 2, "population": 9}, []),
+        ({"algorithm": "guided", "candidates": 2}, ["--population is 50"]),
+        ({"algorithm": "guided", "population": 9}, ["--candidates is 1"]),
+        ({"algorithm": "evolution", "population": 10}, ["--population is 10"]),
+        ({"algorithm": "evolution", "population": 10, "start_from": ("adam",)}, []),
+        ({"algorithm": "random"}, []),
+    ],
+)
+def test_what_is_asked_for_in_vain_is_said(settings, vain):
+    said = list(search.idle(search.SearchConfig(**{"samples": 10} | settings)))
+    assert len(said) == len(vain) and all(a in b for a, b in zip(vain, said, strict=True))
+
+
 def test_a_run_says_what_differs_from_the_preset_what_it_found_and_what_is_next(
     tmp_path, capsys, monkeypatch
 ):

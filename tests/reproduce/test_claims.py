@@ -405,4 +405,4 @@ def test_the_results_begin_with_answers_that_follow_the_records(published, capsy
         file = published / "study-guided" / f"{name}.jsonl"
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     times = (20 + WHOLE).mean() / (10 + WHOLE).mean()
-    assert re.search(rf"guided search, times evolution {times:.2f} \[.*\] at depth 2$", said()[5][1])
+    assert re.search(rf"times evolution: guided search {times:.2f} \[.*\] at depth 2$", said()[5][1])
