@@ -76,6 +76,18 @@ def entropy(records: list[dict]) -> np.ndarray:
     return np.array(values)
 
 
+def fresh_of_best(records: list[dict], fresh: dict[str, float]) -> float:
+    """Return what the best rules of the ten best families score on fresh seeds, NaN if one did not.
+
+    These families are told by the records alone, as in studies/rescore.py: those of a search depend on
+    candidates that it never trained, too.
+    """
+    from sameness import by_family  # with torch, which figures without a rescoring do not need
+
+    best = [family.best["key"] for family in results.best_families(records, 10, by_family())]
+    return float(np.mean([fresh.get(key, np.nan) for key in best])) if best else np.nan
+
+
 def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[str, float]:
     """Return where a run stands at its end.
 
@@ -88,7 +100,7 @@ def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[s
     late = [record for record in new if record["id"] >= len(rewards) // 2]
     families = results.best_families(records, name=name)
     best = [family.reward for family in families]
-    again = [fresh.get(family.best["key"], np.nan) for family in families[:10]]
+    again = fresh_of_best(records, fresh) if fresh else np.nan
     return {
         "sampled": len(rewards),
         "families": len(set(map(name, records))),
@@ -98,7 +110,7 @@ def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[s
         "good": sum(reward >= bar for reward in best),
         "best": best[0] if best else np.nan,
         "ten best": float(np.mean(best[:10])) if best else np.nan,
-        "fresh": float(np.mean(again)) if best else np.nan,
+        "fresh": again,
         "entropy": entropy(records)[-1] if len(rewards) >= WINDOW else np.nan,
         "core-minutes": sum(record["cpu_s"] or 0.0 for record in new) / 60,
         "core-seconds, new": float(np.mean([record["cpu_s"] or 0.0 for record in late or new])),
