@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gc
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import resource
 import shlex
 import shutil
 import signal
+import weakref
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -408,6 +410,16 @@ def test_a_tally_counts_all_records_and_keeps_those_of_trainings_and_the_latest(
     for number, error in enumerate(("constant", "does not descend", "constant")):
         tally.note({"status": "rejected", "error": error, "reward": 0.0, "cached_from": None})
         assert tally.rejected == number + 1
+
+
+def test_a_search_lets_go_of_the_records_it_replayed_and_can_be_let_go_itself(base, tmp_path):
+    with results.Run.reopen(killed(base, tmp_path / "run", 30)) as opened:
+        one = search.Search(*resolved(), HERE, opened, Progress())
+        one.run_to_end()
+        assert all(training.recorded is None for some in one.trainings.values() for training in some)
+        one = weakref.ref(one)
+        gc.collect()
+        assert one() is None
 
 
 @pytest.mark.parametrize(
