@@ -40,7 +40,7 @@ CHILD = CONVNET | FORMER_SCORER.keys()
 LEARNING = SETTINGS["ControllerConfig"].keys() | FORMER_CONTROLLER.keys()
 BREEDING, GUIDING = SETTINGS["EvolutionConfig"].keys(), SETTINGS["GuidedConfig"].keys()
 UNUSED = {
-    "trpo": BREEDING | PPO.keys() | {"controller_lr"},
+    "trpo": BREEDING | GUIDING | PPO.keys() | {"controller_lr"},
     "ppo": BREEDING | GUIDING | TRPO.keys() | {"max_kl"},
     "reinforce": BREEDING | GUIDING | TRPO.keys() | PPO.keys() | {"max_kl"},
     "evolution": LEARNING | GUIDING,

@@ -163,8 +163,9 @@ def test_seeds_are_one_group_and_settings_are_two(folders, tmp_path):
     assert [(group.label, group.settings) for group in groups] == [(label, "") for label in labels]
     assert "--max-kl 0.03 (there 0.0001)" in notes(groups) and "--max-kl 0.0001 (" not in notes(groups)
     assert groups[0].color != groups[1].color
-    [alone] = read_groups([make_run(tmp_path / "alone", prune=False)])
+    [alone] = read_groups([make_run(tmp_path / "alone", prune=False, guide_width=0.3)])
     assert "--no-prune" in notes([alone]) and "--prune" not in notes([alone]).replace("--no-prune", "")
+    assert "guide-width" not in notes([alone])  # which TRPO does not use
     # A label names all that differs, or the small print does.
     plain = {"samples": 5, "max_kl": 0.03, "entropy_coeff": 0.02}
     changes = ({}, {"entropy_coeff": 0.1}, {"lag": 3}, {"elite_coeff": 0.3, "entropy_growth": 0.5})
