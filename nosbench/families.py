@@ -156,25 +156,38 @@ def study(name: str, config: ProposerConfig, plan: Plan, file: Path) -> None:
                 lines.write(json.dumps(line | {"config": ours | asdict(trial.config)}) + "\n")
 
 
+def by_seed(file: Path) -> dict[int, dict]:
+    """Return the lines of a setting by the seed of the search."""
+    return {line["seed"]: line for line in read_lines(file)}
+
+
+def values(lines: dict[int, dict], seeds: Iterable[int], what: str) -> np.ndarray:
+    """Return one number of each search, float [seeds]: a field of its line, or a bar of `found`."""
+    return np.array([(lines[seed] | lines[seed]["found"])[what] for seed in seeds])
+
+
+def times(ours: dict[int, dict], theirs: dict[int, dict], what: str):
+    """Return how many times as much one setting has as another, an Interval over the seeds of both."""
+    from nosbench.intervals import ratio_interval  # scipy, which a search does not need
+
+    both = sorted(ours.keys() & theirs.keys())
+    return ratio_interval(values(ours, both, what), values(theirs, both, what))
+
+
 def table(files: list[Path]) -> str:
     """Return what settings found, and of the first one how many times as much as each of the others."""
-    from nosbench.intervals import mean_interval, ratio_interval  # scipy, which a search does not need
+    from nosbench.intervals import mean_interval  # scipy, as above
 
-    read = {file.stem: {line["seed"]: line for line in read_lines(file)} for file in files}
+    read, top = {file.stem: by_seed(file) for file in files}, "top10_fresh"
     ours, rows = next(iter(read.values())), []
-
-    def values(lines: dict, seeds: Iterable[int], what: str = "top10_fresh") -> np.ndarray:
-        picked = [lines[seed] for seed in seeds]
-        return np.array([(line | line["found"])[what] for line in picked])
-
     for name, lines in read.items():
         both, row = sorted(ours.keys() & lines.keys()), [name, str(len(lines))]
         for what in (*map(str, BARS), "kinds"):
-            times = ratio_interval(values(ours, both, what), values(lines, both, what))
+            ratio = times(ours, lines, what)
             row.append(f"{values(lines, lines, what).mean():.0f}")
-            row[-1] += f" ({times:.2f})" if times and lines is not ours else ""
-        lead = mean_interval(values(ours, both) - values(lines, both))
-        row.append(f"{values(lines, lines).mean():.4f}")
+            row[-1] += f" ({ratio:.2f})" if ratio and lines is not ours else ""
+        lead = mean_interval(values(ours, both, top) - values(lines, both, top))
+        row.append(f"{values(lines, lines, top).mean():.4f}")
         row[-1] += f" ({lead:+.4f})" if lead and lines is not ours else ""
         rows.append([*row, str(max(line["repeats"] for line in lines.values()))])
     bars = [f"at least {bar}" for bar in BARS]

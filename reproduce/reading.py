@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nosbench import families
 from nosbench.intervals import Interval, ratio_interval
 from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
-from results import read_lines
 from rules import NAMED_RULES, RECALLED
 from studies.analysis import read_summary
 from studies.trials import read_trials
@@ -87,12 +87,9 @@ def families_ratio(folder: str, ours: str, theirs: str, bar: str) -> Interval | 
 
     None if there is no interval.
     """
-    found = []
-    for name in (ours, theirs):
-        lines = read_lines(PUBLISHED / folder / f"{name}.jsonl")
-        found.append({line["seed"]: line["found"][bar] for line in lines})
-    both = sorted(found[0].keys() & found[1].keys())
-    return ratio_interval(*(np.array([some[seed] for seed in both]) for some in found))
+    return families.times(
+        *(families.by_seed(PUBLISHED / folder / f"{name}.jsonl") for name in (ours, theirs)), bar
+    )
 
 
 # --- numbers --------------------------------------------------------------------------------------
