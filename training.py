@@ -510,17 +510,19 @@ def best_rate(rule: str, config: ProtocolConfig, seed: int) -> tuple[float | Non
 
 def train_curve(
     rule: str, lr: float, config: ProtocolConfig, seed: int, epochs: int
-) -> tuple[list[float | None], float]:
+) -> tuple[list[float | None], list[float | None], float]:
     """Train with one rule and one rate; the horizon of a rule's decays stays `config.epochs`.
 
     Returns:
-        Validation accuracy after each of the epochs, None from where it diverged; CPU seconds.
+        Validation accuracy after each of the epochs and mean training loss in it, both None from where
+        it diverged; CPU seconds.
     """
-    cpu_s, training = time.process_time(), Training(rule, lr, config, seed)
+    cpu_s, training, losses = time.process_time(), Training(rule, lr, config, seed), []
     while len(training.curve) < epochs and training.epoch() is not None:
-        pass
-    lost = [None] * (epochs - len(training.curve))
-    return training.curve + lost, time.process_time() - cpu_s
+        losses.append(training.loss)
+    lost = [None] * epochs
+    curves = ((some + lost)[:epochs] for some in (training.curve, losses))
+    return *curves, time.process_time() - cpu_s
 
 
 # --- as what scores the rules of a search ---------------------------------------------------------

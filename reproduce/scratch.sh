@@ -121,7 +121,7 @@ run compare-laptop-depth2-cifar10 studies.compare "$out"/laptop-depth2-cifar10-*
 run compare-laptop-depth2-halfdecades-cifar10 studies.compare "$out"/laptop-depth2-cifar10-*-s[012] $forty --rates half-decades
 run pruning studies.pruning runs/paper/*-s[012]
 run pruning-fresh studies.pruning runs/paper/trpo-s5
-run longrun-strided-cifar10 studies.longrun $best
+run longrun-strided-cifar10 studies.longrun $best --seeds 1
 run robustness-strided-cifar10 studies.robustness $best --rules powersign-adam
 for task in text fashion wrn; do
     if [ $task = wrn ]; then seeds=1; else seeds=3; fi

@@ -7,11 +7,11 @@
 
 A family is rules that no training can tell apart; its best one runs. All train for a thirtieth of the
 epochs, the better half of them for a tenth, half of those for a third, and half of those to the end:
-successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam are never stopped.
-Validation accuracy alone decides, and what diverged is the worst. Everybody's learning rate is the one
-that the sweep of the search chose; the seed is one that no search used. A training begins anew at each
-stage, with the same numbers, so a killed run loses little. Writes a run folder: records.jsonl,
-summary.csv, summary.txt and the figure. Read next: trials.py.
+successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam all go to the end.
+The mean validation accuracy over seeds alone decides, and what diverged is the worst. Everybody's
+learning rate is the one that the sweep of the search chose; the seeds are some that no search used. A
+training begins anew at each stage, with the same numbers, so a killed run loses little. Writes a run
+folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
 """
 
 import math
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config import as_program, resolve, setting
+
+import numpy as np
 
 import results
 from results import aligned, number
@@ -41,6 +43,7 @@ FIGURE = "studies.figures.longrun"
 class Config(Also):
     top: int = setting(24, "best families to begin with, the best rule of each", low=1)
     epochs: int = setting(300, "epochs of the last stage", low=1)
+    seeds: int = setting(3, "fresh seeds of each training", low=1, high=1_000)
 
 
 class Runner(NamedTuple):
@@ -57,7 +60,7 @@ class Plan(NamedTuple):
 
     config: Config
     child: ProtocolConfig  # whose epochs are the last stage's: the horizon of a rule's decays
-    seed: int
+    seeds: list[int]
     runners: list[Runner]
 
 
@@ -80,13 +83,13 @@ def configure(args) -> Plan:
     if any(rates.get(name) is None for name in HUMAN):
         raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")
     humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
-    [seed] = fresh_seeds(FIRST_SEED, 1, used)
+    seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
     also = [Runner("named", name, str(rule), None) for name, rule in map(named, config.also)]
-    return Plan(config, replace(child, epochs=config.epochs), seed, found + also + humans)
+    return Plan(config, replace(child, epochs=config.epochs), seeds, found + also + humans)
 
 
 def label(plan: Plan) -> tuple[str, int]:
-    return f"{plan.config.epochs}-epochs", plan.seed
+    return f"{plan.config.epochs}-epochs", plan.seeds[0]
 
 
 def stage_epochs(epochs: int) -> list[int]:
@@ -94,17 +97,18 @@ def stage_epochs(epochs: int) -> list[int]:
     return sorted({max(1, epochs // share) for share in STAGES})
 
 
-def final_score(record: dict) -> float:
-    """Return the validation accuracy after a record's last epoch; minus infinity if it diverged."""
-    return -math.inf if record["curve"][-1] is None else record["curve"][-1]
+def final_score(records: list[dict]) -> float:
+    """Return the mean validation accuracy after a rule's last epoch; minus infinity if one diverged."""
+    ends = [record["curve"][-1] for record in records]
+    return -math.inf if None in ends else float(np.mean(ends))
 
 
 def work(plan: Plan, trials: Trials) -> None:
-    """Train stage by stage, each time the better half of the found rules and all human ones."""
+    """Train the found rules stage by stage, each time the better half, and others in the last alone."""
     found = [runner for runner in plan.runners if runner.kind == "found"]
     others = [runner for runner in plan.runners if runner.kind != "found"]
     unknown = [runner for runner in others if runner.lr is None]
-    jobs = [{"epochs": 0, **runner._asdict(), "seed": plan.seed} for runner in unknown]
+    jobs = [{"epochs": 0, **runner._asdict(), "seed": plan.seeds[0]} for runner in unknown]
     swept = trials.do(
         "rates", jobs, best_rate, lambda job: (job["rule"], plan.child, job["seed"]),
         lambda outcome: {"swept_lr": outcome[0], "curve": [], "sweep": outcome[1]},
@@ -112,35 +116,56 @@ def work(plan: Plan, trials: Trials) -> None:
     rates = {record["rule"]: record["swept_lr"] for record in swept}
     others = [one._replace(lr=rates.get(one.rule, one.lr)) for one in others]
     others = [one for one in others if one.lr is not None]  # it diverged at every rate
-    for epochs in stage_epochs(plan.config.epochs):
+    *before, last = stage_epochs(plan.config.epochs)
+    for epochs in (*before, last):
+        runners = [*found, *others] if epochs == last else found
         jobs = [
-            {"epochs": epochs, **runner._asdict(), "seed": plan.seed} for runner in [*found, *others]
+            {"epochs": epochs, **runner._asdict(), "seed": seed}
+            for runner in runners
+            for seed in plan.seeds
         ]
         records = trials.do(
             f"{epochs} epochs",
             jobs,
             train_curve,
             lambda job: (job["rule"], job["lr"], plan.child, job["seed"], job["epochs"]),
-            lambda outcome: {"curve": outcome[0], "cpu_s": outcome[1]},
+            lambda outcome: dict(zip(("curve", "losses", "cpu_s"), outcome, strict=True)),
         )
-        order = sorted(range(len(found)), key=lambda i: -final_score(records[i]))
-        found = [found[i] for i in order[: math.ceil(len(found) / 2)]]
+        of_rule = longest(records)
+        found = sorted(found, key=lambda runner: -final_score(of_rule[runner.rule]))
+        found = found[: math.ceil(len(found) / 2)]
+
+
+def longest(records: list[dict]) -> dict[str, list[dict]]:
+    """Return of each rule its longest trainings, one a seed."""
+    some: dict[str, dict[int, dict]] = {}
+    for record in (record for record in records if record["epochs"]):  # later stages come later
+        some.setdefault(record["rule"], {})[record["seed"]] = record
+    return {rule: list(by_seed.values()) for rule, by_seed in some.items()}
+
+
+def mean_curve(records: list[dict], what: str = "curve") -> np.ndarray:
+    """Return the mean of a rule's trainings after each epoch; NaN where one of them diverged."""
+    return np.array([record[what] for record in records], dtype=float).mean(0)
 
 
 def summarize(plan: Plan, records: list[dict]) -> list[dict]:
-    """Return a row for each rule, longest training first, then best final validation accuracy."""
-    longest: dict[str, dict] = {}
-    for record in (record for record in records if record["epochs"]):  # later stages come later
-        longest[record["rule"]] = record
+    """Return a row for each rule, longest training first, then best final validation accuracy.
+
+    All are means over seeds, `best` and `after_N` too; `deviation` is that of `final` from seed to seed.
+    """
     first = stage_epochs(plan.config.epochs)[0]
     rows = []
-    for record in longest.values():
-        scores = [score for score in record["curve"] if score is not None]
-        row = {"kind": record["kind"], "name": record["name"], "rule": record["rule"]}
-        row |= {"lr": record["lr"], "epochs": record["epochs"], "final": record["curve"][-1]}
-        row["best"] = max(scores, default=None)
-        early = record["curve"][first - 1] if len(record["curve"]) >= first else None
-        rows.append({**row, f"after_{first}": early})
+    for some in longest(records).values():
+        one, ends = some[0], [record["curve"][-1] for record in some]
+        row = {name: one[name] for name in ("kind", "name", "rule", "lr", "epochs")}
+        final = final_score(some)
+        row["final"] = final if math.isfinite(final) else None
+        row["deviation"] = float(np.std(ends, ddof=1)) if len(ends) > 1 and None not in ends else None
+        tops = [max((x for x in record["curve"] if x is not None), default=None) for record in some]
+        row["best"] = None if None in tops else float(np.mean(tops))
+        early = mean_curve(some)[first - 1]
+        rows.append({**row, f"after_{first}": float(early) if np.isfinite(early) else None})
     worst = lambda score: math.inf if score is None else -score  # noqa: E731
     return sorted(rows, key=lambda row: (-row["epochs"], worst(row["final"])))
 
@@ -149,9 +174,9 @@ def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
     early = next(name for name in rows[0] if name.startswith("after_"))
     epochs = early.removeprefix("after_")
-    lines = [["epochs", "final", "best", f"at {epochs}", "rate", "update"]]
+    lines = [["epochs", "final", "sd", "best", f"at {epochs}", "rate", "update"]]
     for row in rows:
-        numbers = [number(row[name]) for name in ("final", "best", early)]
+        numbers = [number(row[name]) for name in ("final", "deviation", "best", early)]
         name = row["name"].upper() if row["kind"] == "human" else row["name"]
         lines.append([str(row["epochs"]), *numbers, f"{row['lr']:g}", name])
     return "\n".join(aligned(lines)) + "\n"
@@ -159,7 +184,12 @@ def table(rows: list[dict]) -> str:
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     rows = summarize(plan, records)
-    return rows, table(rows)
+    seeds = (
+        ""
+        if len(plan.seeds) < 2
+        else f"\nMeans over {len(plan.seeds)} seeds, with the deviation of one.\n"
+    )
+    return rows, table(rows) + seeds
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:

@@ -217,7 +217,8 @@ def read_config(folder: Path, name: str) -> dict:
     """
     if study_of(folder) not in (name, FORMERLY.get(name, name)):
         raise results.RunError(f"{folder} is no run of studies.{name}")
-    return results.read_config(folder)
+    saved = results.read_config(folder)
+    return saved | ({"seeds": [saved["seed"]]} if "seed" in saved else {})  # longrun had but one
 
 
 def plan_of(study: Study, args: Namespace) -> Any:

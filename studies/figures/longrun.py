@@ -3,8 +3,9 @@
     python -m studies.figures.longrun RUN [-o FILE]    # RUN is a folder of studies.longrun
 
 Found rules are solid and get brighter the longer they lasted, human optimizers dashed. Vertical lines
-are the stages' ends, where the worse half of the found rules was stopped. What to look for: lines that
-cross, which are rules whose early lead says nothing; one seed each, so a small difference is none.
+are the stages' ends, where the worse half of the found rules was stopped. Below stands the training loss
+of those that went to the end. What to look for: lines that cross, which are rules whose early lead says
+nothing; dips of the accuracy where the training loss jumps, which are steps that undo what was learned.
 """
 
 import sys
@@ -18,29 +19,34 @@ from matplotlib.figure import Figure
 from plots import style
 from plots.style import command, plt
 from results import RunError, score_label
+from studies.longrun import longest, mean_curve
 from studies.trials import read_config, read_trials
 
 
 def picture(saved: dict, records: list[dict]) -> Figure:
     """Draw the figure."""
-    longest = {}
-    for record in (record for record in records if record["epochs"]):
-        longest[record["rule"]] = record
-    ends = sorted({record["epochs"] for record in longest.values()})
-    figure, axes = plt.subplots(figsize=(7.6, 5.0))
-    labels, lasting, finals = [], iter(style.FOUND * len(longest)), []
-    for record in sorted(longest.values(), key=lambda record: -record["epochs"]):
-        human, to_end = record["kind"] == "human", record["epochs"] == ends[-1]
-        color = style.HUMAN[record["name"]] if human else next(lasting) if to_end else "#B0B0B0"
-        curve = np.array(record["curve"], dtype=float)
-        look = {"ls": style.DASHED if human else "-", "lw": 1.6 if to_end else 0.9}
-        axes.plot(np.arange(1, len(curve) + 1), curve, color=color, gid=record["name"], **look)
+    of_rule = longest(records)
+    ends = sorted({some[0]["epochs"] for some in of_rule.values()})
+    panels = ["curve", "losses"] if "losses" in records[-1] else ["curve"]  # older folders have none
+    heights = {"height_ratios": [3, 1][: len(panels)]}
+    size = (7.6, 3.4 + 1.6 * len(panels))
+    figure, grid = plt.subplots(
+        len(panels), figsize=size, sharex=True, squeeze=False, gridspec_kw=heights
+    )
+    axes, lowest = grid[0, 0], grid[-1, 0]
+    labels, lasting, finals = [], iter(style.FOUND * len(of_rule)), []
+    for some in sorted(of_rule.values(), key=lambda some: -some[0]["epochs"]):
+        rule, curve = some[0], mean_curve(some)
+        human, to_end = rule["kind"] == "human", rule["epochs"] == ends[-1]
+        color = style.HUMAN[rule["name"]] if human else next(lasting) if to_end else "#B0B0B0"
+        look = {"color": color, "ls": style.DASHED if human else "-", "lw": 1.6 if to_end else 0.9}
+        axes.plot(np.arange(1, len(curve) + 1), curve, gid=rule["name"], **look)
         if to_end:
-            name = style.HUMAN_NAMES[record["name"]] if human else record["name"]
+            name = style.HUMAN_NAMES[rule["name"]] if human else rule["name"]
             labels.append((curve[-1], f"{name[:40]} {curve[-1]:.3f}", color))
             finals.append(curve)
-    for end in ends[:-1]:
-        axes.axvline(end, color=style.FAINT, lw=0.8, ls=":")
+            for loss in panels[1:]:
+                lowest.plot(np.arange(1, len(curve) + 1), mean_curve(some, loss), **look | {"lw": 0.9})
     good = np.concatenate(finals)
     if np.isfinite(good).any():
         low, high = np.nanquantile(good, 0.02), np.nanmax(good)
@@ -52,14 +58,23 @@ def picture(saved: dict, records: list[dict]) -> Figure:
                 else (low - 0.03, high + 0.01)
             )
         )
-    axes.set(xscale="log", xlabel="epochs", ylabel=score_label(saved))
-    axes.set_xticks(ends, map(str, ends))
-    axes.minorticks_off()
+    axes.set(xscale="log", ylabel=score_label(saved))
+    lowest.set_xlabel("epochs")
+    if lowest is not axes:
+        lowest.set_ylabel("training loss")
+        if all(np.nanmin(line.get_ydata(), initial=np.inf) > 0 for line in lowest.lines):
+            lowest.set_yscale("log")
+    for one in grid.flat:
+        for end in ends[:-1]:
+            one.axvline(end, color=style.FAINT, lw=0.8, ls=":")
+    lowest.set_xticks(ends, map(str, ends))
+    lowest.minorticks_off()
     child = saved["child"]
     size = f"{child['epoch_size']:,} images" if "epoch_size" in child else f"{child['steps']:,} batches"
+    seeds = f"Means over {n} seeds" if (n := len(saved["seeds"])) > 1 else "One seed"
     text = f"An epoch has {size}. Rates are those of the searches' "
-    text += f"sweeps. One seed, {saved['seed']}. Grey: stopped at a dotted line."
-    found = sum(record["kind"] == "found" for record in longest.values())
+    text += f"sweeps. {seeds}, from {saved['seeds'][0]}. Grey: stopped at a dotted line."
+    found = sum(some[0]["kind"] == "found" for some in of_rule.values())
     title = f"{found} found rules and the human ones, at most {saved['config']['epochs']} epochs"
     style.frame(figure, title, text)
     style.label_right(axes, labels, 8)

@@ -46,17 +46,19 @@ def test_compare_tests_it_with_the_others_and_corrects_for_it(searched, tmp_path
 
 
 def test_longrun_sweeps_it_first_and_never_stops_it_and_robustness_changes_what_it_has(searched):
-    plan = plan_of(longrun, searched, "--top", 2, "--epochs", 4, "--also", ADAMW, "torch.optim.SGD")
+    plan = plan_of(
+        longrun, searched, "--top", 2, "--epochs", 4, "--seeds", 2, "--also", ADAMW, "torch.optim.SGD"
+    )
 
     def outcome(task, rule, *job):
         if task is best_rate:
             return (None if "SGD" in rule else 0.01), [(0.01, 0.3)]
         assert task is train_curve
-        return [0.4] * job[-1], 1.0
+        return [0.4] * job[-1], [0.1] * job[-1], 1.0
 
     trials = MadeTrials(longrun, plan, outcome)
     mine = [record for record in trials.records if record["rule"] == ADAMW]
-    assert [record["epochs"] for record in mine] == [0, 1, 4] and mine[-1]["lr"] == 0.01
+    assert [record["epochs"] for record in mine] == [0, 4, 4] and mine[-1]["lr"] == 0.01
     assert [r["epochs"] for r in trials.records if r["rule"] == "torch.optim.SGD"] == [0]  # diverged
     rows, text = longrun.report(plan, trials.records)
     assert [row["kind"] for row in rows if row["rule"] == ADAMW] == ["named"] and ADAMW in text

@@ -18,7 +18,7 @@ COMPARE = ["--top", "2", "--seeds", "2", "--finalists", "1", "--final-seeds", "2
 FLAGS = {
     compare: [*COMPARE, "--also", "powersign", "adam"],
     rescore: ["--top", "2", "--seeds", "1"],
-    longrun: ["--top", "3", "--epochs", "3"],
+    longrun: ["--top", "3", "--epochs", "3", "--seeds", "1"],
     robustness: ["--top", "1", "--seeds", "1"],
     transfer: ["text", "--epochs", "1", "--sweep-examples", "100", "--seeds", "2"],
 }
