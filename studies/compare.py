@@ -271,8 +271,9 @@ def selection_effect(plan: Plan, records: list[dict]) -> str:
     found = plan.of("found")
     before, after = moved(found)
     text = (
-        f"Selection effect: the best of the search ({len(found)}) scored {before:.4f} in the search and "
-        f"{after:.4f} on {plan.config.seeds} fresh seeds, a difference of {before - after:+.4f}."
+        f"Selection effect: the best families ({len(found)}) scored {before:.4f} on average in the "
+        f"search and {after:.4f} on {plan.config.seeds} fresh seeds, a difference of "
+        f"{before - after:+.4f}."
     )
     if humans := [one for one in plan.of("human") if one.reward is not None]:
         before, after = moved(humans)
@@ -304,10 +305,11 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     """Return the rows, and the table with its legend, what selection did, and the conclusion."""
     rows = summarize(finalists(plan, records), records)
     exponents, seeds = final_child(plan).lr_exponents, seeds_of(plan)["final"]
+    beyond = ", and beyond while that helps" if plan.child.follow_rates else ""
     legend = (
         f"Final stage: {len(seeds)} seeds from {seeds[0]}, {len(exponents)} rates from "
-        f"10^{min(exponents):g} to 10^{max(exponents):g}. In brackets stand 95 % t-intervals over "
-        "seeds. The column sd is the standard deviation of one training. Differences are paired by "
+        f"10^{min(exponents):g} to 10^{max(exponents):g}{beyond}. In brackets stand 95 % t-intervals "
+        "over seeds. The column sd is the standard deviation of one training. Differences are paired by "
         "seed. The column p is of a two-sided sign-flip test, corrected for the number of rules "
         "(Holm). The column search has what a found rule's family scored there, with its standard "
         "deviation and number of rules if known. Rates are the sweeps', each with how often."

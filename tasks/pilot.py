@@ -274,11 +274,12 @@ def weigh(config: OwnTask, found: dict, executor: Executor, say) -> OwnTask:
     fine = [one for one in tried if one[2] <= max(0.05 * span, noise / 4)]
     length, by, lost = fine[0] if fine else min(tried, key=lambda one: one[2])
     config = replace(config, sweep_epochs=length, rate_by=by)
-    short = regret(curves, 1, "score", floor)
     say(
         f"  rates are chosen by {by} after {length} of {config.epochs} epochs, which loses {lost:.3g}\n"
-        f"  of score on average; after one epoch and by score it would be {short:.3g}"
+        "  of score on average"
     )
+    if (length, by) != (1, "score"):
+        say(f"  after one epoch and by score it would be {regret(curves, 1, 'score', floor):.3g}")
     seeds = max(1, math.ceil((APART * noise / (0.1 * span)) ** 2))
     say(
         f"  noise: two rules trained once can be told apart if they differ by {APART * noise:.3g};\n"

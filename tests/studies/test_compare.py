@@ -187,7 +187,10 @@ def test_selection_effect_is_reward_minus_fresh_mean():
     records = [record | {"stage": "rerank"} for record in final_records(rules)]
     plan = Plan(Config(seeds=2), ChildConfig(), [0], FIELD)
     said = compare.selection_effect(plan, records)
-    assert "the best of the search (2) scored 0.8500 in the search and 0.6500 on 2 fresh seeds" in said
+    assert (
+        "the best families (2) scored 0.8500 on average in the search and 0.6500 on 2 fresh seeds"
+        in said
+    )
     assert "+0.2000" in said and said.endswith("it is -0.0100.")
     unscored = [one._replace(reward=None) if one.kind == "human" else one for one in FIELD]
     assert "human" not in compare.selection_effect(plan._replace(contestants=unscored), records)
