@@ -227,11 +227,6 @@ def read_humans(folder: Path) -> list[dict]:
     return read_lines(folder / "humans.jsonl") or read_lines(folder / "baselines.jsonl")
 
 
-def good_bar(humans: list[dict]) -> float:
-    """Return the reward from which a rule is good: the human optimizers' median on the same child."""
-    return float(numpy.median([line["reward"] for line in humans]))
-
-
 def scale_of(record: dict) -> Scale:
     """Return what the scores of a record mean, which one of a task of one's own tells."""
     return Scale(*record.get("scale", ()))

@@ -6,10 +6,10 @@ Nothing to run here. Read next: convnet.py beside this file.
 import numpy as np
 
 from plots.runs import Run
-from reproduce.reading import OURS, PAPERS, Claim, extent, graded, ratio_of, runs
-from results import good_bar
-from studies.analysis import standing
+from reproduce.reading import OURS, PAPERS, Claim, extent, graded, ratio_of, records, runs, summary
+from studies.analysis import fresh_scores, good_bar, people_scores, standing
 
+RESCORED = "protocol-rescored-families"  # on fresh seeds: their best rules, and the human optimizers
 TITLES = {"trpo": "TRPO", "paper-trpo": "TRPO, paper's setting", "random": "random search"}
 TITLES |= {"evolution": "evolution"}
 
@@ -17,11 +17,14 @@ TITLES |= {"evolution": "evolution"}
 def endings(name: str) -> tuple[list[Run], list[dict]]:
     """Return the searches of a name with the paper's protocol, strided child, and where they end.
 
-    A family is good if its mean reward is as good as the median human optimizer's.
+    A family is good if its mean reward is as good as the median human optimizer's on fresh seeds.
     """
     some = runs(f"protocol-strided-cifar10-{name}-s*")
-    bar = good_bar(some[0].humans) if some else 0.0
-    return some, [standing(run.records, bar, {}) for run in some]
+    if not some:
+        return [], []
+    fresh = fresh_scores(records(RESCORED)) if summary(RESCORED) else {}
+    bar = good_bar(people_scores(some[0].humans, fresh)[0])
+    return some, [standing(run.records, bar, fresh) for run in some]
 
 
 def course(name: str) -> str | None:

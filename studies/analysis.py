@@ -88,11 +88,27 @@ def fresh_of_best(records: list[dict], fresh: dict[str, float]) -> float:
     return float(np.mean([fresh.get(key, np.nan) for key in best])) if best else np.nan
 
 
+def people_scores(humans: list[dict], fresh: dict[str, float]) -> tuple[dict[str, float], str]:
+    """Return what the human optimizers score, by name, and where: "on fresh seeds" or "in the search".
+
+    In the search if one of them is not in `fresh`, which is what `fresh_scores` returns.
+    """
+    keys = {line["name"]: Rule.parse(line["rule"]).key() for line in humans}
+    if fresh.keys() >= set(keys.values()):
+        return {name: fresh[key] for name, key in keys.items()}, "on fresh seeds"
+    return {line["name"]: line["reward"] for line in humans}, "in the search"
+
+
+def good_bar(people: dict[str, float]) -> float:
+    """Return the reward from which a rule is good: the median of the human optimizers' scores."""
+    return float(np.median(list(people.values())))
+
+
 def standing(records: list[dict], bar: float, fresh: dict[str, float]) -> dict[str, float]:
     """Return where a run stands at its end.
 
     Args:
-        bar: the reward from which a family is good, `results.good_bar` of the run's human optimizers.
+        bar: the reward from which a family is good, see `good_bar`.
         fresh: what `fresh_scores` returns, or {}; then the value of the same name is NaN.
     """
     rewards, name = np.array([record["reward"] for record in records]), family_of(records)

@@ -7,7 +7,7 @@ seeds alone become one line with a band. The mean reward also rises when a contr
 rule again and again. So beside it stand families, rules that no training can tell apart: how many were
 tried and how many are good, by sampled rules and by the processor time of their trainings, and their
 entropy. Good is a mean over a family's trainings so far of at least the median of SGD, Momentum,
-RMSProp and Adam. The last panel counts with other limits.
+RMSProp and Adam, on fresh seeds if RESCORED is given. The last panel counts with other limits.
 
 It prints the table too. What to look for: a lead in good families by cost, whatever is called good,
 and in what the ten best score on fresh seeds.
@@ -34,10 +34,12 @@ from studies.analysis import (
     entropy,
     families_tried,
     fresh_scores,
+    good_bar,
     good_by_bar,
     good_by_cost,
     good_families,
     moving_mean,
+    people_scores,
     standing,
 )
 from studies.trials import read_trials, study_of
@@ -47,9 +49,10 @@ STEP_S, BARS = 3, 200  # core-seconds between two points, and points of the last
 FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
 
 
-def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
+def table(groups: list[Group], fresh: dict[str, float]) -> str:
     """Return the standing at the end, mean [lowest, highest] over a group's runs, as Markdown."""
-    rows = []
+    people, where = people_scores(humans(groups), fresh)
+    bar, rows = good_bar(people), []
     for group in groups:
         runs = [standing(run.records, bar, fresh) for run in group.runs]
         row = [group.label, str(len(runs))]
@@ -60,14 +63,14 @@ def table(groups: list[Group], bar: float, fresh: dict[str, float]) -> str:
         rows.append(row)
     head = ["search", "runs", *runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    scored = (f"{style.HUMAN_NAMES[line['name']]} {line['reward']:.3f}" for line in humans(groups))
+    scored = (f"{style.HUMAN_NAMES[name]} {score:.3f}" for name, score in people.items())
     note = (
         "In brackets the lowest and the highest run. Rules are of one family if no training can tell "
         f"them apart. Good are families with a mean reward of at least {bar:.3f}; best and ten best are "
         f"means of families too. Learn is the share of rewards above {results.LEARNS:g}. Fresh is what "
         "the best rules of the ten best families score on fresh seeds, - if not all ten were rescored. "
         "Entropy is over the families of the last rules. Core-seconds are those of a new rule in the "
-        f"second half. Rewards of the human optimizers: {', '.join(scored)}."
+        f"second half. The human optimizers, {where}: {', '.join(scored)}."
     )
     return "\n".join([*lines, "", note])
 
@@ -84,11 +87,10 @@ class Panel(NamedTuple):
     step: float = 1  # from one value to the next
 
 
-def panels_of(groups: list[Group], bar: float) -> list[Panel]:
-    """Return what the figure shows, row by row."""
-    people = [line["reward"] for line in humans(groups)]
-    best = max(record["reward"] for group in groups for record in group.records)
-    bars = np.linspace(min(people), max(best, *people), BARS)
+def panels_of(groups: list[Group], people: dict[str, float]) -> list[Panel]:
+    """Return what the figure shows, row by row; `people` is what the human optimizers score, by name."""
+    bar, best = good_bar(people), max(record["reward"] for group in groups for record in group.records)
+    bars = np.linspace(min(people.values()), max(best, *people.values()), BARS)
     by_cost, by_bar = partial(good_by_cost, bar=bar, step_s=STEP_S), partial(good_by_bar, bars=bars)
     ends, last = "At the end, by what is called good", f"of the last {WINDOW} rules"
     return [
@@ -101,11 +103,12 @@ def panels_of(groups: list[Group], bar: float) -> list[Panel]:
     ]
 
 
-def picture(groups: list[Group], bar: float) -> Figure:
+def picture(groups: list[Group], fresh: dict[str, float]) -> Figure:
     """Draw the figure."""
+    people, where = people_scores(humans(groups), fresh)
     figure, axes = plt.subplots(2, 3, figsize=(14.4, 7.2))
     labels = {}
-    for place, panel in zip(axes.flat, panels_of(groups, bar), strict=True):
+    for place, panel in zip(axes.flat, panels_of(groups, people), strict=True):
         labels[place] = []
         for group in groups:
             band = group.band(lambda run: panel.series(run.records))  # noqa: B023
@@ -121,12 +124,12 @@ def picture(groups: list[Group], bar: float) -> Figure:
             place.text(0.5, 0.5, why, ha="center", transform=place.transAxes)
     place.set(yscale="log", ylim=(0.8, None))  # a few families at the right matter as much as hundreds
     place.yaxis.set_major_formatter("{x:g}")
-    best = max(humans(groups), key=lambda line: line["reward"])
-    for name, reward in ("good", bar), (style.HUMAN_NAMES[best["name"]], best["reward"]):
+    bar, best = good_bar(people), max(people, key=people.get)
+    for name, reward in ("good", bar), (style.HUMAN_NAMES[best], people[best]):
         place.axvline(reward, color=style.FAINT, lw=1, ls=":")
         look = {"rotation": 90, "va": "bottom", "fontsize": 8, "color": style.FAINT}
         place.annotate(name, (reward, 0), (2, 4), ("data", "axes fraction"), "offset points", **look)
-    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers. "
+    text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers {where}. "
     text += "Dotted: this and the best of them. Lines: means over seeds; bands: from the lowest to "
     text += "the highest; by cost as far as the cheapest seed. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
@@ -155,9 +158,8 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     fresh = fresh_scores([record for folder in rescored for record in read_trials(folder)])
     if not humans(groups):
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")
-    bar = results.good_bar(humans(groups))
-    print(table(groups, bar, fresh) + "\n")
-    return style.save(picture(groups, bar), output)
+    print(table(groups, fresh) + "\n")
+    return style.save(picture(groups, fresh), output)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,9 +9,10 @@ from made import MadeTrials, changed_copy, made_result, made_up, plan_of, write_
 
 import results
 from dsl import Rule
+from plots.runs import family_of
 from rules import HUMAN, NAMED_RULES
 from sameness import by_family
-from studies import rescore
+from studies import analysis, rescore
 from studies.figures import searches as figure
 
 
@@ -58,18 +59,35 @@ def test_the_best_of_each_run_and_humans_are_trained_and_the_summary_has_means(b
         assert rows[name]["fresh"] == pytest.approx(np.mean(scores[key]))
 
 
+def test_the_bar_is_of_fresh_seeds_only_if_all_people_were_scored_there():
+    humans = [{"name": name, "rule": NAMED_RULES[name].rule, "reward": 0.5} for name in HUMAN]
+    keys = [Rule.parse(line["rule"]).key() for line in humans]
+    assert analysis.people_scores(humans, dict.fromkeys(keys[1:], 0.6))[1] == "in the search"
+    people, where = analysis.people_scores(humans, dict(zip(keys, (0.1, 0.2, 0.4, 0.9), strict=True)))
+    assert where == "on fresh seeds" and people == dict(zip(HUMAN, (0.1, 0.2, 0.4, 0.9), strict=True))
+    assert analysis.good_bar(people) == pytest.approx(0.3)
+
+
 def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):
     """Both runs are one line of the table: the mean over them of what their best rules scored again."""
     plan, records = rescored(both, tmp_path / "all", "--seeds", "2")
     rows = {row["what"]: row for row in rescore.report(plan, records)[0]}
     means = [rows[str(folder)]["fresh"] for folder in both]
     rescored(both, tmp_path / "three", "--top", "3", "--seeds", "1")
+    bar, good = np.median([rows[name]["fresh"] for name in HUMAN]), []
+    for run in map(results.read_records, both):
+        families = results.best_families(run, name=family_of(run))
+        good.append(sum(family.reward >= bar for family in families))
+    assert bar != np.median([line["reward"] for line in results.read_humans(both[0])])
     all_ten = f"{np.mean(means):.3f} [{min(means):.3f}, {max(means):.3f}]"
     for name, wanted in (("all", all_ten), ("three", "-")):
         figure.draw([*both, tmp_path / name], tmp_path / "searches.png")
         lines = capsys.readouterr().out.splitlines()
         head, row = (lines[i].strip("| ").split(" | ") for i in (0, 2))
         assert row[head.index("fresh")] == wanted
+        if name == "all":
+            assert row[head.index("good")] == f"{np.mean(good):.0f} [{min(good)}, {max(good)}]"
+            assert "The human optimizers, on fresh seeds: SGD " in lines[-2]
     # Scores of another child do not stand beside the searches'.
     child = results.read_config(tmp_path / "all")["child"]
     other = changed_copy(tmp_path / "all", tmp_path / "other", child=child | {"filters": 3})
