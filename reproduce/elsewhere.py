@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 import results
 from nosbench.intervals import mean_interval
 from reproduce import reading
-from reproduce.reading import PAPERS, REPORTED, Claim, graded, records, several, summary
+from reproduce.reading import REPORTED, Claim, decided, graded, records, several, summary
 from rosenbrock import FOUR, RATES
 from rules import HUMAN, NAMED_RULES
 from studies import valley
@@ -36,14 +36,12 @@ def transfers(task: str, claim: str, paper: str, reported: bool = False) -> Clai
         return {seed: curve[-1] for seed, curve in found.items()}
 
     ahead = lead(tests(ours), tests(theirs))
-    interval, verdict = mean_interval(ahead), f"not decided, on {several(len(ahead), 'seed')}"
-    if interval and interval.low * interval.high > 0:  # it leaves out 0
-        verdict = PAPERS[0] if (interval.low > 0) == (BEST[metric] is max) else PAPERS[2]
+    interval = mean_interval(ahead)
     difference = f"{interval:+.4f}" if interval else f"{ahead[0]:+.4f}"
     return row._replace(
         number=f"test {metric} minus {theirs['name'].upper()}'s {difference}",
         n=f"{len(rules)} rules, {several(len(ahead), 'seed')}",
-        verdict=verdict,
+        verdict=decided(ahead, BEST[metric] is max),
         details=(
             f"best by validation: {ours['name']}, test {metric} {ours['final_test']:.4f}; of human "
             f"optimizers {theirs['name'].upper()}, {theirs['final_test']:.4f}",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nosbench import families
-from nosbench.intervals import Interval, ratio_interval
+from nosbench.intervals import Interval, mean_interval, ratio_interval
 from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
 from rules import NAMED_RULES, RECALLED
@@ -42,6 +42,17 @@ def graded(wins: list[bool], words: tuple[str, str, str] = PAPERS) -> str:
     if not wins:
         return "not run"
     return words[0] if all(wins) else words[1] if any(wins) else words[2]
+
+
+def decided(ahead: np.ndarray, higher_is_better: bool = True) -> str:
+    """Return the verdict of differences by seed, float [N]: sure if their 95 % interval leaves out 0.
+
+    Equal differences have an interval without width, which is no certainty.
+    """
+    interval = mean_interval(ahead)
+    if interval is None or interval.low == interval.high or interval.low <= 0 <= interval.high:
+        return f"not decided, on {several(len(ahead), 'seed')}"
+    return PAPERS[0] if (interval.low > 0) == higher_is_better else PAPERS[2]
 
 
 # --- records --------------------------------------------------------------------------------------

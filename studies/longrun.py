@@ -7,11 +7,12 @@
 
 A family is rules that no training can tell apart; its best one runs. All train for a thirtieth of the
 epochs, the better half of them for a tenth, half of those for a third, and half of those to the end:
-successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam all go to the end.
-The mean validation accuracy over seeds alone decides, and what diverged is the worst. Everybody's
-learning rate is the one that the sweep of the search chose; the seeds are some that no search used. A
-training begins anew at each stage, with the same numbers, so a killed run loses little. Writes a run
-folder: records.jsonl, summary.csv, summary.txt and the figure. Read next: trials.py.
+successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam all go to the end,
+and so does what --also names. The mean validation accuracy over seeds alone decides, and what diverged
+is the worst. Everybody's learning rate is the one that the sweep of the search chose; that of --also is
+swept anew. The seeds are some that no search used. A training begins anew at each stage, with the same
+numbers, so a killed run loses little. Writes a run folder: records.jsonl, summary.csv, summary.txt and
+the figure. Read next: trials.py.
 """
 
 import math
@@ -25,6 +26,7 @@ from config import as_program, resolve, setting
 import numpy as np
 
 import results
+from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES, named
 from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches
@@ -84,7 +86,12 @@ def configure(args) -> Plan:
         raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")
     humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
     seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
-    also = [Runner("named", name, str(rule), None) for name, rule in map(named, config.also)]
+    racing = {Rule.parse(one.rule).key() for one in found + humans}
+    also = [
+        Runner("named", name, str(rule), None)
+        for name, rule in map(named, config.also)
+        if rule.key() not in racing
+    ]
     return Plan(config, replace(child, epochs=config.epochs), seeds, found + also + humans)
 
 
@@ -137,11 +144,14 @@ def work(plan: Plan, trials: Trials) -> None:
 
 
 def longest(records: list[dict]) -> dict[str, list[dict]]:
-    """Return of each rule its longest trainings, one a seed."""
-    some: dict[str, dict[int, dict]] = {}
-    for record in (record for record in records if record["epochs"]):  # later stages come later
-        some.setdefault(record["rule"], {})[record["seed"]] = record
-    return {rule: list(by_seed.values()) for rule, by_seed in some.items()}
+    """Return of each rule its longest trainings that as many seeds have as any, one a seed."""
+    stages: dict[str, dict[int, list[dict]]] = {}
+    for record in (record for record in records if record["epochs"]):
+        stages.setdefault(record["rule"], {}).setdefault(record["epochs"], []).append(record)
+    return {
+        rule: by_epochs[max(by_epochs, key=lambda epochs: (len(by_epochs[epochs]), epochs))]  # noqa: B023
+        for rule, by_epochs in stages.items()
+    }
 
 
 def mean_curve(records: list[dict], what: str = "curve") -> np.ndarray:
@@ -174,9 +184,12 @@ def table(rows: list[dict]) -> str:
     """Return the rows as aligned text."""
     early = next(name for name in rows[0] if name.startswith("after_"))
     epochs = early.removeprefix("after_")
-    lines = [["epochs", "final", "sd", "best", f"at {epochs}", "rate", "update"]]
+    columns = {"final": "final", "sd": "deviation", "best": "best", f"at {epochs}": early}
+    if all(row["deviation"] is None for row in rows):  # one seed
+        del columns["sd"]
+    lines = [["epochs", *columns, "rate", "update"]]
     for row in rows:
-        numbers = [number(row[name]) for name in ("final", "deviation", "best", early)]
+        numbers = [number(row[name]) for name in columns.values()]
         name = row["name"].upper() if row["kind"] == "human" else row["name"]
         lines.append([str(row["epochs"]), *numbers, f"{row['lr']:g}", name])
     return "\n".join(aligned(lines)) + "\n"
@@ -184,12 +197,8 @@ def table(rows: list[dict]) -> str:
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     rows = summarize(plan, records)
-    seeds = (
-        ""
-        if len(plan.seeds) < 2
-        else f"\nMeans over {len(plan.seeds)} seeds, with the deviation of one.\n"
-    )
-    return rows, table(rows) + seeds
+    many = f"\nMeans over {len(plan.seeds)} seeds; sd is the standard deviation of one training.\n"
+    return rows, table(rows) + many * (len(plan.seeds) > 1)
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:

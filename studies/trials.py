@@ -200,7 +200,8 @@ def kind_of(saved: dict) -> type[ProtocolConfig]:
 
 
 FORMERLY = {"valley": "rosenbrock"}  # names of studies in older run folders
-BEFORE = {"valley": {"library": "torch"}}  # what they did before it was a setting
+# What they did before it was a setting.
+BEFORE = {"valley": {"library": "torch"}, "longrun": {"seeds": 1}}
 
 
 def study_of(folder: Path) -> str | None:
@@ -218,7 +219,9 @@ def read_config(folder: Path, name: str) -> dict:
     if study_of(folder) not in (name, FORMERLY.get(name, name)):
         raise results.RunError(f"{folder} is no run of studies.{name}")
     saved = results.read_config(folder)
-    return saved | ({"seeds": [saved["seed"]]} if "seed" in saved else {})  # longrun had but one
+    if name == "longrun" and "seed" in saved:  # as it was with one
+        saved["seeds"] = [saved["seed"]]
+    return saved
 
 
 def plan_of(study: Study, args: Namespace) -> Any:

@@ -62,8 +62,9 @@ def picture(saved: dict, records: list[dict]) -> Figure:
     lowest.set_xlabel("epochs")
     if lowest is not axes:
         lowest.set_ylabel("training loss")
-        if all(np.nanmin(line.get_ydata(), initial=np.inf) > 0 for line in lowest.lines):
-            lowest.set_yscale("log")
+        losses = np.concatenate([line.get_ydata() for line in lowest.lines])
+        losses = losses[np.isfinite(losses)]
+        lowest.set_yscale("log" if losses.size and losses.min() > 0 else "linear")
     for one in grid.flat:
         for end in ends[:-1]:
             one.axvline(end, color=style.FAINT, lw=0.8, ls=":")
@@ -71,7 +72,8 @@ def picture(saved: dict, records: list[dict]) -> Figure:
     lowest.minorticks_off()
     child = saved["child"]
     size = f"{child['epoch_size']:,} images" if "epoch_size" in child else f"{child['steps']:,} batches"
-    seeds = f"Means over {n} seeds" if (n := len(saved["seeds"])) > 1 else "One seed"
+    number = max(map(len, of_rule.values()))
+    seeds = f"Means over {number} seeds" if number > 1 else "One seed"
     text = f"An epoch has {size}. Rates are those of the searches' "
     text += f"sweeps. {seeds}, from {saved['seeds'][0]}. Grey: stopped at a dotted line."
     found = sum(some[0]["kind"] == "found" for some in of_rule.values())
@@ -89,7 +91,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     """
     folder = folders[0]
     saved, records = read_config(folder, "longrun"), read_trials(folder)
-    if not records:
+    if not longest(records):
         raise RunError(f"{folder} has no records yet")
     return style.save(picture(saved, records), output)
 

@@ -49,9 +49,8 @@ STEP_S, BARS = 3, 200  # core-seconds between two points, and points of the last
 FORMS = dict.fromkeys(COUNTS, ".0f") | {"core-seconds, new": ".2f"}
 
 
-def table(groups: list[Group], fresh: dict[str, float]) -> str:
+def table(groups: list[Group], people: dict[str, float], where: str, fresh: dict[str, float]) -> str:
     """Return the standing at the end, mean [lowest, highest] over a group's runs, as Markdown."""
-    people, where = people_scores(humans(groups), fresh)
     bar, rows = good_bar(people), []
     for group in groups:
         runs = [standing(run.records, bar, fresh) for run in group.runs]
@@ -103,9 +102,8 @@ def panels_of(groups: list[Group], people: dict[str, float]) -> list[Panel]:
     ]
 
 
-def picture(groups: list[Group], fresh: dict[str, float]) -> Figure:
-    """Draw the figure."""
-    people, where = people_scores(humans(groups), fresh)
+def picture(groups: list[Group], people: dict[str, float], where: str) -> Figure:
+    """Draw the figure; `people` and `where` are what `people_scores` returns."""
     figure, axes = plt.subplots(2, 3, figsize=(14.4, 7.2))
     labels = {}
     for place, panel in zip(axes.flat, panels_of(groups, people), strict=True):
@@ -158,8 +156,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
     fresh = fresh_scores([record for folder in rescored for record in read_trials(folder)])
     if not humans(groups):
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")
-    print(table(groups, fresh) + "\n")
-    return style.save(picture(groups, fresh), output)
+    people, where = people_scores(humans(groups), fresh)
+    print(table(groups, people, where, fresh) + "\n")
+    return style.save(picture(groups, people, where), output)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -110,7 +110,7 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     good = [analysis.good_families(run.records, bar)[-1] for run in groups[0].runs]
     assert rows[2][7] == f"{np.mean(good):.0f} [{min(good)}, {max(good)}]"
     assert rows[4][11] == "-"  # fewer rules than the window of the entropy
-    figure = searches.picture(groups, {})
+    figure = searches.picture(groups, {"sgd": bar, "adam": bar}, "in the search")
     lines = {line.get_gid(): line for axes in figure.axes for line in axes.lines}
     drawn = lines["TRPO, no repeats Good families found"].get_ydata()
     np.testing.assert_allclose(drawn, analysis.good_families(groups[1].runs[0].records, bar))

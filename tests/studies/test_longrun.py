@@ -4,14 +4,14 @@ import math
 import statistics
 
 import pytest
-from made import MadeTrials, made_up, plan_of
+from made import MadeTrials, made_up, plan_of, write_run
 
 import results
 from studies import longrun
 from studies.figures import longrun as figure
 from studies.searches import best_found, read_child
 from studies.trials import to_dict
-from training import evaluate_rule, train_curve
+from training import Training, evaluate_rule, train_curve
 
 
 def made_curve(task, rule: str, lr: float, child, seed: int, epochs: int) -> tuple[list, list, float]:
@@ -84,9 +84,32 @@ def test_the_summary_and_the_figure_have_everybody_as_far_as_they_came(made):
         both = [None if None in pair else sum(pair) / 2 for pair in zip(*last, strict=True)]
         drawn = [None if math.isnan(y) else y for y in lines[row["name"]].get_ydata()]
         assert drawn == pytest.approx(both)
-    losses = [line for line in below.lines if len(line.get_xdata()) == 9]
-    assert len(losses) == sum(row["epochs"] == 9 for row in rows)
+    losses = [list(line.get_ydata()) for line in below.lines if len(line.get_xdata()) == 9]
+    ended = [row for row in rows if row["epochs"] == 9]
+    assert len(losses) == len(ended) and below.get_yscale() == "log"
+    for row in ended:
+        last = [record["losses"] for record in records if record["rule"] == row["rule"]][-2:]
+        assert [pytest.approx(sum(pair) / 2) for pair in zip(*last, strict=True)] in losses
     figure.plt.close("all")
+
+
+def test_a_run_is_drawn_wherever_it_stopped_and_if_all_diverged(made, tmp_path):
+    plan, records = made
+    for number in range(1, len(records)):
+        folder = write_run(longrun, plan, records[:number], tmp_path / str(number))
+        longrun.report(plan, records[:number])
+        figure.draw([folder], tmp_path / "figure.png")
+    for last in ([], [1.0] * 8):
+        lost = [r | {"curve": [None] * r["epochs"], "losses": [None] * r["epochs"]} for r in records]
+        lost[0]["losses"] = last or lost[0]["losses"]
+        folder = write_run(longrun, plan, lost, tmp_path / f"lost{len(last)}")
+        assert [path.exists() for path in figure.draw([folder], tmp_path / "figure.png")] == [True] * 2
+
+
+def test_who_races_already_does_not_race_twice(searched):
+    best = best_found(results.read_records(searched), 1)[0]["rule"]
+    plan = plan_of(longrun, searched, "--top", "1", "--also", "adam", "powersign", best)
+    assert [one.name for one in plan.runners if one.kind == "named"] == ["powersign"]
 
 
 def test_a_long_training_is_the_childs_own(searched):
@@ -94,6 +117,11 @@ def test_a_long_training_is_the_childs_own(searched):
     child, _ = read_child(searched)
     result = evaluate_rule("m 1 id id mul", child, 7)
     curve, losses, cpu_s = train_curve("m 1 id id mul", result.lr, child, 7, child.epochs)
-    assert curve == result.curve and cpu_s > 0 and all(loss > 0 for loss in losses)
+    assert curve == result.curve and cpu_s > 0
+    training = Training("m 1 id id mul", result.lr, child, 7)
+    training.epoch()
+    assert (
+        losses[0] == training.loss == pytest.approx(float(sum(training.losses)) / len(training.losses))
+    )
     lost, no_loss, _ = train_curve("g 1 exp id left", 1e38, child, 7, 4)
     assert lost == no_loss == [None] * 4
