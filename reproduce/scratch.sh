@@ -251,6 +251,8 @@ bench bench-pool pool
 bench bench-kills kills --kills 200 --seed 100
 bench bench-kills-cluster kills --cluster --kills 40
 bench bench-against against 4b455d5 --parts step,score,parent,micro --dataset cifar10
+bench bench-against-search against 4b455d5 --parts search --rounds 1 --samples 1000 --epoch-size 10000 --num-validation 5000 \
+    --dataset cifar10
 bench bench-against-start against 4b455d5 --parts start,first --rounds 3 --dataset cifar10
 bench bench-against-memory against 4b455d5 --parts memory --rounds 1 --dataset cifar10
 bench bench-against-growth against 4b455d5 --parts growth --records 100000 --rounds 3
