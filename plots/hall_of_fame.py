@@ -81,6 +81,8 @@ def draw_sweeps(axes: plt.Axes, strip: plt.Axes, chosen: list[tuple[dict, str, d
         strip.plot(lost, [row] * len(lost), "x", color=look["color"], ms=4.5, mew=1.4, gid=name)
     axes.set(title="The sweep of rates", xscale="log", xticks=rates[::2])
     if not any("scale" in record for record, _, _ in chosen):
+        axes.update_datalim([(rates[0], 0)])  # so that the margin above is one of the whole axis
+        axes.autoscale_view()
         axes.set(title="One epoch at each rate", ylim=(0, None))
     axes.tick_params(labelbottom=False)
     strip.set(ylim=(len(chosen), -1), yticks=[], xlabel="learning rate")

@@ -64,6 +64,12 @@ for seed in 0 1 2; do
     done
     run protocol-strided-cifar10-paper-trpo-s$seed search $protocol --entropy-coeff 0.0015 --max-kl 0.01 --seed $seed
 done
+# The paper's size, with its preset: TRPO half an hour of a core each, random search more than an hour.
+for seed in 0 1 2; do
+    run paper-cifar10-trpo-s$seed search --preset paper --downsample stride --dataset cifar10 --seed $seed
+done
+run paper-cifar10-random-s0 search --preset paper --downsample stride --dataset cifar10 --algorithm random
+run paper-rescored studies.rescore "$out"/paper-cifar10-trpo-s[012] --seeds 10
 run protocol-pooled-cifar10-trpo-s0 search $protocol --downsample pool --samples 2000
 run tier-rescored-families studies.rescore "$out"/tier-cifar10-*-s[012]
 run protocol-rescored-families studies.rescore "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \

@@ -9,17 +9,17 @@ from plots.runs import Run
 from reproduce.reading import OURS, PAPERS, Claim, extent, graded, ratio_of, records, runs, summary
 from studies.analysis import fresh_scores, good_bar, people_scores, standing
 
-RESCORED = "protocol-rescored-families"  # on fresh seeds: their best rules, and the human optimizers
-TITLES = {"trpo": "TRPO", "paper-trpo": "TRPO, paper's setting", "random": "random search"}
-TITLES |= {"evolution": "evolution"}
+# Of the paper's size, with its preset; RESCORED are their best rules and people's on fresh seeds.
+SEARCHES, RESCORED = "paper-cifar10-{}-s*", "paper-rescored"
+TITLES = {"trpo": "TRPO", "random": "random search", "evolution": "evolution"}
 
 
 def endings(name: str) -> tuple[list[Run], list[dict]]:
-    """Return the searches of a name with the paper's protocol, strided child, and where they end.
+    """Return the searches of a name with the paper preset, strided child, and where they end.
 
     A family is good if its mean reward is as good as the median human optimizer's on fresh seeds.
     """
-    some = runs(f"protocol-strided-cifar10-{name}-s*")
+    some = runs(SEARCHES.format(name))
     if not some:
         return [], []
     fresh = fresh_scores(records(RESCORED)) if summary(RESCORED) else {}
@@ -32,8 +32,8 @@ def course(name: str) -> str | None:
     some, ends = endings(name)
     return some and (
         f"{TITLES[name]}: last fifth {extent([one['latest fifth'] for one in ends])}, "
-        f"good families {extent([one['good'] for one in ends], 0)}, in {len(some)} searches of at least "
-        f"{min(len(run.records) for run in some):,} rules"
+        f"good families {extent([one['good'] for one in ends], 0)}, in {len(some)} "
+        f"search{'es' * (len(some) > 1)} of at least {min(len(run.records) for run in some):,} rules"
     )
 
 
@@ -50,7 +50,7 @@ def samples_improve() -> Claim:
     return row._replace(
         number=f"mean reward {extent(first)} in the first fifth, {extent(last)} in the last",
         n=f"{len(some)} searches of {min(map(len, rewards)):,} rules",
-        verdict=f"{verdict}, at depth 1",
+        verdict=verdict,
         details=tuple(filter(None, map(course, ("trpo", "random", "evolution")))),
     )
 
@@ -70,7 +70,7 @@ def many_do_well() -> Claim:
         wins.append([g >= 10 and a > b for g, b, a in zip(good, early, best, strict=True)])
         said.append(
             f"{TITLES[name]}: good families {extent(good, 0)}, maximum {extent(early)} in the first "
-            f"fifth and {extent(best)} in all; both so in {sum(wins[-1])} of {len(some)} searches"
+            f"fifth and {extent(best)} in all; both so in {sum(wins[-1])} of {len(some)}"
         )
         if name == "trpo":
             number = (
@@ -78,7 +78,7 @@ def many_do_well() -> Claim:
             )
             number += f"{np.mean(best):.3f} in all"
     return row._replace(
-        number=number, n=f"{len(wins[0])} searches, as above", verdict=f"{graded(wins[0])}, at depth 1",
+        number=number, n=f"{len(wins[0])} searches, as above", verdict=graded(wins[0]),
         details=tuple(said),
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ def paper_setting_finds() -> Claim:
     claim = "with it more top rules are found than by random search"
     row = Claim(claim, "not shown in what we hold", "controller-study")
     row = controllers(row, "paper", "found_fresh")
-    both = (course("paper-trpo"), course("random"))
+    both = (course("trpo"), course("random"))
     if row.verdict == Claim(*row[:3]).verdict or not all(both):
         return row
     return row._replace(details=tuple(f"on CIFAR-10, {text}" for text in both))

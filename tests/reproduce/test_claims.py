@@ -115,31 +115,31 @@ IMPROVE += [([(0.5, 0.3)], "not reproduced"), ([(0.05, 0.15)], "not reproduced")
 @pytest.mark.parametrize("ours, verdict", IMPROVE)
 def test_samples_improve_if_the_last_fifth_is_above_the_first_and_above_chance(published, ours, verdict):
     for seed, (first, last) in enumerate(ours):
-        searched(published / f"protocol-strided-cifar10-trpo-s{seed}", [first] * 50 + [last] * 50)
-    searched(published / "protocol-strided-cifar10-random-s0", [0.01] * 100)
-    searched(published / "protocol-strided-cifar10-random-s1", [0.2] * 100)
-    assert searching.samples_improve().verdict == f"{verdict}, at depth 1"
+        searched(published / f"paper-cifar10-trpo-s{seed}", [first] * 50 + [last] * 50)
+    searched(published / "paper-cifar10-random-s0", [0.01] * 100)
+    searched(published / "paper-cifar10-random-s1", [0.2] * 100)
+    assert searching.samples_improve().verdict == verdict
 
 
 def test_many_rules_must_do_well_and_the_best_come_late(published):
     ten = [f"m {op} {u} id mul" for op in ("g", "g2", "g3", "v", "gamma") for u in ("id", "sqrt")]
     early, late = [0.6] * 100, [0.2] * 90 + [0.6] * 10
-    searched(published / "protocol-strided-cifar10-random-s0", early)
+    searched(published / "paper-cifar10-random-s0", early)
     assert searching.many_do_well().verdict == "not run"
 
     def verdict(seed, rewards, good):
-        folder = published / f"protocol-strided-cifar10-trpo-s{seed}"
+        folder = published / f"paper-cifar10-trpo-s{seed}"
         searched(folder, rewards, rules=["g m id id left"] * 90 + good)
         return searching.many_do_well().verdict
 
-    assert verdict(0, late, ten) == "reproduced, at depth 1"
-    assert verdict(1, early, ten) == "partly, at depth 1"
-    assert verdict(1, late, ten[1:] + ten[1:2]) == "partly, at depth 1"  # nine
-    assert verdict(1, late, ten) == "reproduced, at depth 1"
+    assert verdict(0, late, ten) == "reproduced"
+    assert verdict(1, early, ten) == "partly"
+    assert verdict(1, late, ten[1:] + ten[1:2]) == "partly"  # nine
+    assert verdict(1, late, ten) == "reproduced"
     people = [{"rule": NAMED_RULES[name].rule, "seed": 3000, "accuracy": 0.61} for name in HUMAN]
     write(published / searching.RESCORED, people)
     recorded(published / searching.RESCORED, people)  # on fresh seeds all of them are better
-    assert verdict(1, late, ten) == "not reproduced, at depth 1"
+    assert verdict(1, late, ten) == "not reproduced"
 
 
 MORE = [((40, 40, 40), "holds"), ((40, 10, 10), "holds in part"), ((10.4, 9, 8), "does not hold")]
@@ -167,8 +167,8 @@ def test_the_papers_setting_may_raise_the_mean_and_find_no_more(published, extra
     assert searching.paper_setting_learns().verdict == mean
     row = searching.paper_setting_finds()
     assert row.verdict == rules and not row.details
-    searched(published / "protocol-strided-cifar10-paper-trpo-s0", [0.1] * 50 + [0.5] * 50)
-    searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
+    searched(published / "paper-cifar10-trpo-s0", [0.1] * 50 + [0.5] * 50)
+    searched(published / "paper-cifar10-random-s0", [0.2] * 100)
     row = searching.paper_setting_finds()
     assert row.verdict == rules and "0.500, good" in row.details[0] and "0.200, good" in row.details[1]
 
@@ -404,9 +404,9 @@ def test_the_results_begin_with_answers_that_follow_the_records(published, capsy
 
     assert [answer for answer, _ in said()[:4]] == ["not run"] * 4
     assert {row.verdict for row in claims.claims()} == {"not run"} == {reading.graded([])}
-    searched(published / "protocol-strided-cifar10-random-s0", [0.2] * 100)
+    searched(published / "paper-cifar10-random-s0", [0.2] * 100)
     for last, rises in ((0.5, "yes"), (0.1, "no")):
-        searched(published / "protocol-strided-cifar10-trpo-s0", [0.3] * 50 + [last] * 50)
+        searched(published / "paper-cifar10-trpo-s0", [0.3] * 50 + [last] * 50)
         numbers = f"mean reward 0.300 in the first fifth, {last:.3f} in the last"
         assert said()[0] == (rises, f"{numbers}; random search stays at 0.200")
     grids = [published / f"compare-{grid}-cifar10" for grid in ("protocol", "halfdecades")]
