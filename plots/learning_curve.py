@@ -168,6 +168,7 @@ def picture(groups: list[Group]) -> Figure:
     text = f"Score: {score(runs)}{', the mean of trainings so far' * again}. The best is partly luck. "
     text += f"Marks at the bottom: rejected rules grey, failed ones orange; both count {failure:.3g}. "
     text += "Pale band: the best human optimizer, give or take a training's noise. " * is_own(groups)
+    text += "Dashed: human optimizers, a training each. " * bool(people)
     text += "Lines are means over seeds. " if len(runs) > len(groups) else ""
     style.frame(figure, title(runs), text + notes(groups))
     style.label_all({top: best, every: mean, strip: failures})
