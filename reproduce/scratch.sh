@@ -68,7 +68,9 @@ done
 for seed in 0 1 2; do
     run paper-cifar10-trpo-s$seed search --preset paper --downsample stride --dataset cifar10 --seed $seed
 done
-run paper-cifar10-random-s0 search --preset paper --downsample stride --dataset cifar10 --algorithm random
+for algorithm in random evolution; do
+    run paper-cifar10-$algorithm-s0 search --preset paper --downsample stride --dataset cifar10 --algorithm $algorithm
+done
 run paper-rescored studies.rescore "$out"/paper-cifar10-trpo-s[012] --seeds 10
 run protocol-pooled-cifar10-trpo-s0 search $protocol --downsample pool --samples 2000
 run tier-rescored-families studies.rescore "$out"/tier-cifar10-*-s[012]
