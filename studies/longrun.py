@@ -123,9 +123,9 @@ def work(plan: Plan, trials: Trials) -> None:
     rates = {record["rule"]: record["swept_lr"] for record in swept}
     others = [one._replace(lr=rates.get(one.rule, one.lr)) for one in others]
     others = [one for one in others if one.lr is not None]  # it diverged at every rate
-    *before, last = stage_epochs(plan.config.epochs)
-    for epochs in (*before, last):
-        runners = [*found, *others] if epochs == last else found
+    stages = stage_epochs(plan.config.epochs)
+    for epochs in stages:
+        runners = [*found, *others] if epochs == stages[-1] else found
         jobs = [
             {"epochs": epochs, **runner._asdict(), "seed": seed}
             for runner in runners
