@@ -75,7 +75,7 @@ def many_do_well() -> Claim:
         if name == "trpo":
             late = sum(a > b for b, a in zip(early, best, strict=True))
             number = f"good families {extent(good, 0)}; maximum {extent(best)}, "
-            number += f"higher than in the first fifth in {late} of {len(some)}"
+            number += f"which rose in {late} of {len(some)}"
     return row._replace(
         number=number, n=f"{len(wins[0])} searches, as above", verdict=graded(wins[0]),
         details=tuple(said),
