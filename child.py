@@ -257,7 +257,7 @@ def resolve_precision(precision: str) -> str:
 
 @dataclass(frozen=True)
 class Child(Trained, ChildConfig):
-    """The child as what scores the rules of a search; search.Scorer says what each method is for."""
+    """The child as what scores the rules of a search; loop.Scorer says what each method is for."""
 
     def __str__(self) -> str:
         return f"{self.dataset}, {self.precision}"

@@ -3,7 +3,7 @@
 A script declares `class Config` with fields made by `setting`, which carry their help, unit and
 allowed values. `add_settings` turns them into flags, `resolve` merges the flags that were given over
 a preset over the defaults, and `check` refuses values out of range. `as_program` runs a script's main
-such that nothing beside its work ends it. Read next: search.py.
+such that nothing beside its work ends it. Read next: loop.py.
 """
 
 import argparse

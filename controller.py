@@ -7,7 +7,7 @@ a ladder: all raise `surrogate`, which PPO alone clips.
 
     ask(n) -> rules        tell(rules, rewards) -> diagnostics
 
-Nothing to run here; search.py drives it. Read next: rivals.py, which asks and tells alike.
+Nothing to run here; loop.py drives it. Read next: rivals.py, which asks and tells alike.
 """
 
 import math

@@ -535,7 +535,7 @@ def start_worker() -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """What makes a search.Scorer of a ProtocolConfig: seeds, a limit, how to evaluate.
+    """What makes a loop.Scorer of a ProtocolConfig: seeds, a limit, how to evaluate.
 
     Mixed in by child.Child and tasks.own.OwnTask.
     """

@@ -28,13 +28,13 @@ import data
 import results
 from child import CHILDREN, ChildConfig, identify, resolve_precision
 from dsl import BINARY, Rule
+from loop import describe
 from nosbench.intervals import spearman_interval
 from nosbench.table import CIFAR, Table
 from pool import WorkerPool, usable_cores
 from results import CHANCE, FAILURE_REWARD, Progress
 from rules import NAMED_RULES
 from screen import screen
-from search import describe
 from training import evaluate_rule, start_worker
 
 SAMPLE = 2_000

@@ -29,12 +29,12 @@ import numpy as np
 import torch
 
 from dsl import Rule
+from loop import BATCH, ProposerConfig, make_proposer, make_space, mean_reward
 from nosbench import micro
 from nosbench.study import parser_of_settings, settings_of
 from nosbench.table import NONE
 from results import Progress, RunError, markdown, read_lines
 from sameness import Families
-from search import BATCH, ProposerConfig, make_proposer, make_space, mean_reward
 
 BARS = (0.55, 0.60, 0.62, 0.637, 0.65)  # the table's best hundredth begins at 0.638
 KINDS, KIND = 0.637, {"cosine": 0.8, "apart": 0.2}  # wide families, among those of at least so much

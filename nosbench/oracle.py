@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from dsl import Rule
+from loop import ProposerConfig, make_space
 from nosbench import micro
 from nosbench.table import NONE, Table, family_means
 from sameness import Families
-from search import ProposerConfig, make_space
 
 TOP = 0.01  # share of the space's families that are top families
 

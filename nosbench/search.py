@@ -1,4 +1,4 @@
-"""Search NOS-Bench: the loop of search.py with a table in the child's place, so it takes seconds.
+"""Search NOS-Bench: search.py with a table in the child's place, so it takes seconds.
 
     python -m nosbench.search                            # 10,000 rules of depth 1
     python -m nosbench.search --algorithm random
@@ -33,7 +33,7 @@ NO_TABLE = "none"
 class TableScorer:
     """What scores a search's rules: a table, or for deeper ones the child that the table tells of.
 
-    search.Scorer says what each method is for.
+    loop.Scorer says what each method is for.
     """
 
     table: str = setting(

@@ -36,12 +36,12 @@ import numpy as np
 import torch
 
 from controller import ControllerConfig
+from loop import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 from nosbench.oracle import Lookup, Measured, make_oracle
 from nosbench.table import check, family_means
 from pool import WorkerPool, usable_cores
 from results import Progress, RunError, read_lines
 from rivals import GuidedConfig
-from search import BATCH, ProposerConfig, make_proposer, make_space, search_loop
 
 # Sampled rules, or families; batches end there.
 CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)

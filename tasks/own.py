@@ -138,7 +138,7 @@ def sources(path: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class OwnTask(Trained, TaskConfig):
-    """A task as what scores the rules of a search; search.Scorer says what each method is for."""
+    """A task as what scores the rules of a search; loop.Scorer says what each method is for."""
 
     def __str__(self) -> str:
         return f"{Path(self.task).name}: {self.score_name}, higher is better"

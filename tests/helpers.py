@@ -16,6 +16,7 @@ import data
 import results
 import search
 from child import Child
+from loop import SearchConfig
 from nosbench.search import Here
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +31,7 @@ SMALL += ["--epoch-size", "100", "--num-validation", "100"]
 
 
 @dataclass(frozen=True)
-class Config(Child, search.SearchConfig):
+class Config(Child, SearchConfig):
     """All settings of search.py, as a run's config.json has them."""
 
 

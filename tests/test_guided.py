@@ -9,10 +9,10 @@ from test_rivals import CONSTRAINED, LARGE, distance, far_apart, legal_strings
 
 from controller import Batch
 from dsl import FULL, Rule, SearchSpace
+from loop import ProposerConfig, make_proposer, make_space
 from nosbench.table import Table
 from rivals import Guided, GuidedConfig, RandomSearch
 from sameness import Families, profile
-from search import ProposerConfig, make_proposer, make_space
 
 NEW = {"candidates": 16, "population": 10, "tournament": 3}
 

@@ -5,7 +5,6 @@ import csv
 import gc
 import json
 import os
-import random
 import re
 import resource
 import shlex
@@ -18,7 +17,6 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
-import torch
 from helpers import DATA, HERE, SMALL, history, killed, refusal, start, tiny
 from processes import children, until
 
@@ -26,7 +24,7 @@ import data
 import results
 import search
 from child import Child, open_pictures
-from dsl import Rule
+from loop import BATCH, Search, SearchConfig, make_space
 from nosbench import search as table_search
 from pool import TaskError, WorkerDied, WorkerPool
 from results import Progress
@@ -59,7 +57,7 @@ def base(tmp_path_factory) -> Path:
     return run(tmp_path_factory.mktemp("runs") / "base")
 
 
-def resolved(*flags: str, script=None) -> tuple[search.SearchConfig, Child]:
+def resolved(*flags: str, script=None) -> tuple[SearchConfig, Child]:
     script = script or tiny()
     return search.configure(search.make_parser(script).parse_args(flags), script)
 
@@ -70,7 +68,7 @@ def searched(folder: Path, *flags: str, executor: Executor = HERE, **settings) -
     opened = results.Run.reopen(folder) if folder.exists() else results.Run.create(folder, {}, {})
     with opened:
         config, scorer = resolved(*flags, script=tiny(**settings))
-        search.Search(config, scorer, executor, opened, progress).run_to_end()
+        Search(config, scorer, executor, opened, progress).run_to_end()
     return folder
 
 
@@ -128,60 +126,6 @@ def test_lag_and_each_seed_change_what_they_should(tmp_path, base):
     assert rewards(results.read_humans(child)) != humans
 
 
-@pytest.mark.parametrize("lag", [0, 1, 3, 9])
-def test_batch_k_is_sampled_after_update_k_minus_1_minus_lag(lag):
-    events, sizes = [], [5, 5, 5, 5, 4]
-
-    class Counting:
-        def ask(self, n):
-            events.append("ask")
-            return [len(events)] * n
-
-        def tell(self, rules, rewards):
-            events.append("tell")
-            return {"rules": rules}
-
-    done = list(search.search_loop(Counting(), sizes, lag, lambda rules: [*rules, "pushed"], tuple))
-    asks = [i for i, event in enumerate(events) if event == "ask"]
-    assert events.count("tell") == len(asks) == len(sizes) == len(done)
-    for k, (position, size, (batch, rewards, more)) in enumerate(zip(asks, sizes, done, strict=True)):
-        assert events[:position].count("tell") == max(0, k - lag)
-        assert batch == [*[position + 1] * size, "pushed"]
-        assert (rewards, more) == (tuple(batch), {"rules": batch[:-1]})
-
-
-PROPOSERS = [{"algorithm": algorithm} for algorithm in search.ALGORITHMS]
-PROPOSERS += [{"algorithm": "guided", "guide": guide} for guide in ("tokens", "none")]
-
-
-@pytest.mark.parametrize(
-    "settings", PROPOSERS, ids=lambda settings: "-".join(map(str, settings.values()))
-)
-def test_the_seed_alone_decides_what_is_proposed_and_global_random_state_is_not_touched(settings):
-    def elsewhere():
-        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
-
-    def told(seed: int, other: int) -> list:
-        for set_seed in (torch.manual_seed, np.random.seed, random.seed):
-            set_seed(other)
-        before = elsewhere()
-        small = {"population": 5, "tournament": 3, "candidates": 4, "controller_lr": 1e-3}
-        config = search.ProposerConfig(seed=seed, **small, **settings)
-        space = search.make_space(config)
-        proposer, history = search.make_proposer(config, space, Rule.fingerprint), []
-        for _ in range(8):
-            rules = proposer.ask(4)
-            assert all(map(space.contains, rules))
-            rewards = [rule.tokens.count("g") / 10 for rule in rules]
-            history.append((rules, proposer.tell(rules, rewards)))
-        assert elsewhere() == before
-        return history
-
-    first = told(1, 0)
-    assert first == told(1, 5)
-    assert first[0] != told(2, 0)[0]
-
-
 # The last one is the second, spelled otherwise.
 KNOWN = ["adam", "m 1 id id mul", "momentum"]
 
@@ -217,7 +161,7 @@ def test_known_rules_are_scored_first_and_survive_resume(tmp_path, algorithm):
 
 
 def test_short_known_rules_are_padded_to_the_spaces_length_and_keep_their_key():
-    space = search.make_space(search.SearchConfig())  # depth 2, compact, all constraints
+    space = make_space(SearchConfig())  # depth 2, compact, all constraints
     for text in ("adam", "powersign", "g m id exp mul"):
         fitted = search.fit(text, space)
         assert space.contains(fitted) and fitted.key() == find(text).key()
@@ -306,7 +250,7 @@ class Saboteur(Executor):
 def test_a_fault_of_every_kind_is_recorded_and_costs_no_other_rule_anything(tmp_path):
     # Behind the first batch come the human optimizers; some tasks die once and then do their work.
     pool = WorkerPool(2, initializer=start_worker, preload=("child", "torch._dynamo"))
-    faults = [None] * (search.BATCH + len(HUMAN) + 1) + list(FAULTS)
+    faults = [None] * (BATCH + len(HUMAN) + 1) + list(FAULTS)
     try:
         saboteur = Saboteur(pool, faults, tmp_path)
         records = history(searched(tmp_path / "faults", "--algorithm", "random", executor=saboteur))
@@ -315,7 +259,7 @@ def test_a_fault_of_every_kind_is_recorded_and_costs_no_other_rule_anything(tmp_
     undisturbed = history(searched(tmp_path / "undisturbed", "--algorithm", "random"))
     assert rules(records) == rules(undisturbed)
     tasks = [record for record in records if record["cached_from"] is None]
-    hit = tasks[search.BATCH + 1 :]
+    hit = tasks[BATCH + 1 :]
     for record, (_, status, words) in zip(hit, FAULTS.values(), strict=False):
         assert (record["status"], record["reward"], record["lr"]) == (status, 0.0, None)
         assert words in record["error"]
@@ -355,13 +299,13 @@ class LateHumans(Executor, Progress):
 
     def submit(self, fn, *args):
         self.futures.append(Future())
-        if len(self.futures) <= search.BATCH:
+        if len(self.futures) <= BATCH:
             self.futures[-1].set_exception(self.error)
         return self.futures[-1]
 
     def update(self, line):
         self.updates += 1
-        for future in self.futures[search.BATCH :] if self.updates == 3 else ():
+        for future in self.futures[BATCH:] if self.updates == 3 else ():
             future.set_exception(self.error)
 
 
@@ -401,20 +345,9 @@ def test_run_folder_holds_what_the_format_promises(base):
     assert any(row["lr_to_adam"] for row in table) and not all(row["lr_low"] for row in table)
 
 
-def test_a_tally_counts_all_records_and_keeps_those_of_trainings_and_the_latest():
-    rows = [{"status": "ok", "reward": k / 999, "cached_from": k % 9 or None} for k in range(999)]
-    tally = search.Tally(rows)
-    assert tally.ways == {results.TRAINED: 111, results.DUPLICATE: 888} and tally.best == 998 / 999
-    assert tally.trained == rows[::9] and list(tally.recent) == rows[-search.RECENT :]
-    assert tally.rejected == 0
-    for number, error in enumerate(("constant", "does not descend", "constant")):
-        tally.note({"status": "rejected", "error": error, "reward": 0.0, "cached_from": None})
-        assert tally.rejected == number + 1
-
-
 def test_a_search_lets_go_of_the_records_it_replayed_and_can_be_let_go_itself(base, tmp_path):
     with results.Run.reopen(killed(base, tmp_path / "run", 30)) as opened:
-        one = search.Search(*resolved(), HERE, opened, Progress())
+        one = Search(*resolved(), HERE, opened, Progress())
         one.run_to_end()
         assert all(training.recorded is None for some in one.trainings.values() for training in some)
         one = weakref.ref(one)
@@ -434,7 +367,7 @@ def test_a_search_lets_go_of_the_records_it_replayed_and_can_be_let_go_itself(ba
     ],
 )
 def test_what_is_asked_for_in_vain_is_said(settings, vain):
-    said = list(search.idle(search.SearchConfig(**{"samples": 10} | settings)))
+    said = list(search.idle(SearchConfig(**{"samples": 10} | settings)))
     assert len(said) == len(vain) and all(a in b for a, b in zip(vain, said, strict=True))
 
 
@@ -629,7 +562,7 @@ def test_a_resumed_run_goes_on_with_its_own_pictures_or_not_at_all(tmp_path, mon
 # --- settings and bad input -----------------------------------------------------------------------
 
 
-def configured(*flags: str) -> tuple[search.SearchConfig, Child]:
+def configured(*flags: str) -> tuple[SearchConfig, Child]:
     return resolved("--data", str(DATA), *flags, script=search.SEARCH)
 
 

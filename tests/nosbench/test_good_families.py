@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dsl import Rule
+from loop import ProposerConfig
 from nosbench import families, micro
 from nosbench.families import Plan, search
 from nosbench.study import SETTINGS, SPACE
-from search import ProposerConfig
 
 pytestmark = pytest.mark.slow
 SMALL = SPACE | SETTINGS["evolution-new"] | {"iterations": 2, "samples": 40, "population": 10}

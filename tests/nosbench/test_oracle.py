@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dsl import Rule
+from loop import ProposerConfig, make_space
 from nosbench import micro
 from nosbench.oracle import Lookup, Measured, make_oracle, top_families
 from nosbench.table import NONE
 from sameness import Families
-from search import ProposerConfig, make_space
 
 SPACE = {"subset": "full", "constraints": ("operands-differ", "no-final-addition")}
 CONFIG = ProposerConfig(iterations=1, **SPACE)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from helpers import HERE, refusal, undrawn
 
+import loop
 import results
-import search
 from dsl import Rule
+from loop import BATCH, ProposerConfig
 from nosbench import search as table_search
 from nosbench import standings, study
 from nosbench.figures import study as figure
 from nosbench.oracle import make_oracle, top_families
 from nosbench.table import Table
-from search import BATCH, ProposerConfig
+from search import PRESETS
 
 
 def config(name="random", **settings) -> study.Config:
@@ -53,7 +54,7 @@ def test_a_search_of_the_study_is_one_of_search_py(name, lag, tmp_path, monkeypa
     numbers = [table.number(Rule.parse(record["rule"])) for record in records]
 
     def make_proposer(*args, **kwargs):
-        proposer = search.make_proposer(*args, **kwargs)
+        proposer = loop.make_proposer(*args, **kwargs)
         learn = proposer.tell
         proposer.tell = lambda rules, rewards: told.extend(rewards) or learn(rules, rewards)
         return proposer
@@ -181,5 +182,5 @@ def test_kinds_of_settings_stand_apart_beside_random_search_and_the_laptop_prese
     assert names["paper"] == paper and names["plain"] == ["trpo", "random"] and len(names) == 4
     alone = figure.by_kind([s for s in settings if s.name == "random"])
     assert [[s.name for s in group] for group in alone.values()] == [["random"]]
-    preset = search.PRESETS["laptop"] | {"algorithm": "trpo"}
+    preset = PRESETS["laptop"] | {"algorithm": "trpo"}
     assert preset.items() >= study.SETTINGS["trpo-long"].items()

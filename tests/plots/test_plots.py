@@ -16,11 +16,11 @@ from matplotlib.text import Text
 import results
 from child import FORMER_CHILD, Child
 from export import tree
+from loop import SearchConfig
 from plots import entropy, hall_of_fame, learning_curve, report, style, timeline
 from plots.runs import FORMER, departures, notes, plural, ranked, read, read_groups
 from rules import find
 from sameness import by_family
-from search import SearchConfig
 
 FIGURES = {"learning_curve": learning_curve, "entropy": entropy}
 FIGURES |= {"hall_of_fame": hall_of_fame, "timeline": timeline}

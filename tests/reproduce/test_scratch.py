@@ -15,6 +15,7 @@ from helpers import ROOT, Config
 import results
 import search
 from child import completed
+from loop import SearchConfig
 from nosbench import families, study
 from nosbench import search as table_search
 from plots.runs import relevant
@@ -31,11 +32,11 @@ GUIDED = {*PUBLISHED.glob("study-guided/*.jsonl")}  # of nosbench.families, not 
 GUIDED |= {*PUBLISHED.glob("study-guided-depth1-[ft]*/*.jsonl")}
 GUIDED |= {*PUBLISHED.glob("study-guided-tuning-depth2/*.jsonl")}
 # What searches, and all settings of one.
-BOTH = table_search.TableScorer, search.SearchConfig
+BOTH = table_search.TableScorer, SearchConfig
 TableConfig = make_dataclass("TableConfig", (), bases=BOTH, frozen=True)
 SCRIPTS = {"search": (search.SEARCH, Config), "nosbench.search": (table_search.SCRIPT, TableConfig)}
 # Of a task of one's own; what its pilot measures is no setting of the command.
-OwnConfig = make_dataclass("OwnConfig", (), bases=(OwnTask, search.SearchConfig), frozen=True)
+OwnConfig = make_dataclass("OwnConfig", (), bases=(OwnTask, SearchConfig), frozen=True)
 MEASURED = {one.name for one in fields(TaskConfig) if not one.metadata["flag"]} | {
     "sweep_epochs",
     "rate_by",
