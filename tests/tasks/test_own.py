@@ -17,6 +17,7 @@ import data
 import search
 from child import ChildConfig
 from dsl import RuleOptimizer
+from loop import TIMES
 from rules import NAMED_RULES, make_optimizer, turn
 from tasks import pilot
 from tasks.own import OwnTask, TaskConfig, forget_changed, open_task, sources
@@ -413,7 +414,7 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
     assert stop.value.code == 2 and "is missing" in capfd.readouterr().err
     assert search.main(["--resume", str(folder), "--task", write(elsewhere)]) == 0
     again = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-    timeless = lambda rows: [{k: r[k] for k in r if k not in search.TIMES} for r in rows]  # noqa: E731
+    timeless = lambda rows: [{k: r[k] for k in r if k not in TIMES} for r in rows]  # noqa: E731
     assert timeless(again) == timeless(found.records)
 
 
