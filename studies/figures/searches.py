@@ -14,6 +14,7 @@ and in what the ten best score on fresh seeds.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -153,6 +154,11 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
             if ours != theirs and ANY not in (ours, theirs):  # older runs do not say what they saw
                 what = f"{folder} and {run.folder} differ in {name}, so their scores do not compare"
                 raise results.RunError(what)
+        if len({*Counter(record["rule"] for record in read_trials(folder)).values()}) > 1:
+            again = f"go on with: python -m studies.rescore --resume {folder}"
+            raise results.RunError(
+                f"{folder} has fewer seeds of some rules than of others; {again}"
+            )
     fresh = fresh_scores([record for folder in rescored for record in read_trials(folder)])
     if not humans(groups):
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")

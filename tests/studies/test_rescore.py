@@ -101,3 +101,7 @@ def test_the_figure_takes_the_fresh_scores(both, tmp_path, capsys):
     figure.draw([*both, pictures[0]], tmp_path / "searches.png")  # older runs do not say what they saw
     argv = [*map(str, (*both, pictures[1])), "-o", str(tmp_path / "figure.png")]
     assert "data_sha256" in refusal(figure.main, argv, capsys)
+    # Nor do scores of unlike numbers of seeds.
+    half = changed_copy(tmp_path / "all", tmp_path / "half", records[: len(records) * 3 // 4])
+    argv = [*map(str, (*both, half)), "-o", str(tmp_path / "figure.png")]
+    assert "fewer seeds" in refusal(figure.main, argv, capsys)
