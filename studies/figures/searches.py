@@ -108,16 +108,20 @@ def picture(groups: list[Group], people: dict[str, float], where: str) -> Figure
     figure, axes = plt.subplots(2, 3, figsize=(14.4, 7.2))
     labels = {}
     for place, panel in zip(axes.flat, panels_of(groups, people), strict=True):
-        labels[place] = []
+        labels[place], ends = [], []
         for group in groups:
             band = group.band(lambda run: panel.series(run.records))  # noqa: B023
             name = f"{group.label} {panel.title}"
-            _, end = style.draw_band(place, band, name, group.color, panel.first, panel.step)
+            x, end = style.draw_band(place, band, name, group.color, panel.first, panel.step)
             if panel.form:
                 text = style.fold(f"{group.label} {end:{panel.form}}")
                 labels[place].append((end, text, group.color))
+                ends.append((x, end, group.color))
         place.set(title=panel.title, ylabel=panel.y, xlabel=panel.x)
         place.set_ylim(0, None)
+        place.set_xlim(place.get_xlim())
+        for x, end, color in ends:  # from where a short line ends to its label
+            place.plot([x, place.get_xlim()[1]], [end, end], color=color, lw=0.8, ls=":")
         if panel.form and all(np.isnan(y) for y, _, _ in labels[place]):
             why = "no time of trainings" if panel.step != 1 else f"fewer than {WINDOW} rules"
             place.text(0.5, 0.5, why, ha="center", transform=place.transAxes)
