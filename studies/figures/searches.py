@@ -160,9 +160,7 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
                 raise results.RunError(what)
         if len({*Counter(record["rule"] for record in read_trials(folder)).values()}) > 1:
             again = f"go on with: python -m studies.rescore --resume {folder}"
-            raise results.RunError(
-                f"{folder} has fewer seeds of some rules than of others; {again}"
-            )
+            raise results.RunError(f"{folder} has fewer seeds of some rules than of others; {again}")
     fresh = fresh_scores([record for folder in rescored for record in read_trials(folder)])
     if not humans(groups):
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")
