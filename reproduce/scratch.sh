@@ -64,13 +64,17 @@ for seed in 0 1 2; do
     done
     run protocol-strided-cifar10-paper-trpo-s$seed search $protocol --entropy-coeff 0.0015 --max-kl 0.01 --seed $seed
 done
-# The paper's size, with its preset: TRPO half an hour of a core each, random search more than an hour.
+# The paper's size, with its preset: TRPO and guided search half an hour of a core each, evolution less, random more.
+paper="--preset paper --downsample stride --dataset cifar10"
 for seed in 0 1 2; do
-    run paper-cifar10-trpo-s$seed search --preset paper --downsample stride --dataset cifar10 --seed $seed
+    run paper-cifar10-trpo-s$seed search $paper --seed $seed
 done
-for algorithm in random evolution; do
-    run paper-cifar10-$algorithm-s0 search --preset paper --downsample stride --dataset cifar10 --algorithm $algorithm
+for seed in 0 1; do
+    run paper-cifar10-evolution-s$seed search $paper --algorithm evolution --seed $seed
 done
+run paper-cifar10-random-s0 search $paper --algorithm random
+run paper-cifar10-guided-s0 search $paper --algorithm guided --samples 700 --candidates 16 --replicates 3 --rotate 8 \
+    --population 100 --tournament 25 --elite-parents 0.8
 run paper-rescored studies.rescore "$out"/paper-cifar10-trpo-s[012] --seeds 10
 run protocol-pooled-cifar10-trpo-s0 search $protocol --downsample pool --samples 2000
 run tier-rescored-families studies.rescore "$out"/tier-cifar10-*-s[012]
