@@ -1,6 +1,7 @@
 """The paper's loop: rules are sampled, scored and learned from, batch by batch, on one run folder.
 
-Bello et al., ICML 2017, section 3.3 and Figure 4.
+Bello et al., ICML 2017, section 3.3 and Figure 4. First what proposes rules, then what scores them,
+then the search.
 
 Batches of 5 rules go through the workers' queue. Batch k is sampled after update k - 1 - lag, so
 `lag + 1` batches are in flight; update k waits for all of batch k. The history thus depends on
@@ -9,6 +10,7 @@ Nothing to run here. Read next: search.py, the command around it.
 """
 
 import contextlib
+import io
 import math
 import time
 from collections import Counter, deque
@@ -21,6 +23,8 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from config import MAX_SEED, setting
+
+import torch
 
 import results
 from controller import Controller, ControllerConfig
@@ -278,6 +282,7 @@ class Search:
             self.note_update(update, batch, diagnostics)
         self.note_humans(wait=True)
         self.write_hall_of_fame()
+        self.write_policy()
         self.show_progress()
 
     def push(self, rules: list[Rule]) -> list[Pending]:
@@ -415,6 +420,13 @@ class Search:
         self.run.write_table("hall_of_fame.csv", rows)
         end_s = time.monotonic()  # of many records it takes longer, and is due the later
         self.table_due_s = end_s + max(1.0, 20 * (end_s - start_s))
+
+    def write_policy(self) -> None:
+        """Write controller.pt, the weights of the controller, if there is one."""
+        if isinstance(self.proposer, Controller):
+            weights = io.BytesIO()
+            torch.save(self.proposer.policy.state_dict(), weights)
+            self.run.replace("controller.pt", weights.getvalue())
 
     def show_progress(self) -> None:
         """Show rules done, speed, reward, duplicates, failures and time left."""

@@ -1,6 +1,6 @@
 """Neural Optimizer Search: the controller writes rules, the workers score them, it learns from that.
 
-Bello et al., ICML 2017; loop.py is the search itself, this file its command and its presets.
+Bello et al., ICML 2017, section 3.3 and Figure 4. The loop itself stands in loop.py.
 
     python search.py --preset laptop              # minutes on two cores
     python search.py --workers 100                # the paper's setting
@@ -14,7 +14,6 @@ Read next: rosenbrock.py, where rules are seen at work.
 
 import contextlib
 import gc
-import io
 import json
 import shlex
 import sys
@@ -31,7 +30,6 @@ import torch
 import results
 from child import CHILDREN, Child
 from cluster import Cluster
-from controller import Controller
 from data import ANY, MissingError
 from dsl import OPERANDS, Rule, RuleError, RuleOptimizer, SearchSpace
 from loop import Scorer, Search, SearchConfig, Tally, make_space
@@ -72,6 +70,10 @@ OWN = {
 }
 OWN_PRESETS = {name: preset | {"ranks": True} for name, preset in OWN.items()}
 WORKERS = {"smoke": 2}  # other presets: all cores
+
+
+# --- which search ---------------------------------------------------------------------------------
+
 PLACES = {"data", "task"}  # what may have been moved when a run is resumed
 # What earlier versions did, whose folders do not say it; a guided search they had not.
 UNSAID = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
@@ -156,35 +158,6 @@ def idle(config: SearchConfig) -> Iterator[str]:
         )
     if config.algorithm == "guided" and config.candidates == 1:
         yield "the guide will have nothing to pick from: --candidates is 1"
-
-
-def costs(tally: Tally) -> str:
-    """Return what became of the sampled rules, and what they cost."""
-    core_s = sum(record["cpu_s"] or 0.0 for record in tally.trained)
-    per = {"sampled rule": tally.ways.total(), "family": len({r["family"] for r in tally.trained})}
-    per["training to the end"] = tally.ways[results.TRAINED]
-    shares = ", ".join(f"{core_s / n:.2f} a {name}" for name, n in per.items() if n)
-    lines = [f"{n:7,}  {way}" for way, n in results.funnel(tally.ways).items()]
-    return "\n".join(lines + [f"core-seconds: {shares}"] * (core_s > 0))  # a table's scores cost none
-
-
-def summary(families: list[results.Family], humans: list[dict], score_name: str = "accuracy") -> str:
-    """Return the best families beside the human optimizers as an aligned table.
-
-    A family is told by the mean and spread over its trainings, and by its best rule.
-    """
-    rate = lambda lr: "-" if lr is None else f"{lr:g}"  # noqa: E731
-    rows = []
-    for family in families:
-        best, spread = family.best, "-" if family.spread is None else f"{family.spread:.4f}"
-        counts = (str(len(family.trainings)), str(family.num_rules))
-        rows.append((family.reward, spread, *counts, rate(best["lr"]), f"#{best['id']}", best["infix"]))
-    for line in humans:
-        name = line["name"].upper()
-        rows.append((line["reward"], "-", "1", "1", rate(line["lr"]), "human", name))
-    rows.sort(key=lambda row: -row[0])
-    head = (score_name, "spread", "trainings", "rules", "lr", "id", "update")
-    return "\n".join(results.aligned([head, *((f"{row[0]:.4f}", *row[1:]) for row in rows)]))
 
 
 def make_parser(script: Script = SEARCH) -> Parser:
@@ -335,6 +308,34 @@ class Opened(NamedTuple):
     progress: Progress
 
 
+def open_search(args, script: Script, stack: contextlib.ExitStack) -> Opened | None:
+    """Return what makes the search that the settings ask for; None if it is complete already.
+
+    Raises:
+        ValueError, OSError: what is wrong; nothing was made.
+    """
+    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
+    progress = Progress()
+    config, scorer = configure(args, script, progress.say)
+    if args.resume is not None and is_complete(args.resume, config):
+        if any(getattr(args, name, None) for name in PLACES):  # where studies look for what it had
+            scorer.prepare()
+            open_run(args, config, scorer, progress.say).close()
+        tally, tell = Tally(results.iterate_records(args.resume)), progress.result
+        tell(f"{args.resume} is already complete, {tally.ways.total()} rules; nothing was trained")
+        tell(found(args.resume, tally, scorer.score_name))
+        tell(f"{drawing(args.resume)} draws its learning curve again")
+        tell(following(args.resume, tally))
+        return None
+    scorer = scorer if args.resume else scorer.fetch(progress.say)
+    scorer.prepare()
+    executor = script.executor or start_workers(args, scorer, progress.say)
+    stack.callback(executor.stop)
+    run = stack.enter_context(open_run(args, config, scorer, progress.say))
+    progress.begin_log(run.folder / "log.txt")
+    return Opened(config, scorer, executor, run, progress)
+
+
 def search_to_end(opened: Opened, script: Script, args) -> int:
     """Run a search, say how it ended, and return the exit code."""
     config, scorer, _, run, progress = opened
@@ -350,12 +351,8 @@ def search_to_end(opened: Opened, script: Script, args) -> int:
     for flag, value in (("--workers", args.workers), ("--cluster", args.cluster)):
         resume += f" {flag} {value}" if value else ""
     try:
-        search = Search(*opened)
-        search.run_to_end()
-        if isinstance(search.proposer, Controller):
-            weights = io.BytesIO()
-            torch.save(search.proposer.policy.state_dict(), weights)
-            run.replace("controller.pt", weights.getvalue())
+        mine = Search(*opened)
+        mine.run_to_end()
         run.finish()
     except KeyboardInterrupt:
         say(f"interrupted; what was finished is kept. Go on with: {resume}")
@@ -364,14 +361,64 @@ def search_to_end(opened: Opened, script: Script, args) -> int:
         further = "" if isinstance(error, results.ReplayError) else f"; go on with: {resume}"
         say(f"{script.command}: error: {error}. What was finished is kept{further}")
         return 1
-    tell, last = progress.result, following(folder, search.tally)
-    tell(found(folder, search.tally, scorer.score_name))
-    del search  # the figure of a long one needs its memory
+    tell, last = progress.result, following(folder, mine.tally)
+    tell(found(folder, mine.tally, scorer.score_name))
+    del mine  # the figure of a long one needs its memory
     gc.collect()  # the search and what it is made of refer to each other
     if pictures := draw_or_warn(lambda: draw(folder), drawing(folder), say):
         tell(f"{pictures[0].name} in it is its learning curve")
     tell(last)
     return 0
+
+
+def main(argv: list[str] | None = None, script: Script | None = None) -> int:
+    script = script or choose_script(argv)
+    parser = make_parser(script)
+    args = parser.parse_args(argv)
+    with contextlib.ExitStack() as stack:
+        try:
+            mine = open_search(args, script, stack)
+        except MissingError as error:  # a search that is resumed, of pictures that were moved
+            again = f"{script.command} --resume {shlex.quote(str(args.resume))} --data DIR"
+            parser.error(f"{error}, or {again}")
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        except KeyboardInterrupt:
+            print("interrupted before the search began", file=sys.stderr)
+            return 130
+        return 0 if mine is None else search_to_end(mine, script, args)
+
+
+# --- what it found --------------------------------------------------------------------------------
+
+
+def costs(tally: Tally) -> str:
+    """Return what became of the sampled rules, and what they cost."""
+    core_s = sum(record["cpu_s"] or 0.0 for record in tally.trained)
+    per = {"sampled rule": tally.ways.total(), "family": len({r["family"] for r in tally.trained})}
+    per["training to the end"] = tally.ways[results.TRAINED]
+    shares = ", ".join(f"{core_s / n:.2f} a {name}" for name, n in per.items() if n)
+    lines = [f"{n:7,}  {way}" for way, n in results.funnel(tally.ways).items()]
+    return "\n".join(lines + [f"core-seconds: {shares}"] * (core_s > 0))  # a table's scores cost none
+
+
+def summary(families: list[results.Family], humans: list[dict], score_name: str = "accuracy") -> str:
+    """Return the best families beside the human optimizers as an aligned table.
+
+    A family is told by the mean and spread over its trainings, and by its best rule.
+    """
+    rate = lambda lr: "-" if lr is None else f"{lr:g}"  # noqa: E731
+    rows = []
+    for family in families:
+        best, spread = family.best, "-" if family.spread is None else f"{family.spread:.4f}"
+        counts = (str(len(family.trainings)), str(family.num_rules))
+        rows.append((family.reward, spread, *counts, rate(best["lr"]), f"#{best['id']}", best["infix"]))
+    for line in humans:
+        name = line["name"].upper()
+        rows.append((line["reward"], "-", "1", "1", rate(line["lr"]), "human", name))
+    rows.sort(key=lambda row: -row[0])
+    head = (score_name, "spread", "trainings", "rules", "lr", "id", "update")
+    return "\n".join(results.aligned([head, *((f"{row[0]:.4f}", *row[1:]) for row in rows)]))
 
 
 def found(folder: Path, tally: Tally, score_name: str) -> str:
@@ -401,52 +448,6 @@ def draw(folder: Path) -> list[Path]:
 def drawing(folder: Path) -> str:
     """Return the command that draws the learning curve of a run again."""
     return f"python -m plots.learning_curve {shlex.quote(str(folder))}"
-
-
-def open_search(args, script: Script, stack: contextlib.ExitStack) -> Opened | None:
-    """Return what makes the search that the settings ask for; None if it is complete already.
-
-    Raises:
-        ValueError, OSError: what is wrong; nothing was made.
-    """
-    torch.set_num_threads(1)  # sums on several threads round differently; the history must not
-    progress = Progress()
-    config, scorer = configure(args, script, progress.say)
-    if args.resume is not None and is_complete(args.resume, config):
-        if any(getattr(args, name, None) for name in PLACES):  # where studies look for what it had
-            scorer.prepare()
-            open_run(args, config, scorer, progress.say).close()
-        tally, tell = Tally(results.iterate_records(args.resume)), progress.result
-        tell(f"{args.resume} is already complete, {tally.ways.total()} rules; nothing was trained")
-        tell(found(args.resume, tally, scorer.score_name))
-        tell(f"{drawing(args.resume)} draws its learning curve again")
-        tell(following(args.resume, tally))
-        return None
-    scorer = scorer if args.resume else scorer.fetch(progress.say)
-    scorer.prepare()
-    executor = script.executor or start_workers(args, scorer, progress.say)
-    stack.callback(executor.stop)
-    run = stack.enter_context(open_run(args, config, scorer, progress.say))
-    progress.begin_log(run.folder / "log.txt")
-    return Opened(config, scorer, executor, run, progress)
-
-
-def main(argv: list[str] | None = None, script: Script | None = None) -> int:
-    script = script or choose_script(argv)
-    parser = make_parser(script)
-    args = parser.parse_args(argv)
-    with contextlib.ExitStack() as stack:
-        try:
-            mine = open_search(args, script, stack)
-        except MissingError as error:  # a search that is resumed, of pictures that were moved
-            again = f"{script.command} --resume {shlex.quote(str(args.resume))} --data DIR"
-            parser.error(f"{error}, or {again}")
-        except (ValueError, OSError) as error:
-            parser.error(str(error))
-        except KeyboardInterrupt:
-            print("interrupted before the search began", file=sys.stderr)
-            return 130
-        return 0 if mine is None else search_to_end(mine, script, args)
 
 
 # --- from Python ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from pathlib import Path
 
 STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch does not count
 BATCHES = 8  # of a controller, of which two do not count
+PROPOSERS = "loop", "search", "proposer"  # where what proposes rules stands, and stood
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -70,8 +71,8 @@ def score(asked: dict) -> dict:
 
 def parent(asked: dict) -> dict:
     """Return the time of a batch: sampling of 16 candidates a rule, their identity, TRPO's update."""
-    settings = find("ProposerConfig", "search", "proposer")
-    make_space, make = (find(f"make_{what}", "search", "proposer") for what in ("space", "proposer"))
+    settings = find("ProposerConfig", *PROPOSERS)
+    make_space, make = (find(f"make_{what}", *PROPOSERS) for what in ("space", "proposer"))
     identity, found = [], {}
     with contextlib.suppress(LookupError):  # earlier versions have one for all
         identity = [find("Child", "child")().identity()]

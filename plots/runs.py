@@ -235,7 +235,8 @@ def label_all(settings: list[dict]) -> list[tuple[str, str]]:
         told = ", ".join(f"{names.SETTINGS.get(n, n.replace('_', ' '))} {x}" for n, x in apart.items())
         short = len(told) <= LONGEST
         label += f", {told}" if told and short else ""
-        label += ", no repeats" if mine["candidates"] > least else ""
+        repeats = mine["candidates"] == least or mine["replicates"] > 1
+        label += "" if repeats else ", no repeats"
         labels.append(label)
         long.append("" if short else told)
     numbers = [labels[: place + 1].count(label) for place, label in enumerate(labels)]
@@ -315,7 +316,13 @@ def notes(groups: list[Group]) -> str:
             if name not in TOLD:
                 flag = name.replace("_", "-")
                 on = isinstance(value, bool) and f"--{flag if value else f'no-{flag}'}"
-                ours[on or f"--{flag} {value} (there {preset})"] = None
-    text += f"Flags other than in the paper preset: {', '.join(ours)}. " if ours else ""
+                having = ours.setdefault(on or f"--{flag} {value} (there {preset})", {})
+                having[group.label] = None
+    of = {tuple(having): [f for f in ours if ours[f] == having] for having in ours.values()}
+    told = [
+        ", ".join(flags) + (f" in {' and '.join(having)}" if len(having) < len(groups) else "")
+        for having, flags in of.items()
+    ]
+    text += f"Flags other than in the paper preset: {'; '.join(told)}. " if told else ""
     going = sum(len(run.records) < run.config["samples"] for run in runs)
     return text + (f"{going} of {plural(len(runs), 'run')} not finished." if going else "")

@@ -1,4 +1,4 @@
-"""The search loop on real children and real worker processes: same history, whatever happens."""
+"""Whole searches on real children and worker processes: one history, whatever happens."""
 
 import contextlib
 import csv

@@ -13,8 +13,8 @@ It prints the table too. What to look for: a lead in good families by cost, what
 and in what the ten best score on fresh seeds.
 """
 
+import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -116,12 +116,15 @@ def picture(groups: list[Group], people: dict[str, float], where: str) -> Figure
             if panel.form:
                 text = style.fold(f"{group.label} {end:{panel.form}}")
                 labels[place].append((end, text, group.color))
-                ends.append((x, end, group.color))
+                ends.append((x, end, group.color, f"{name} to its label"))
         place.set(title=panel.title, ylabel=panel.y, xlabel=panel.x)
         place.set_ylim(0, None)
         place.set_xlim(place.get_xlim())
-        for x, end, color in ends:  # from where a short line ends to its label
-            place.plot([x, place.get_xlim()[1]], [end, end], color=color, lw=0.8, ls=":")
+        longest = max((x for x, *_ in ends), default=np.nan)
+        for x, end, color, name in ends:
+            if x < longest:
+                look = {"color": color, "lw": 0.8, "ls": ":"}
+                place.plot([x, place.get_xlim()[1]], [end, end], gid=name, **look)
         if panel.form and all(np.isnan(y) for y, _, _ in labels[place]):
             why = "no time of trainings" if panel.step != 1 else f"fewer than {WINDOW} rules"
             place.text(0.5, 0.5, why, ha="center", transform=place.transAxes)
@@ -133,8 +136,9 @@ def picture(groups: list[Group], people: dict[str, float], where: str) -> Figure
         look = {"rotation": 90, "va": "bottom", "fontsize": 8, "color": style.FAINT}
         place.annotate(name, (reward, 0), (2, 4), ("data", "axes fraction"), "offset points", **look)
     text = f"Good: a mean reward of at least {bar:.3f}, the median of the human optimizers {where}. "
-    text += "Dotted: this and the best of them. Lines: means over seeds; bands: from the lowest to "
-    text += "the highest; by cost as far as the cheapest seed. "
+    text += "Upright dotted lines: this and the best of them; level ones lead to a label. "
+    text += "Lines: means over seeds; bands: from the lowest to the highest; by cost as far as the "
+    text += "cheapest seed. "
     style.frame(figure, title(all_runs(groups)), text + notes(groups))
     style.label_all(labels, 8)
     return figure
@@ -158,9 +162,9 @@ def draw(folders: list[Path], output: Path) -> list[Path]:
             if ours != theirs and ANY not in (ours, theirs):  # older runs do not say what they saw
                 what = f"{folder} and {run.folder} differ in {name}, so their scores do not compare"
                 raise results.RunError(what)
-        if len({*Counter(record["rule"] for record in read_trials(folder)).values()}) > 1:
-            again = f"go on with: python -m studies.rescore --resume {folder}"
-            raise results.RunError(f"{folder} has fewer seeds of some rules than of others; {again}")
+        if results.read_meta(folder).get("end") is None:
+            again = f"python -m studies.rescore --resume {shlex.quote(str(folder))}"
+            raise results.RunError(f"{folder} is not finished; go on with: {again}")
     fresh = fresh_scores([record for folder in rescored for record in read_trials(folder)])
     if not humans(groups):
         raise results.RunError(f"{folders[0]} has no scores of the human optimizers yet")

@@ -15,7 +15,7 @@ from helpers import ROOT, killed, refusal
 
 import data
 import results
-from bench import against, child, controller, kills, pool, rule, show, textbook, timing
+from bench import against, child, controller, kills, pool, probes, rule, show, textbook, timing
 from bench.launch import report
 from child import ChildConfig, ConvNet
 from rules import NAMED_RULES
@@ -201,6 +201,13 @@ def test_beside_a_checkout_that_scores_higher_there_is_a_loss_and_what_it_does_n
     lost = np.mean(beside) - here
     assert rows["all"][:3] == ["4", f"{here:.4f}", f"{here + lost:.4f}"]
     assert rows["all"][3].startswith(f"+{lost:.4f} ± ")
+
+
+def test_the_parts_that_need_no_search_find_in_this_checkout_what_they_time():
+    data.prepare(data.SAMPLE, data.HERE)
+    asked = {"dataset": data.SAMPLE, "data": str(data.HERE)}
+    found = probes.step(asked) | probes.parent(asked)
+    assert len(found) == 4 and min(found.values()) > 0
 
 
 @pytest.mark.slow

@@ -162,6 +162,8 @@ def test_seeds_are_one_group_and_settings_are_two(folders, tmp_path):
     labels = ["TRPO, entropy 0.0015, max KL 0.0001", "TRPO, entropy 0.02, max KL 0.03"]
     assert [(group.label, group.settings) for group in groups] == [(label, "") for label in labels]
     assert "--max-kl 0.03 (there 0.0001)" in notes(groups) and "--max-kl 0.0001 (" not in notes(groups)
+    flags = "--entropy-coeff 0.02 (there 0.0015), --max-kl 0.03 (there 0.0001)"
+    assert f"{flags} in {labels[1]}" in notes(groups)  # the other has not got them
     assert groups[0].color != groups[1].color
     [alone] = read_groups([make_run(tmp_path / "alone", prune=False, guide_width=0.3)])
     assert "--no-prune" in notes([alone]) and "--prune" not in notes([alone]).replace("--no-prune", "")

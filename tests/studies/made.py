@@ -52,8 +52,10 @@ def changed_copy(folder: Path, to: Path, records: list[dict] | None = None, **co
 
 
 def write_run(study, plan, records: list[dict], to: Path) -> Path:
-    """Write the run folder of a study."""
+    """Write the run folder of a study, a finished one if it has records."""
     with results.Run.create(to, to_dict(study, plan), {}) as run:
         for record in records:
             run.append("records.jsonl", record)
+        if records:
+            run.finish()
     return to

@@ -114,5 +114,9 @@ def test_the_figure_and_the_table_hold_every_group(tmp_path, capsys):
     lines = {line.get_gid(): line for axes in figure.axes for line in axes.lines}
     drawn = lines["TRPO, no repeats Good families found"].get_ydata()
     np.testing.assert_allclose(drawn, analysis.good_families(groups[1].runs[0].records, bar))
+    short, level = (lines[f"random Good families found{more}"] for more in ("", " to its label"))
+    right = short.axes.get_xlim()[1]
+    assert level.get_xydata().tolist() == [[60, short.get_ydata()[-1]], [right, short.get_ydata()[-1]]]
+    assert "TRPO Good families found to its label" not in lines and right < 130
     mean = np.mean([analysis.moving_mean(run.records) for run in groups[0].runs], 0)
     np.testing.assert_allclose(lines["TRPO Mean reward"].get_ydata(), mean)
