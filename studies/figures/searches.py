@@ -67,7 +67,8 @@ def table(groups: list[Group], people: dict[str, float], where: str, fresh: dict
     note = (
         "In brackets the lowest and the highest run. Rules are of one family if no training can tell "
         f"them apart. Good are families with a mean reward of at least {bar:.3f}; best and ten best are "
-        f"means of families too. Learn is the share of rewards above {results.LEARNS:g}. Fresh is what "
+        f"means of families too. Trained are trainings that came to their end. Learn is the share of "
+        f"rewards above {results.LEARNS:g}. Fresh is what "
         "the best rules of the ten best families score on fresh seeds, - if not all ten were rescored. "
         "Entropy is over the families of the last rules. Core-seconds are those of a new rule in the "
         f"second half. The human optimizers, {where}: {', '.join(scored)}."
