@@ -75,7 +75,7 @@ done
 run paper-cifar10-random-s0 search $paper --algorithm random
 run paper-cifar10-guided-s0 search $paper --algorithm guided --samples 700 --candidates 16 --replicates 3 --rotate 8 \
     --population 100 --tournament 25 --elite-parents 0.8
-run paper-rescored studies.rescore "$out"/paper-cifar10-trpo-s[012] --seeds 10
+run paper-rescored studies.rescore "$out"/paper-cifar10-*-s[012] --seeds 10
 run protocol-pooled-cifar10-trpo-s0 search $protocol --downsample pool --samples 2000
 run tier-rescored-families studies.rescore "$out"/tier-cifar10-*-s[012]
 run protocol-rescored-families studies.rescore "$out"/protocol-strided-cifar10-trpo-s[012] "$out"/protocol-strided-cifar10-paper-trpo-s[012] \
