@@ -44,6 +44,14 @@ RECENT = 100  # rules over which the progress line and the diagnostics look back
 # --- what proposes rules --------------------------------------------------------------------------
 
 
+class Proposer(Protocol):
+    """What writes rules and learns from their rewards: a controller, or one of its rivals."""
+
+    def ask(self, n: int) -> list[Rule]: ...  # writes n rules
+    def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict: ...  # of an earlier `ask`
+    def start(self, rules: list[Rule], rewards: list[float | None]) -> None: ...  # written by nobody
+
+
 @dataclass(frozen=True)
 class ProposerConfig(GuidedConfig, ControllerConfig):
     """What rules are proposed, given their rewards; defaults are the paper's, as far as we know them."""
@@ -90,7 +98,7 @@ def make_proposer(
     config: ProposerConfig,
     space: SearchSpace,
     identity: Callable[[Rule], Hashable],
-) -> Controller | RandomSearch | Evolution:
+) -> Proposer:
     """Return what proposes rules; `identity` tells which are one for a search, for example a family."""
     if config.algorithm == "random":
         return RandomSearch(space, config, config.seed, identity)
@@ -184,13 +192,15 @@ def mean_reward(accuracies: list[float | None], failure: float) -> float | None:
 
 
 def search_loop(
-    proposer: Controller | RandomSearch | Evolution,
+    proposer: Proposer,
     sizes: Iterable[int],
     lag: int,
     push: Callable[[list[Rule]], list],
     collect: Callable[[list], list[float | None]],
 ) -> Iterator[tuple[list, list[float | None], dict]]:
     """Sample, score and learn, batch by batch: batch k is sampled after update k - 1 - lag.
+
+    With a lag of 1: ask 0, ask 1, tell 0, ask 2, tell 1, ask 3, tell 2, and so on.
 
     Args:
         sizes: how many rules each batch has.
@@ -244,8 +254,8 @@ class Tally:
 class Search:
     """The paper's loop on one run folder.
 
-    What is in the records already is replayed instead of trained, so an interrupted search goes on
-    to the same result.
+    A search that is resumed runs again from its first rule. What is in the records already is replayed
+    instead of trained, so it goes on to the same result.
     """
 
     def __init__(
@@ -288,16 +298,24 @@ class Search:
     def push(self, rules: list[Rule]) -> list[Pending]:
         """Queue rules to be scored, but none that is like those that were scored often enough."""
         first, self.asked = self.asked, self.asked + len(rules)
-        pending = [self._push(id, rule) for id, rule in enumerate(rules, first)]
-        if first == 0:  # behind a few rules, whose records soon show whether all is well
-            scored = {line["name"] for line in results.read_humans(self.run.folder)}
-            for name in (name for name in HUMAN if name not in scored):
-                rule = NAMED_RULES[name].rule
-                evaluate, seed = self.scorer.evaluate, self.scorer.score_seed
-                self.humans[name] = self.executor.submit(evaluate, rule, seed)
+        pending = [self.push_rule(id, rule) for id, rule in enumerate(rules, first)]
+        if first == 0:  # not before them, so that a first record soon shows whether all is well
+            self.push_humans()
         return pending
 
-    def _push(self, id: int, rule: Rule) -> Pending:
+    def push_humans(self) -> None:
+        """Queue the human optimizers whose scores are not there yet."""
+        scored = {line["name"] for line in results.read_humans(self.run.folder)}
+        for name in (name for name in HUMAN if name not in scored):
+            rule, seed = NAMED_RULES[name].rule, self.scorer.score_seed
+            self.humans[name] = self.executor.submit(self.scorer.evaluate, rule, seed)
+
+    def push_rule(self, id: int, rule: Rule) -> Pending:
+        """Queue a rule's training, or take one of its family.
+
+        Raises:
+            ReplayError: the records are of another history.
+        """
         recorded = next(self.recorded, None)
         if recorded and recorded["rule"] != str(rule):
             raise results.ReplayError(
@@ -316,23 +334,25 @@ class Search:
         if cached_from is not None:
             shared = trainings[0]
             return shared._replace(id=id, rule=rule, cached_from=cached_from, recorded=recorded)
-        batch = self.batch(id) or 0
+        # A family's first training has the seed whose turn it is, each further one the next seed.
+        batch = self.batch_number(id) or 0
         first = trainings[0].seed if trainings else self.scorer.score_seed + batch % self.config.rotate
         seed = first + len(trainings)
         outcome = recorded or self.executor.submit(self.scorer.evaluate, str(rule), seed)
         trainings.append(Pending(id, rule, family, None, seed, outcome, recorded))
         return trainings[-1]
 
-    def batch(self, id: int) -> int | None:
+    def batch_number(self, id: int) -> int | None:
         """Return the number of a rule's batch, None for the known rules that were scored first."""
         sampled = id - len(self.config.start_from)
         return None if sampled < 0 else sampled // BATCH
 
     def collect(self, batch: list[Pending]) -> list[float | None]:
         """Wait for the scores of a batch, write its records and return its rewards."""
-        return [self._collect(pending) for pending in batch]
+        return [self.collect_score(pending) for pending in batch]
 
-    def _collect(self, pending: Pending) -> float | None:
+    def collect_score(self, pending: Pending) -> float | None:
+        """Wait for a score, write its record and return the reward, None if it failed."""
         while True:
             self.note_humans()
             self.show_progress()
@@ -348,16 +368,25 @@ class Search:
         reward = mean_reward(done, scale.failure)
         # To tell a rule's formula and key takes most of a replay, so those that were written stay.
         names = pending.recorded or {"rule": str(rule), "infix": rule.infix(), "key": rule.key()}
-        record = {"id": id, "batch": self.batch(id), "rule": names["rule"], "infix": names["infix"]}
-        record |= {"key": names["key"], "family": self.families[pending.family], "seed": pending.seed}
-        record |= {"status": outcome.pop("status"), "cached_from": pending.cached_from}
-        record |= {"reward": scale.failure if reward is None else reward, **outcome}
-        record |= self.told_scale()
+        record = {
+            "id": id,
+            "batch": self.batch_number(id),
+            "rule": names["rule"],
+            "infix": names["infix"],
+            "key": names["key"],
+            "family": self.families[pending.family],
+            "seed": pending.seed,
+            "status": outcome.pop("status"),
+            "cached_from": pending.cached_from,
+            "reward": scale.failure if reward is None else reward,
+            **outcome,
+            **self.told_scale(),
+        }
         if pending.recorded is None:
             # Where the human optimizers fail as well it is no rule's fault, and must not be recorded.
             self.note_humans(wait=record["status"] in ("error", "crashed"))
             self.run.append("records.jsonl", record)
-        if pending.cached_from is None:  # what came with the score is not kept twice
+        if pending.cached_from is None:  # what came with the score is not kept twice; in order of pushes
             done_with = pending._replace(outcome=record, recorded=None)
             self.trainings[pending.family][len(done) - 1] = done_with
         self.tally.note(record)

@@ -75,7 +75,7 @@ WORKERS = {"smoke": 2}  # other presets: all cores
 # --- which search ---------------------------------------------------------------------------------
 
 PLACES = {"data", "task"}  # what may have been moved when a run is resumed
-# What earlier versions did, whose folders do not say it; a guided search they had not.
+# Settings that older run folders lack: what the versions that wrote them did; they had no guided search.
 UNSAID = {"replicates": 1, "rotate": 1, "ranks": False, "data_sha256": ANY}
 UNSAID |= {name: getattr(GuidedConfig, name) for name in GuidedConfig.__annotations__}
 
@@ -299,7 +299,7 @@ def start_workers(args, scorer: Scorer, say: Say) -> WorkerPool | Cluster:
 
 
 class Opened(NamedTuple):
-    """What a search is made of, which is not made yet: so nobody but `search_to_end` holds it."""
+    """What a search is made of; `search_to_end` makes it, so that it can also free its memory."""
 
     config: SearchConfig
     scorer: Scorer
@@ -377,7 +377,7 @@ def main(argv: list[str] | None = None, script: Script | None = None) -> int:
     args = parser.parse_args(argv)
     with contextlib.ExitStack() as stack:
         try:
-            mine = open_search(args, script, stack)
+            opened = open_search(args, script, stack)
         except MissingError as error:  # a search that is resumed, of pictures that were moved
             again = f"{script.command} --resume {shlex.quote(str(args.resume))} --data DIR"
             parser.error(f"{error}, or {again}")
@@ -386,7 +386,7 @@ def main(argv: list[str] | None = None, script: Script | None = None) -> int:
         except KeyboardInterrupt:
             print("interrupted before the search began", file=sys.stderr)
             return 130
-        return 0 if mine is None else search_to_end(mine, script, args)
+        return 0 if opened is None else search_to_end(opened, script, args)
 
 
 # --- what it found --------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ def found(folder: Path, tally: Tally, score_name: str) -> str:
     """Return what a complete run cost and found, as text."""
     table = summary(results.best_families(tally.trained, 10), results.read_humans(folder), score_name)
     what = "A line is a family, rules that no training can tell apart: mean and spread of its trainings."
-    where = f"{folder} holds the run, hall_of_fame.csv in it all families"
+    where = f"{folder} holds the run, hall_of_fame.csv in it the best 100 families"
     return f"\n{costs(tally)}\n\n{table}\n\n{what}\n{where}"
 
 
@@ -467,19 +467,29 @@ class Found(NamedTuple):
 
     @property
     def best(self) -> Rule:
-        """The best rule of the best family."""
+        """The best rule of the best family.
+
+        Raises:
+            RunError: no rule has trained to its end.
+        """
+        if not self.families:
+            raise results.RunError(f"{self.folder}: no rule has trained to its end; try more samples")
         return Rule.parse(self.families[0].best["rule"])
 
     def make_optimizer(self, params, lr: float | None = None, **kw) -> RuleOptimizer:
         """Return an optimizer with the best rule, at the rate that was best for it if none is given."""
-        return make_optimizer(self.best, params, lr or self.families[0].best["lr"], **kw)
+        rule = self.best
+        return make_optimizer(rule, params, self.families[0].best["lr"] if lr is None else lr, **kw)
 
 
 def search(**settings) -> Found:
     """Search as the command line does; settings have the names of its flags, such as start_from.
 
+    One that Ctrl-C ends returns what was found until then.
+
     Raises:
         ValueError, OSError: what is wrong with them; nothing was made.
+        RunError: the search could not go on, as it said; `resume` goes on with its folder.
     """
     script = choose_script(
         [f"--{name}={settings[name]}" for name in ("task", "resume") if name in settings]
@@ -489,14 +499,17 @@ def search(**settings) -> Found:
     if unknown := sorted(settings.keys() - known - {"preset", "workers", "cluster", "out", "resume"}):
         raise ConfigError(f"unknown settings: {', '.join(unknown)}")
     if settings.get("preset") not in (None, *script.presets):
-        known = ", ".join(script.presets)
-        raise ConfigError(f"preset is {settings['preset']!r}; it must be one of {known}")
+        allowed = ", ".join(script.presets)
+        raise ConfigError(f"preset is {settings['preset']!r}; it must be one of {allowed}")
     for name, value in settings.items():
         setattr(args, name, Path(value) if name in ("out", "resume") else value)
     with contextlib.ExitStack() as stack:
-        if (mine := open_search(args, script, stack)) is not None:
-            search_to_end(mine, script, args)
-    folder = args.resume if mine is None else mine.run.folder
+        stack.callback(torch.set_num_threads, torch.get_num_threads())  # a search takes one
+        opened = open_search(args, script, stack)
+        code = 0 if opened is None else search_to_end(opened, script, args)
+    folder = args.resume if opened is None else opened.run.folder
+    if code == 1:
+        raise results.RunError(f"{folder}: the search could not go on")
     records = results.read_records(folder)
     return Found(folder, records, results.read_humans(folder), results.best_families(records))
 

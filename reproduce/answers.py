@@ -40,15 +40,20 @@ def finds_more() -> Told:
 
 def beats_adam() -> Told:
     """Whether the found rule does is told by the intervals of its lead over Adam alone."""
-    surely = [lead.intervals["adam"].low > 0 for _, _, lead in convnet.found_leads()]
+    surely = [lead.intervals["adam"].low > 0 for _, _, lead in convnet.found_leads(convnet.LARGEST)]
     said = "not run" if not surely else "yes" if all(surely) else "in part" if any(surely) else "no"
     told = []
-    for comparisons in (convnet.COMPARISONS, convnet.DEEPER):
-        leads = [lead for *_, lead in convnet.found_leads(comparisons)]
-        ahead = ", by half decades ".join(f"{lead.intervals['adam']:+.4f}" for lead in leads)
-        seeds = " and ".join(str(lead.count) for lead in leads)
-        told.append(f"minus ADAM {ahead} ({seeds} fresh seeds)" if leads else "not run")
-    return said, f"best found rule {told[0]}; at depth 2 on a smaller ConvNet {told[1]}"
+    for comparisons in (convnet.LARGEST, convnet.COMPARISONS, convnet.DEEPER):
+        leads = convnet.found_leads(comparisons)
+        ahead = ", ".join(
+            f"{'' if grid == 'decades' else f'by {grid} '}{lead.intervals['adam']:+.4f}"
+            for grid, _, lead in leads
+        )
+        seeds = " and ".join(str(lead.count) for *_, lead in leads)
+        told.append(f"{ahead} ({seeds} fresh seeds)" if leads else "not run")
+    largest, shallow, small = told
+    where = f"of depth 1 {shallow}; of depth 2 on a smaller ConvNet {small}"
+    return said, f"best found rule minus ADAM {largest}; of searches {where}"
 
 
 def reported_beats_adam() -> Told:

@@ -31,6 +31,7 @@ CLAIMS: list[Callable[[], Claim]] = [
     searching.beats_random_search,
     searching.beats_careful_search,
     convnet.found_beat_human,
+    partial(convnet.found_beat_human, convnet.COMPARISONS, "so do those found at depth 1"),
     partial(
         convnet.found_beat_human,
         convnet.DEEPER,

@@ -42,9 +42,9 @@ def good_families(records: list[dict], bar: float) -> np.ndarray:
 
 
 def good_by_cost(records: list[dict], bar: float, step_s: float) -> np.ndarray:
-    """Return the same every `step_s` seconds of the trainings' processor time, from 0 s on."""
+    """Return the same every `step_s` seconds of the trainings' processor time, from 0 s to their end."""
     seconds = np.cumsum([0.0, *((r["cached_from"] is None and r["cpu_s"]) or 0.0 for r in records)])
-    times = np.arange(0, seconds[-1], step_s)
+    times = np.arange(0, seconds[-1] + step_s, step_s)
     return np.array([0, *good_families(records, bar)])[seconds.searchsorted(times, side="right") - 1]
 
 

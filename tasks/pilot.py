@@ -284,7 +284,7 @@ def weigh(config: OwnTask, found: dict, executor: Executor, say) -> OwnTask:
     say(
         f"  noise: two rules trained once can be told apart if they differ by {APART * noise:.3g};\n"
         f"  from nothing learned to {winner.upper()} it is {span:.3g}.\n"
-        f"  To tell a tenth of that takes {seeds} seeds a rule (--replicates {seeds})"
+        f"  To tell a tenth of that takes {seeds} seed{'s' * (seeds != 1)} a rule (--replicates {seeds})"
     )
     if stuck := [f"{one['lr']:g}" for one in curves["sgd"] if one["moved"] < 0.02]:
         say(f"  SGD leaves nearly all weights as they were at {', '.join(stuck)}: too small a step")

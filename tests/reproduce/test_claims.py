@@ -100,7 +100,7 @@ def test_every_claim_is_judged_on_what_is_published_and_the_page_of_results_answ
     heads = [line.split(" | ")[0] for line in lines[:10]]
     assert all(f"| {question}" in heads for question in answers.QUESTIONS)
     rows = claims.claims()
-    assert len({row.claim for row in rows}) == len(rows) == 16
+    assert len({row.claim for row in rows}) == len(rows) == 17
     words = (*reading.PAPERS, *reading.OURS, "not decided")
     assert all(row.verdict.startswith(words) for row in rows)
     for cell in (cell for row in rows for cell in row[:-1]):
@@ -214,6 +214,16 @@ def test_the_rule_chosen_beforehand_must_lead_each_human_optimizer(
     assert "chosen minus SGD" in row.details[0]
     compared(halves, field | people(-0.1, -0.1))
     assert judged().verdict == ("partly" if lead == 0.1 else "not reproduced")
+
+
+def test_of_the_largest_searches_there_is_one_grid(published):
+    [(grid, folder)] = convnet.LARGEST.items()
+    field = {("found", "chosen"): (0.6, list(0.6 + NOISE)), ("found", "lucky"): (0.5, [0.9] * 10)}
+    for over_adam, verdict in ((0.1, "reproduced"), (-0.1, "partly")):
+        compared(published / folder, field | people(0.1, over_adam))
+        row = convnet.found_beat_human()
+        assert (row.verdict, row.n) == (verdict, "10 fresh seeds")
+        assert row.number.startswith(f"{grid}, minus ") and f"{over_adam:+.4f}" in row.number
 
 
 def test_a_reported_rule_is_chosen_on_other_seeds_than_those_it_is_judged_on(published):
@@ -409,13 +419,15 @@ def test_the_results_begin_with_answers_that_follow_the_records(published, capsy
         searched(published / "paper-cifar10-trpo-s0", [0.3] * 50 + [last] * 50)
         numbers = f"mean reward 0.300 in the first fifth, {last:.3f} in the last"
         assert said()[0] == (rises, f"{numbers}; random search stays at 0.200")
-    grids = [published / f"compare-{grid}-cifar10" for grid in ("protocol", "halfdecades")]
-    for leads, better in (((0.1, 0.1), "yes"), ((0.1, -0.1), "in part"), ((0.0, -0.1), "no")):
+    grids = [published / f"compare-{grid}-cifar10" for grid in ("paper", "protocol", "halfdecades")]
+    for leads, better in (((0.1, 0.0, -0.1), "yes"), ((0.0, 0.1, 0.2), "no"), ((-0.1, 0.1, 0.1), "no")):
         for folder, lead in zip(grids, leads, strict=True):  # over Adam; over the others it always leads
             compared(folder, {("found", "x"): (0.6, list(0.6 + NOISE))} | people(0.1, lead))
         answer, numbers = said()[2]
-        assert answer == better and numbers.startswith(f"best found rule minus ADAM {leads[0]:+.4f}")
-        assert f"by half decades {leads[1]:+.4f}" in numbers
+        assert answer == better
+        assert numbers.startswith(f"best found rule minus ADAM by half decades {leads[0]:+.4f}")
+        shallow = numbers.split("of depth 1 ")[1]
+        assert shallow.startswith(f"{leads[1]:+.4f}") and f"by half decades {leads[2]:+.4f}" in shallow
     transferred(published / "transfer-text", {"1": [0.1, 0.11, 0.1], "adam": [0.5, 0.5, 0.51]})
     assert said()[4][0] == "shown by 1 of 5 tests" and "language model yes" in said()[4][1]
     studied(published / "study", "random", 10 + WHOLE)

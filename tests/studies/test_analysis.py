@@ -47,8 +47,8 @@ def test_good_families_are_those_whose_mean_so_far_reaches_the_bar():
         spent += record["cpu_s"] * (record["cached_from"] is None)
         good_at[spent] = counts[place]
         tried.append(len({name(record) for record in RUN[: place + 1]}))
-    by_cost = [good_at[max(end for end in good_at if end <= s)] for s in range(0, int(spent), 4)]
-    assert analysis.good_by_cost(RUN, BAR, step_s=4).tolist() == by_cost
+    by_cost = [good_at[max(end for end in good_at if end <= s)] for s in range(0, int(spent) + 4, 4)]
+    assert analysis.good_by_cost(RUN, BAR, step_s=4).tolist() == by_cost and by_cost[-1] == counts[-1]
     assert analysis.families_tried(RUN).tolist() == tried
     top = max(family.reward for family in families)
     bars = [0.0, BAR, top, 2.0]

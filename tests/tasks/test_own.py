@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import sys
 from concurrent.futures import Executor, Future
 from dataclasses import replace
@@ -362,7 +363,7 @@ def test_the_pilot_finds_what_the_best_rates_can_be_told_by(turn, upside_down, l
     assert (config.untrained, config.trivial) == (pytest.approx(0.1), (-0.5,))
     assert config.failure == pytest.approx(-0.5 - 1.52) and config.scale.chance == config.untrained
     seeds = int(np.ceil((pilot.APART * noise / 0.092) ** 2))
-    assert f"takes {seeds} seeds a rule" in "\n".join(said)
+    assert f"takes {seeds} seed{'s' * (seeds > 1)} a rule" in "\n".join(said)
     with pytest.raises(TaskFault, match="no human optimizer beats both"):
         pilot.weigh(config, found | {"trivial": -1.5}, Made(turn, upside_down), said.append)
 
@@ -399,8 +400,19 @@ def test_a_search_from_python_and_on_a_task_that_changed(tmp_path, capfd):
         search.search(task=path, sample=3)
     with pytest.raises(ValueError, match="preset is 'lapdog'; it must be one of .*laptop"):
         search.search(task=path, preset="lapdog")
+    with pytest.raises(ValueError, match="try more samples"):
+        found._replace(families=[]).make_optimizer([])
 
     lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+    other = shutil.copytree(folder, tmp_path / "other")  # whose records no search could have written
+    first = found.records[0] | {"rule": "sign_g sign_m id id mul"}
+    (other / "records.jsonl").write_text(json.dumps(first) + "\n")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    with pytest.raises(ValueError, match="could not go on"):
+        search.search(resume=other)
+    assert torch.get_num_threads() == threads + 1
+    torch.set_num_threads(threads)
     (folder / "records.jsonl").write_text("".join(lines[:6]))
     write(tmp_path, TINY + "\n# changed\n")
     with pytest.raises(SystemExit) as stop:
