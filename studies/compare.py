@@ -241,7 +241,8 @@ def searched(row: dict) -> str:
     if row["kind"] != "found":
         return row["kind"]
     spread = "" if row["search_spread"] is None else f" sd {row['search_spread']:.4f}"
-    rules = "" if row["search_rules"] is None else f", {row['search_rules']:g} rules"
+    count = row["search_rules"]
+    rules = "" if count is None else f", {count:g} rule{'s' * (count != 1)}"
     return f"{row['search_reward']:.4f}{spread}{rules}"
 
 
