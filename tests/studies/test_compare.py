@@ -204,7 +204,7 @@ def test_figure_shows_all_of_the_final_stage(searched, plan, compared, trials, t
     assert all(f"{row['validation']:.4f} [" in text and f"{row['test']:.4f}" in text for row in rows)
     for one in compare.choose_finalists(plan.of("found"), trials.records, 2):
         spread = f" sd {one.spread:.4f}" if one.spread is not None else ""
-        assert f"  {one.reward:.4f}{spread}, {one.rules} rules  " in text
+        assert f"  {one.reward:.4f}{spread}, {one.rules} rule{'s' * (one.rules > 1)}  " in text
     records = [r for r in trials.records if r["stage"] == "final"]
     names = [name for name, _ in figure.looks(figure.by_rule(records, "final")).values()]
     assert sorted(names) == ["Adam", "Momentum", "RMSProp", "SGD", "powersign", "rule 1", "rule 2"]
