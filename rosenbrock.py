@@ -109,8 +109,9 @@ def best(runs: dict[float, np.ndarray], rates: tuple[float, ...]) -> tuple[float
 def table(paths: dict[str, dict[float, np.ndarray]]) -> str:
     """Return f at the end as text: a row an optimizer, best first, * at the run that counts."""
     width = max(map(len, paths))
-    text = f"""f after {STEPS:,} steps from {START}, by learning rate; - diverged. * counts, best of the
-paper's rates, + is best of all. lowest: of * on its way. nearby: its ends from 20 starts within 1e-9.\n
+    text = f"""f after {STEPS:,} steps from {START}, by learning rate; - diverged.
+*: the lowest at a whole decade, by which rows are sorted. +: the lowest of all.
+lowest: the smallest f on the way of *. nearby: where * ends from 20 starts within 1e-9 of this one.\n
 {"":{width}}{"".join(f"{lr:>8g}" for lr in RATES)}   lowest  nearby"""
     for name, runs in sorted(paths.items(), key=lambda item: best(item[1], FOUR)):
         (final, rate), (_, finer), row = best(runs, FOUR), best(runs, RATES), f"\n{name:{width}}"

@@ -113,7 +113,7 @@ def test_table_is_ordered_by_the_run_that_counts_and_hides_no_diverged_run():
         "lost": dict.fromkeys(RATES, lost),
         "Z": between | {1e-1: paths_of(3, 3)},
     })  # fmt: skip
-    assert [line.split() for line in text.splitlines()[4:]] == [
+    assert [line.split() for line in text.splitlines()[5:]] == [
         ["Z", *["9e+00"] * 6, "3e+00*", "3e+00", "1e+00", "to", "2e+00"],
         "B 4e+00* 9e+00 - 9e+00 9e+00 1e+00+ 9e+00 2e-05 3e-07 to inf".split(),
         ["lost", *["-"] * 7],
