@@ -132,8 +132,8 @@ run compare-others-cifar10 studies.compare $best --top 5 --finalists 1 --final-s
 forty="--top 30 --seeds 10 --finalists 3 --final-seeds 40 --also powersign powersign-adam"
 run compare-laptop-depth2-cifar10 studies.compare "$out"/laptop-depth2-cifar10-*-s[012] $forty
 run compare-laptop-depth2-halfdecades-cifar10 studies.compare "$out"/laptop-depth2-cifar10-*-s[012] $forty --rates half-decades
-run compare-paper-cifar10 studies.compare "$out"/paper-cifar10-trpo-s[012] "$out"/paper-cifar10-evolution-s[01] \
-    "$out"/paper-cifar10-guided-s0 "$out"/paper-cifar10-random-s0 --top 30 --seeds 10 --finalists 5 --final-seeds 40 \
+run compare-paper-cifar10 studies.compare "$out"/paper-cifar10-evolution-s[01] "$out"/paper-cifar10-guided-s0 \
+    "$out"/paper-cifar10-random-s0 "$out"/paper-cifar10-trpo-s[012] --top 30 --seeds 10 --finalists 5 --final-seeds 40 \
     --also powersign powersign-adam --rates half-decades
 run pruning studies.pruning runs/paper/*-s[012]
 run pruning-fresh studies.pruning runs/paper/trpo-s5
