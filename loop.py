@@ -386,7 +386,7 @@ class Search:
             # Where the human optimizers fail as well it is no rule's fault, and must not be recorded.
             self.note_humans(wait=record["status"] in ("error", "crashed"))
             self.run.append("records.jsonl", record)
-        if pending.cached_from is None:  # what came with the score is not kept twice; in order of pushes
+        if pending.cached_from is None:  # scores come in the order of pushes; the record stands for both
             done_with = pending._replace(outcome=record, recorded=None)
             self.trainings[pending.family][len(done) - 1] = done_with
         self.tally.note(record)

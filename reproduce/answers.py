@@ -41,7 +41,7 @@ def finds_more() -> Told:
 def beats_adam() -> Told:
     """Whether the found rule does is told by the intervals of its lead over Adam alone."""
     surely = [lead.intervals["adam"].low > 0 for _, _, lead in convnet.found_leads(convnet.LARGEST)]
-    said = "not run" if not surely else "yes" if all(surely) else "in part" if any(surely) else "no"
+    said = "not run" if not surely else "yes" if all(surely) else "no"
     told = []
     for comparisons in (convnet.LARGEST, convnet.COMPARISONS, convnet.DEEPER):
         leads = convnet.found_leads(comparisons)

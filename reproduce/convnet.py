@@ -50,7 +50,7 @@ class Lead:
         return [f"minus {name.upper()} {self.intervals[name]:+.4f}, {p[name]}" for name in HUMAN]
 
 
-def found_leads(comparisons: dict[str, str] = COMPARISONS) -> list[tuple[str, str, Lead]]:
+def found_leads(comparisons: dict[str, str]) -> list[tuple[str, str, Lead]]:
     """Return for each grid of rates the name and the lead of the found rule that was best on the first
     stage's seeds; none unless every grid is there, on two seeds or more."""
     leads = []
