@@ -7,8 +7,8 @@ for. Above, a close-up of the best: best so far beside the human optimizers. Run
 their seeds alone become one mean with a band, as far as all of them go.
 
 What to look for: the mean should rise above that of random search. It also rises when a controller
-has collapsed onto one good rule, so look at the hollow dots (duplicates, whose score is reused) and
-at entropy.py too. Best so far is a maximum of noisy scores: it says little on one seed.
+has collapsed onto one good rule, so look at entropy.py and at the hollow dots too: duplicates, whose
+score is reused. Best so far is a maximum of noisy scores: it says little on one seed.
 """
 
 import sys
@@ -113,7 +113,7 @@ def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
         label = style.fold(f"{label}: {counts['trained']:,} rules scored", 45)
         trained.append((dot(color=group.color), label))
         hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
-        duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n")))
+        duplicates.append((hollow, f"their duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n")))
     if any(len(group.runs) > 1 for group in groups):
         lines.append((Patch(color=style.FAINT, alpha=0.25, lw=0), "lowest to highest seed"))
     style.legend_columns(axes, [trained, duplicates, lines], "Every rule")

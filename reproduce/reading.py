@@ -14,7 +14,7 @@ from nosbench.intervals import Interval, mean_interval, ratio_interval
 from nosbench.standings import Setting, paired
 from plots.runs import Run, read_all
 from rules import NAMED_RULES, RECALLED
-from studies.analysis import read_summary
+from studies.analysis import lead, read_summary
 from studies.trials import read_trials
 
 PUBLISHED = Path(__file__).parent.parent / "runs" / "published"
@@ -44,15 +44,20 @@ def graded(wins: list[bool], words: tuple[str, str, str] = PAPERS) -> str:
     return words[0] if all(wins) else words[1] if any(wins) else words[2]
 
 
-def decided(ahead: np.ndarray, higher_is_better: bool = True) -> str:
-    """Return the verdict of differences by seed, float [N]: sure if their 95 % interval leaves out 0.
+def decided(ours: dict[int, float], theirs: dict[int, float], higher_is_better: bool = True) -> str:
+    """Return the verdict of scores by seed: reproduced if the 95 % interval of our lead is above 0.
 
-    Equal differences have an interval without width, which is no certainty.
+    Not if it is below the standard deviation of theirs: a lead that is surely smaller than the luck of
+    one training is none. Equal leads have an interval without width, which is no certainty.
     """
+    ahead = lead(ours, theirs) if higher_is_better else lead(theirs, ours)
     interval = mean_interval(ahead)
-    if interval is None or interval.low == interval.high or interval.low <= 0 <= interval.high:
-        return f"not decided, on {several(len(ahead), 'seed')}"
-    return PAPERS[0] if (interval.low > 0) == higher_is_better else PAPERS[2]
+    if interval is not None and np.isfinite(interval).all() and interval.low < interval.high:
+        if interval.low > 0:
+            return PAPERS[0]
+        if interval.high < np.std([*theirs.values()], ddof=1):
+            return PAPERS[2]
+    return f"not decided, on {several(len(ahead), 'seed')}"
 
 
 # --- records --------------------------------------------------------------------------------------

@@ -161,16 +161,19 @@ def fresh_scores(records: list[dict]) -> dict[str, float]:
     return {key: float(np.mean(values)) for key, values in scores.items()}
 
 
-def curves(records: list[dict], rule: str, lr: float, what: str = "curve") -> dict[int, np.ndarray]:
+def curves(
+    records: list[dict], rule: str, lr: float, what: str = "curve", stage: str = "train"
+) -> dict[int, np.ndarray]:
     """Return a rule's curve by seed in a transfer with a rate, float [epochs]; NaN where it diverged.
 
     Args:
         what: "curve", the validation score after each epoch, or "test", where it was measured.
+        stage: "train", or "confirm", on further seeds.
     """
     return {
         record["seed"]: np.array(record[what], dtype=float)
         for record in records
-        if (record["stage"], record["rule"], record["lr"]) == ("train", rule, lr)
+        if (record["stage"], record["rule"], record["lr"]) == (stage, rule, lr)
     }
 
 

@@ -8,11 +8,12 @@
 A family is rules that no training can tell apart; its best one runs. All train for a thirtieth of the
 epochs, the better half of them for a tenth, half of those for a third, and half of those to the end:
 successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam all go to the end,
-and so does what --also names. The mean validation accuracy over seeds alone decides, and what diverged
-is the worst. Everybody's learning rate is the one that the sweep of the search chose; that of --also is
-swept anew. The seeds are some that no search used. A training begins anew at each stage, with the same
-numbers, so a killed run loses little. Writes a run folder: records.jsonl, summary.csv, summary.txt and
-the figure. Read next: trials.py.
+and so does what --also names. With --confirm-seeds the best of each kind, see confirming.py, train once
+more. The mean validation accuracy over seeds alone decides, and what diverged is the worst. Everybody's
+learning rate is the one that the sweep of the search chose; that of --also is swept anew. The seeds are
+some that no search used. A training begins anew at each stage, with the same numbers, so a killed run
+loses little. Writes a run folder: records.jsonl, summary.csv, summary.txt and the figure. Read next:
+trials.py.
 """
 
 import math
@@ -29,6 +30,8 @@ import results
 from dsl import Rule
 from results import aligned, number
 from rules import HUMAN, NAMED_RULES, named
+from studies import confirming
+from studies.analysis import by_seed
 from studies.searches import RUNS, Also, best_found, fresh_seeds, read_searches
 from studies.searches import prepare as prepare  # trials.launch calls it
 from studies.trials import Trials, launch
@@ -46,6 +49,9 @@ class Config(Also):
     top: int = setting(24, "best families to begin with, the best rule of each", low=1)
     epochs: int = setting(300, "epochs of the last stage", low=1)
     seeds: int = setting(3, "fresh seeds of each training", low=1, high=1_000)
+    confirm_seeds: int = setting(
+        0, "further seeds, on which the best found, named and human rule train again", low=0, high=1_000
+    )
 
 
 class Runner(NamedTuple):
@@ -62,7 +68,7 @@ class Plan(NamedTuple):
 
     config: Config
     child: ProtocolConfig  # whose epochs are the last stage's: the horizon of a rule's decays
-    seeds: list[int]
+    seeds: list[int]  # of the race, then those that confirm
     runners: list[Runner]
 
 
@@ -73,6 +79,7 @@ def configure(args) -> Plan:
         ValueError: no runs, or some that do not compare.
     """
     config = resolve(Config, args)
+    confirming.check(config.confirm_seeds)
     child, used, records, _ = read_searches(args.runs)
     found = [
         Runner("found", record["infix"], record["rule"], record["lr"])
@@ -85,7 +92,7 @@ def configure(args) -> Plan:
     if any(rates.get(name) is None for name in HUMAN):
         raise results.RunError(f"{args.runs[0]}: not every human optimizer has trained to the end")
     humans = [Runner("human", name, NAMED_RULES[name].rule, rates[name]) for name in HUMAN]
-    seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
+    seeds = fresh_seeds(FIRST_SEED, config.seeds + config.confirm_seeds, used)
     racing = {Rule.parse(one.rule).key() for one in found + humans}
     also = [
         Runner("named", name, str(rule), None)
@@ -123,30 +130,39 @@ def work(plan: Plan, trials: Trials) -> None:
     rates = {record["rule"]: record["swept_lr"] for record in swept}
     others = [one._replace(lr=rates.get(one.rule, one.lr)) for one in others]
     others = [one for one in others if one.lr is not None]  # it diverged at every rate
+
+    def train(what: str, jobs: list[dict]) -> list[dict]:
+        arguments = lambda job: (job["rule"], job["lr"], plan.child, job["seed"], job["epochs"])  # noqa: E731
+        measured = lambda outcome: dict(zip(("curve", "losses", "cpu_s"), outcome, strict=True))  # noqa: E731
+        return trials.do(what, jobs, train_curve, arguments, measured)
+
     stages = stage_epochs(plan.config.epochs)
     for epochs in stages:
         runners = [*found, *others] if epochs == stages[-1] else found
         jobs = [
             {"epochs": epochs, **runner._asdict(), "seed": seed}
             for runner in runners
-            for seed in plan.seeds
+            for seed in plan.seeds[: plan.config.seeds]
         ]
-        records = trials.do(
-            f"{epochs} epochs",
-            jobs,
-            train_curve,
-            lambda job: (job["rule"], job["lr"], plan.child, job["seed"], job["epochs"]),
-            lambda outcome: dict(zip(("curve", "losses", "cpu_s"), outcome, strict=True)),
-        )
+        records = train(f"{epochs} epochs", jobs)
         of_rule = longest(records)
         found = sorted(found, key=lambda runner: -final_score(of_rule[runner.rule]))
         found = found[: math.ceil(len(found) / 2)]
+    names = ("epochs", *Runner._fields)
+    best = [{name: row[name] for name in names} for row in finalists(summarize(plan, trials.records))]
+    further = plan.seeds[plan.config.seeds :]
+    train("confirm", [{**one, "confirm": True, "seed": seed} for seed in further for one in best])
+
+
+def finalists(rows: list[dict]) -> list[dict]:
+    """Return the rows of the best of each kind that went to the end."""
+    return confirming.finalists([row for row in rows if row["epochs"] == rows[0]["epochs"]], "final")
 
 
 def longest(records: list[dict]) -> dict[str, list[dict]]:
-    """Return of each rule its longest trainings that as many seeds have as any, one a seed."""
+    """Return of each rule its longest trainings in the race that as many seeds have as any."""
     stages: dict[str, dict[int, list[dict]]] = {}
-    for record in (record for record in records if record["epochs"]):
+    for record in (record for record in records if record["epochs"] and not record.get("confirm")):
         stages.setdefault(record["rule"], {}).setdefault(record["epochs"], []).append(record)
     return {
         rule: by_epochs[max(by_epochs, key=lambda epochs: (len(by_epochs[epochs]), epochs))]  # noqa: B023
@@ -196,9 +212,16 @@ def table(rows: list[dict]) -> str:
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
-    rows = summarize(plan, records)
-    many = f"\nMeans over {len(plan.seeds)} seeds; sd is the standard deviation of one training.\n"
-    return rows, table(rows) + many * (len(plan.seeds) > 1)
+    def ends(row: dict, measure: str) -> dict[int, float]:
+        return by_seed(confirm, measure, rule=row["rule"])
+
+    rows, number_of = summarize(plan, records), plan.config.seeds
+    confirm = [record | {"final": record["curve"][-1]} for record in records if record.get("confirm")]
+    many = f"\nMeans over {number_of} seeds; sd is the standard deviation of one training.\n"
+    text = table(rows) + many * (number_of > 1)
+    if confirm:
+        text += confirming.table(finalists(rows), {"final": "final"}, "lr", ends)
+    return rows, text
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:

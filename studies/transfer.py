@@ -2,15 +2,17 @@
 
     python -m studies.transfer wrn --rules "m 1 clip1e-3 id left" powersign    # a Wide ResNet
     python -m studies.transfer text --rules powersign --seeds 3                # a language model
+    python -m studies.transfer fashion --rules powersign --confirm-seeds 20    # the best on more seeds
     python -m studies.transfer --resume runs/...                               # go on after Ctrl-C
     python -m studies.figures.transfer runs/...                                # draw the figure again
 
 tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike.
 First seven learning rates train for one epoch, a short one where there is much data. Then the best one
 and its neighbours, a decade up and down, train for all epochs. Validation scores choose the rate, and
-for the columns "best" the epoch; test scores stand beside them and choose nothing. A training that
-diverged is the worst there can be. Writes a run folder: records.jsonl (a line a training), summary.csv,
-summary.txt and the figure. Read next: trials.py.
+for the columns "best" the epoch; test scores stand beside them and choose nothing. With --confirm-seeds
+the best of each kind, see confirming.py, train once more at these rates. A training that diverged is
+the worst there can be. Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt
+and the figure. Read next: trials.py.
 """
 
 import sys
@@ -28,7 +30,8 @@ from child import resolve_precision
 from data import ANY
 from results import aligned, number
 from rules import HUMAN, is_class, named
-from studies import tasks
+from studies import confirming, tasks
+from studies.analysis import curves
 from studies.searches import Also, with_people
 from studies.trials import Argument, Trials, launch
 
@@ -37,6 +40,7 @@ ARGUMENT = Argument(
 )
 FIGURE = "studies.figures.transfer"
 EXPONENTS = range(-5, 2)  # of the sweep's learning rates
+SCORE = "final_validation"  # by which rules and rates are chosen
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Config(Also):
     )
     seeds: int = setting(1, "seeds of the trainings; the sweep has the first", low=1)
     first_seed: int = setting(0, "the first of them", low=0, high=10**9)
+    confirm_seeds: int = setting(
+        0, "further seeds, on which the best found, named and human rule train again", low=0, high=1_000
+    )
     data: str = setting("data", "folder that holds the data sets")
     data_sha256: str = setting(ANY, "checksum of the pictures; auto is any", flag=False)
 
@@ -70,6 +77,7 @@ def configure(args) -> Plan:
         ValueError: no task, or something that is no rule.
     """
     config = resolve(Config, args)
+    confirming.check(config.confirm_seeds)
     text = tasks.text_hash() if args.task == "text" else None
     field = with_people(map(named, config.rules + config.also))
     return Plan(args.task, config, resolve_precision("auto"), field, text)
@@ -143,7 +151,12 @@ def work(plan: Plan, trials: Trials) -> None:
     for rule in plan.field:
         chosen = rates_to_train(plan, [record for record in sweep if record["rule"] == rule[1]])
         wanted += jobs("train", rule, chosen, seeds)
-    do("train", wanted, config.epochs, 10**9)
+    trained = do("train", wanted, config.epochs, 10**9)
+    further = range(seeds.stop, seeds.stop + config.confirm_seeds)
+    wanted = []
+    for row in confirming.finalists(summarize(plan, trained), SCORE):
+        wanted += jobs("confirm", (row["name"], row["rule"]), [row["final_lr"]], further)
+    do("confirm", sorted(wanted, key=lambda job: job["seed"]), config.epochs, 10**9)
 
 
 # --- what came out --------------------------------------------------------------------------------
@@ -201,8 +214,15 @@ def table(plan: Plan, rows: list[dict]) -> str:
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
-    rows = summarize(plan, records)
-    return rows, table(plan, rows)
+    def ends(row: dict, measure: str) -> dict[int, float]:
+        trained = curves(records, row["rule"], row["final_lr"], measure, "confirm")
+        return {seed: curve[-1] for seed, curve in trained.items()}
+
+    rows, text = summarize(plan, records), ""
+    if any(record["stage"] == "confirm" for record in records):
+        best, columns = confirming.finalists(rows, SCORE), {"final val.": "curve", "test": "test"}
+        text = confirming.table(best, columns, "final_lr", ends)
+    return rows, table(plan, rows) + text
 
 
 def then(plan: Plan, rows: list[dict], folder: Path) -> str:

@@ -285,6 +285,18 @@ def test_a_rule_that_was_best_before_lasts_if_it_leads_the_best_of_people(publis
     lines[-1 - len(leads)]["curve"][-1] = None  # one of Adam's diverged
     recorded(published / "longrun-strided-cifar10", lines)
     assert convnet.last_for_long() == row
+    # Seeds that chose nothing decide: of the best in the end, which is rule 0.
+    line = {"epochs": 300, "confirm": True}
+    for kind, name, ends in (("found", "rule 0", [0.5, 0.51, 0.5]), ("human", "sgd", [0.6, 0.6, 0.6])):
+        rule = rule_of(name) if kind == "found" else name
+        more = line | {"kind": kind, "name": name, "rule": rule}
+        lines += [more | {"seed": 9 + i, "curve": [0.9, end]} for i, end in enumerate(ends)]
+    recorded(published / "longrun-strided-cifar10", lines)
+    row = convnet.last_for_long()
+    assert (row.verdict, row.n) == ("not reproduced", "3 rules, 3 seeds")
+    assert (
+        row.number.startswith("minus SGD -0.0967 [") and "rule 0, best, ends at 0.5033" in row.details[0]
+    )
 
 
 FEW, MUCH = (0.001, 0.002, 0.003), (0.19, 0.2, 0.21)
@@ -312,8 +324,11 @@ def test_small_changes_may_cost_less_than_one_trainings_noise(published, losses,
     assert convnet.survives_changes().verdict == verdict
 
 
-def transferred(folder, tests, validation=None):
-    """A transfer: of each name, best validation first, its test scores by seed at the rate 0.1."""
+def transferred(folder, tests, validation=None, confirm=None):
+    """A transfer: of each name, best validation first, its test scores by seed at the rate 0.1.
+
+    So `confirm`, on further seeds.
+    """
     rows, lines = [], []
     for place, (name, scores) in enumerate(tests.items()):
         row = {"name": name, "rule": f"rule {name}", "final_lr": 0.1}
@@ -323,6 +338,9 @@ def transferred(folder, tests, validation=None):
             off = 5.0 * place * (lr == 1.0)  # which is nobody's business
             line = {"stage": "train", "rule": row["rule"], "lr": lr, "seed": seed}
             lines.append(line | {"test": [0.0, None if score is None else score + off]})
+    for name, scores in (confirm or {}).items():
+        line = {"stage": "confirm", "rule": f"rule {name}", "lr": 0.1}
+        lines += [line | {"seed": 9 + i, "test": [0.0, score]} for i, score in enumerate(scores)]
     write(folder, rows)
     recorded(folder, lines)
 
@@ -349,6 +367,24 @@ def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(publishe
     transferred(published / "transfer-text", {"1": [0.9], "powersign": [0.8], "adam": [0.7]})
     for reported, best in ((False, "1"), (True, "powersign")):
         assert f"validation: {best}, " in elsewhere.transfers("text", "", "", reported).details[0]
+
+
+@pytest.mark.parametrize("task, sign", [("wrn", 1), ("text", -1)])
+def test_further_seeds_decide_and_a_lead_below_the_noise_is_none(published, task, sign):
+    def row(ours, theirs):
+        confirm = {"1": [5 + sign * x for x in ours], "adam": [5 + sign * x for x in theirs]}
+        known = {"1": [5 + sign, 5.1 + sign, 5 + sign], "adam": [5.0, 5.0, 5.1]}  # by which "1" leads
+        transferred(published / f"transfer-{task}", known, None, confirm)
+        return elsewhere.transfers(task, "it transfers", "yes")
+
+    adam = [0.1, -0.1, 0.2, -0.2]  # whose deviation is 0.183
+    # The lead is 0.01 +- 0.02 for sure, then 0.3 and -0.3; t of three degrees of freedom is 3.18.
+    level, wide = [0.12, -0.11, 0.21, -0.18], [0.4, -0.4, 0.5, -0.5]
+    assert row(level, adam).verdict == "not reproduced" and row(level, adam).n == "1 rules, 4 seeds"
+    assert row([x + 0.3 for x in level], adam).verdict == "reproduced"
+    assert row([x - 0.3 for x in level], adam).verdict == "not reproduced"
+    for ours in (wide, [np.nan, *level[1:]]):  # one diverged
+        assert row(ours, adam).verdict == "not decided, on 4 seeds"
 
 
 # By hand: 1 - 6 sum of d^2 / (n^3 - n); the third has a mean rank of 2.5 four times, the last diverged.

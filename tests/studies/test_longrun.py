@@ -93,6 +93,35 @@ def test_the_summary_and_the_figure_have_everybody_as_far_as_they_came(made):
     figure.plt.close("all")
 
 
+def test_the_best_of_each_kind_is_confirmed_on_further_seeds(searched):
+    flags = ["--top", "5", "--epochs", "9", "--seeds", "2", "--also", "powersign", "addsign"]
+    plan = plan_of(longrun, searched, *flags, "--confirm-seeds", "3")
+
+    def outcome(task, *job):
+        return made_curve(task, *job) if len(job) == 5 else (0.01, [(0.01, 0.5)])  # or a sweep
+
+    records = MadeTrials(longrun, plan, outcome).records
+    again = [record for record in records if record.get("confirm")]
+    assert [record["seed"] for record in again] == [s for s in (4002, 4003, 4004) for _ in range(3)]
+    race = [record for record in records if record["epochs"] == 9 and not record.get("confirm")]
+    assert {record["seed"] for record in race} == {4000, 4001}
+    rows, text = longrun.report(plan, records)
+    best = {}
+    for record in race:
+        some = [r for r in race if r["rule"] == record["rule"]]
+        best[record["kind"]] = max(best.get(record["kind"], (-1,)), (mean_end(some), record["rule"]))
+    for three in (again[:3], again[3:6], again[6:]):
+        assert {(r["kind"], r["rule"]) for r in three} == {(kind, one[1]) for kind, one in best.items()}
+    # The race's rows are as without these seeds, and the table below has the means of these alone.
+    unconfirmed = [record for record in records if not record.get("confirm")]
+    assert longrun.report(plan, unconfirmed)[0] == rows
+    below = text.split("further seeds")[1].splitlines()
+    for kind, (_, rule) in best.items():
+        ends = [record["curve"][-1] or 0.0 for record in again if record["rule"] == rule]
+        [line] = [line for line in below if line.startswith(f"{statistics.mean(ends):.4f}  ")]
+        assert f"{statistics.stdev(ends):.4f}" in line and (" -  " in line) == (kind == "human")
+
+
 def test_a_run_is_drawn_wherever_it_stopped_and_if_all_diverged(made, tmp_path):
     plan, records = made
     for number in range(1, len(records)):

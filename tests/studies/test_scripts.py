@@ -18,9 +18,9 @@ COMPARE = ["--top", "2", "--seeds", "2", "--finalists", "1", "--final-seeds", "2
 FLAGS = {
     compare: [*COMPARE, "--also", "powersign", "adam"],
     rescore: ["--top", "2", "--seeds", "1"],
-    longrun: ["--top", "3", "--epochs", "3", "--seeds", "1"],
+    longrun: ["--top", "3", "--epochs", "3", "--seeds", "1", "--confirm-seeds", "2"],
     robustness: ["--top", "1", "--seeds", "1"],
-    transfer: ["text", "--epochs", "1", "--sweep-examples", "100", "--seeds", "2"],
+    transfer: ["text", "--epochs", "1", "--sweep-examples", "100", "--confirm-seeds", "2"],
 }
 STUDIES = [study for study in FLAGS if study is not transfer]  # that begin with a search
 IDS = {"ids": lambda study: study.__name__}

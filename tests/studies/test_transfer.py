@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from config import ConfigError
+
 import numpy as np
 import pytest
 from made import MadeTrials, made_up, plan_of
@@ -18,7 +20,7 @@ PLAN = Plan("text", Config(epochs=3, seeds=2), "float32", FIELD)
 
 def made_outcome(task, name, root, precision, rule, lr, seed, epochs, examples, horizon) -> Outcome:
     curve = [1 + made_up(rule, lr, seed, epoch) for epoch in range(epochs)]
-    return Outcome(curve, [None] * (epochs - 1) + [2.0], 1.0)
+    return Outcome(curve, [None] * (epochs - 1) + [2 + made_up(rule, lr, seed, "test")], 1.0)
 
 
 def test_all_sweep_and_then_train_with_the_best_rate_and_its_neighbours():
@@ -73,6 +75,41 @@ def test_the_rate_is_chosen_by_validation_and_test_scores_and_the_drawn_curve_fo
     [line] = [line for line in axes.lines if line.get_gid() == "a"]
     assert line.get_ydata().tolist() == pytest.approx([6.0, 5.0, 3.85])
     figure.plt.close("all")
+
+
+def test_the_best_of_each_kind_is_confirmed_at_its_rate_on_further_seeds():
+    rules = ["powersign", "sign_m 1 id id mul", "addsign", "gamma 1 id id mul"]
+    flags = ["--epochs", "3", "--seeds", "2", "--first-seed", "5", "--confirm-seeds", "3"]
+    plan = plan_of(transfer, "text", *flags, "--rules", *rules)
+    trials = MadeTrials(transfer, plan, made_outcome)
+    rows, text = transfer.report(plan, trials.records)
+    kinds = {"found": rules[1::2], "named": [NAMED_RULES[name].rule for name in rules[::2]]}
+    kinds["human"] = [NAMED_RULES[name].rule for name in HUMAN]
+    again = [record for record in trials.records if record["stage"] == "confirm"]
+    assert [record["seed"] for record in again] == [7, 7, 7, 8, 8, 8, 9, 9, 9]
+    best = {kind: next(row for row in rows if row["rule"] in some) for kind, some in kinds.items()}
+    wanted = sorted((row["rule"], row["final_lr"]) for row in best.values())
+    assert sorted((record["rule"], record["lr"]) for record in again[:3]) == wanted
+    # What the table says is of these alone, and the lead over the best human optimizer.
+    scores = {
+        (kind, what): np.array([r[what][-1] for r in again if r["rule"] == best[kind]["rule"]])
+        for kind in kinds
+        for what in ("curve", "test")
+    }
+    ours, ahead = scores["found", "test"], scores["found", "test"] - scores["human", "test"]
+    margin = 4.303 * ahead.std(ddof=1) / np.sqrt(3)  # t of two degrees of freedom
+    table = text.split("further seeds")[1].splitlines()
+    [said] = [line for line in table if line.endswith(f"  {best['found']['name']}")]
+    numbers = [float(word.strip("[],")) for word in said.split()[:6]]
+    wanted = [scores["found", "curve"].mean(), ours.mean(), ours.std(ddof=1)]
+    wanted += [ahead.mean(), ahead.mean() - margin, ahead.mean() + margin]
+    assert numbers == pytest.approx(wanted, abs=2e-4)
+    assert "further seeds" not in transfer.report(plan, trials.records[:-9])[1]
+
+
+def test_one_further_seed_has_no_interval():
+    with pytest.raises(ConfigError, match="--confirm-seeds is 1"):
+        plan_of(transfer, "text", "--confirm-seeds", "1")
 
 
 def test_of_equal_rates_the_smaller_is_chosen_and_has_neighbours_beyond_the_sweep():
