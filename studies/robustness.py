@@ -39,7 +39,7 @@ FIGURE = "studies.figures.robustness"
 
 @dataclass(frozen=True)
 class Config(Also):
-    top: int = setting(3, "best families of the searches, the best rule of each", low=1)
+    top: int = setting(3, "best families of the searches, the best rule of each; 0: only --rules", low=0)
     seeds: int = setting(3, "fresh seeds", low=1, high=1_000)
     rules: tuple[str, ...] = setting((), "more rules, by name or string", words=True)
 
@@ -67,7 +67,8 @@ def configure(args) -> Plan:
         )
     if (child.beta_horizon, child.eps) != (1.0, 1e-8):
         raise ConfigError(f"{args.runs[0]} was searched with a changed --beta-horizon or --eps")
-    best = [(r["infix"], Rule.parse(r["rule"])) for r in best_found(records, config.top)]
+    found = best_found(records, config.top) if config.top else []
+    best = [(record["infix"], Rule.parse(record["rule"])) for record in found]
     field = with_people([*best, *map(named, config.rules + config.also)])
     seeds = fresh_seeds(FIRST_SEED, config.seeds, used)
     return Plan(config, child, seeds, field)

@@ -47,6 +47,11 @@ def test_everybody_is_scored_with_every_change(made):
         assert (task, arguments) == (evaluate_rule, [record["rule"], child, record["seed"]])
 
 
+def test_without_the_searches_best_only_the_rules_named_come_along(searched):
+    plan = plan_of(robustness, searched, "--top", "0", "--rules", "signsgd", "m 1 clip1e-3 id left")
+    assert [name for name, _ in plan.field] == ["signsgd", "clip(m, 1e-3)", *HUMAN]
+
+
 def test_the_summary_has_differences_by_seed_and_the_figure_a_line_for_each_change(made):
     plan, trials = made
     records = [r | {"accuracy": None} if r["id"] == 3 else r for r in trials.records]  # it diverged
