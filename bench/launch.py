@@ -121,6 +121,9 @@ def launch(
                 progress.result(f"\n{report(folder, {name: show})}")
             progress.say(f"interrupted; to see what was measured: python -m bench.show {folder}")
             return 130
+        except OSError as error:
+            progress.say(f"python -m bench.{name}: error: {error}")
+            return 1
         run.finish()
         text = report(folder, {name: show})
         run.replace("summary.txt", text)

@@ -9,28 +9,29 @@ import contextlib
 import json
 import os
 import re
-import runpy
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
 STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch does not count
 BATCHES = 8  # of a controller, of which two do not count
 PROPOSERS = "loop", "search", "proposer"  # where what proposes rules stands, and stood
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+FULL = 10_000  # images in an epoch of a search in which rates are stopped
 
 
 def find(name: str, *modules: str):
     """Return what the first of some modules that has it calls so."""
     for module in modules:
-        with contextlib.suppress(ModuleNotFoundError, AttributeError):
+        try:
             return getattr(import_module(module), name)
+        except (ModuleNotFoundError, AttributeError) as error:
+            if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name):
+                raise  # something that the module needs
     raise LookupError(f"no {name} in {', '.join(modules)}")
 
 
@@ -106,18 +107,36 @@ def records(folder: str) -> list[dict]:
     return [json.loads(x) for x in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
-def until(status: str, *flags: str) -> tuple[float, float, dict]:
-    """Run search.py until a status, or any, is recorded; return when it began to work, that time, it."""
+@contextlib.contextmanager
+def running(*command: str) -> Iterator[tuple[subprocess.Popen, Callable[[], str]]]:
+    """Run Python; yield its process, and what tells the last line that it wrote to standard error."""
+    with tempfile.TemporaryFile("w+") as errors:
+
+        def last() -> str:
+            errors.seek(0)
+            return (errors.read().strip().splitlines() or [f"{command[0]} failed"])[-1]
+
+        yield (
+            subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=errors),
+            last,
+        )
+
+
+def until(
+    status: str, *flags: str, script: tuple[str, ...] = ("search.py",), look: Callable = lambda pid: None
+) -> tuple[float, float, dict]:
+    """Run a search until a status, or any, is recorded; return when it began to work, that time, it."""
     with tempfile.TemporaryDirectory() as temporary:
         found, start_s, run = [], time.time(), f"{temporary}/run"
-        search = subprocess.Popen([sys.executable, "search.py", *flags, "--out", run], **QUIET)
-        while not any(status in line["status"] for line in found):
-            if search.poll() is not None:
-                raise RuntimeError(f"search.py ended with {search.returncode}")
-            time.sleep(0.01)
-            found, end_s = records(run), time.time()
-        search.terminate()
-        search.wait()
+        with running(*script, *flags, "--out", run) as (search, last):
+            while not any(status in line["status"] for line in found):
+                if search.poll() is not None:
+                    raise RuntimeError(last())
+                look(search.pid)
+                time.sleep(0.01)
+                found, end_s = records(run), time.time()
+            search.terminate()
+            search.wait()
     task_s = min(line["start_s"] for line in found)
     return task_s - start_s, end_s - start_s, next(x for x in found if status in x["status"])
 
@@ -137,51 +156,57 @@ def first(asked: dict) -> dict:
     return {"first: record / its CPU time": (record_s - task_s) / record["cpu_s"]}
 
 
-def total_mb(pid: int) -> float:
-    """Return the memory of a process and all below it, what they share counted once; 0 if it ended."""
+def held(pid: int) -> dict[int, float]:
+    """Return the MB of a process and of all below it, each its part of what they share, by process."""
     with contextlib.suppress(OSError):
         below = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
         mine = re.search(r"\nPss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text())
-        return int(mine[1]) / 1e3 + sum(map(total_mb, sum(below, [])))
-    return 0.0
+        others = (held(int(child)) for child in sum(below, []))
+        return {pid: int(mine[1]) / 1e3} | {pid: mb for some in others for pid, mb in some.items()}
+    return {}
 
 
 def memory(asked: dict) -> dict:
-    """Return the memory of a search of which all workers work at a time, at its most."""
-    import_module("pool").usable_cores = lambda: asked["workers"]
+    """Return the most memory of a search until its first rule is trained; all workers work at a time.
+
+    Epochs are so long that rates are stopped in them. So many batches are in flight that there is a rule
+    for every worker, however many are alike.
+    """
     seen, number = [], 2 * asked["workers"]
-
-    def watch() -> None:
-        while True:
-            time.sleep(0.5)
-            seen.append(total_mb(os.getpid()))
-
-    threading.Thread(target=watch, daemon=True).start()
-    with tempfile.TemporaryDirectory() as temporary:
-        sys.argv[1:] = flags(asked, f"--samples={number}", f"--out={temporary}/run", "--no-screen")
-        with contextlib.suppress(SystemExit):
-            runpy.run_path("search.py", run_name="__main__")  # as a script: workers import that, too
-        if len(records(f"{temporary}/run")) < number:
-            raise RuntimeError("search.py did not come to its end")
-    return {"memory: by worker, MB": max(seen) / asked["workers"]}
+    many = f"import pool, runpy; pool.usable_cores = lambda: {asked['workers']}; "
+    script = "-c", many + "runpy.run_path('search.py', run_name='__main__')"  # workers import that, too
+    how = [f"--samples={number}", f"--lag={number // 5}", "--no-screen", "--downsample=stride"]
+    how = flags(asked | {"epoch_size": FULL}, *how)
+    until("ok", *how, script=script, look=lambda pid: seen.append(held(pid)))
+    most = max(seen, key=lambda some: sum(some.values()))
+    if len(most) <= asked["workers"]:
+        raise RuntimeError(f"only {len(most)} processes at a time")
+    return {"memory: by worker, MB": sum(most.values()) / asked["workers"]}
 
 
 def spent(*command: str) -> tuple[float, float]:
     """Run Python; return the CPU seconds and the most memory in MB of its process."""
-    process = subprocess.Popen([sys.executable, *command], **QUIET)
-    _, code, used = os.wait4(process.pid, 0)
-    if code:
-        raise RuntimeError(f"python {' '.join(command)} failed")
+    with running(*command) as (process, last):
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = code
+        if code:
+            raise RuntimeError(last())
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3
 
 
 def search(asked: dict) -> dict:
-    """Return the core-seconds of the paper's search with the strided child: its worker's, and all."""
+    """Return the core-seconds of the paper's search with the strided child: its worker's, and all.
+
+    TRPO's radius is 0.01 in every version, so that all sample alike; also what the best ten rules score.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         how = ["--downsample=stride", "--max-kl=0.01", f"--samples={asked['samples']}", "--workers=1"]
         own_s, _ = spent("search.py", *flags(asked, *how), f"--out={temporary}/run")
-        worker_s = sum(line["cpu_s"] or 0 for line in records(f"{temporary}/run"))
-    return {"search: worker, core-s": worker_s, "search: all, core-s": worker_s + own_s}
+        lines = records(f"{temporary}/run")
+    worker_s = sum(line["cpu_s"] or 0 for line in lines)
+    best = sorted((line["reward"] for line in lines if line["cached_from"] is None), reverse=True)[:10]
+    found = {"search: worker, core-s": worker_s, "search: all, core-s": worker_s + own_s}
+    return found | {"search: mean reward of the ten best": statistics.mean(best)}
 
 
 def growth(asked: dict) -> dict:
@@ -194,7 +219,8 @@ def growth(asked: dict) -> dict:
         uses = {"search": spent(*script, *first)}
         records.write_bytes(b"".join(records.read_bytes().splitlines(keepends=True)[:-1]))
         uses["resume"] = spent(*script, "--resume", run)
-        for figure, kind in (("learning_curve", "png"), ("hall_of_fame", "png"), ("report", "html")):
+        for figure in ("learning_curve", "hall_of_fame", "timeline", "report"):
+            kind = "html" if figure == "report" else "png"
             uses[figure] = spent("-m", f"plots.{figure}", run, "-o", f"{temporary}/{figure}.{kind}")
     units = [(f"growth: {what}", *numbers) for what, numbers in uses.items()]
     return {f"{n}, s": s for n, s, _ in units} | {f"{n}, MB": mb for n, _, mb in units}

@@ -133,7 +133,8 @@ def is_plain(config: dict) -> bool:
     """
     mine = {name: config[name] for name in CONVNET & config.keys() - {"screen"}}
     alike = "prune" in mine and all(type(value) is type(PAPER[name]) for name, value in mine.items())
-    sized = alike and all(x > 0 if isinstance(x, int | float) else x for x in mine.values())
+    numbers = (x for x in mine.values() if not isinstance(x, bool))
+    sized = alike and all(x > 0 if isinstance(x, int | float) else x for x in numbers)
     known = sized and mine["dataset"] in ("auto", *NAMES) and mine["downsample"] in names.CHILDREN
     return known and mine["precision"] in ("auto", "float32", "bfloat16")
 

@@ -218,8 +218,8 @@ def test_sweep_is_a_plain_loop_at_each_rate_in_order_and_the_best_one_goes_on(co
     assert result.lr == 1e-3 and result.curve == [result.accuracy] == [result.sweep[0][1]]
 
 
-@pytest.mark.parametrize("rule", [ADAM, "g m drop0.3 id left"])
-def test_a_pruned_sweep_is_the_whole_one_without_the_rates_whose_loss_is_behind(config, rule):
+@pytest.mark.parametrize("rule, same_rate", [(ADAM, False), ("g m drop0.3 id left", True)])
+def test_a_pruned_sweep_is_the_whole_one_without_the_rates_whose_loss_is_behind(config, rule, same_rate):
     """Judged by hand from the losses of whole epochs; what goes on is trained as if nothing had been."""
     config = replace(config, epoch_size=1_000, batch_size=10, epochs=2, lr_exponents=tuple(range(-4, 2)))
     whole, losses = evaluate_rule(rule, config, 3), []
@@ -241,11 +241,9 @@ def test_a_pruned_sweep_is_the_whole_one_without_the_rates_whose_loss_is_behind(
     expected = [(lr, None if stop else y) for (lr, y), stop in zip(unpruned.sweep, gone, strict=True)]
     assert whole.sweep == expected
     assert whole.lr == max((y, -lr) for lr, y in expected if y is not None)[1] * -1
-    assert (whole.lr != unpruned.lr) or outcome(whole)[1:] == (
-        *outcome(unpruned)[1:3],
-        expected,
-        unpruned.curve,
-    )
+    assert (whole.lr == unpruned.lr) == same_rate
+    if same_rate:
+        assert outcome(whole) == outcome(unpruned)[:3] + (expected, unpruned.curve)
 
 
 def test_nothing_is_pruned_before_anything_is_learned_or_in_a_short_epoch(config):
@@ -253,6 +251,12 @@ def test_nothing_is_pruned_before_anything_is_learned_or_in_a_short_epoch(config
     assert fall_behind(2.3, [2.0, 2.1, 2.29, math.inf]) == [False, False, False, True]
     assert fall_behind(2.3, [2.0, 2.1, 2.31, math.inf]) == [False, False, True, True]
     assert fall_behind(2.3, [math.inf, math.inf]) == [True, True] and fall_behind(0.0, []) == []
+    # Uphill: the losses of large rates are far above the lowest, which is hardly below the first.
+    uphill = replace(config, epoch_size=1_000, batch_size=10, epochs=1, lr_exponents=(-4, -2, -1))
+    sweeps = [
+        outcome(evaluate_rule("g 1 neg id left", replace(uphill, prune=x), 0)) for x in (True, False)
+    ]
+    assert sweeps[0] == sweeps[1] and [score for _, score in sweeps[0][3]].count(None) == 1  # diverged
     short = replace(config, epoch_size=99 * config.batch_size, lr_exponents=(-3, 1), epochs=1)
     assert outcome(evaluate_rule(GROWS, short, 0)) == outcome(
         evaluate_rule(GROWS, replace(short, prune=False), 0)
