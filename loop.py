@@ -49,7 +49,7 @@ class Proposer(Protocol):
 
     def ask(self, n: int) -> list[Rule]: ...  # writes n rules
     def tell(self, rules: list[Rule], rewards: list[float | None]) -> dict: ...  # of an earlier `ask`
-    def start(self, rules: list[Rule], rewards: list[float | None]) -> None: ...  # written by nobody
+    def start(self, rules: list[Rule], rewards: list[float | None]) -> None: ...  # given by --start-from
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def describe(outcome: Future | dict, prepare: Callable[[], object], wait_s: floa
     """Return what a record says about a training: status, accuracy, numbers and times.
 
     Args:
-        prepare: what its worker was prepared with, to see whether a failure is the rule's own.
+        prepare: what its worker was prepared with; again after a failure, which may be the data's.
     Raises:
         NotDone: it is not there after `wait_s` seconds.
         RunError: the workers cannot be reached, or their data has changed, so there will be no score.

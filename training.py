@@ -1,11 +1,11 @@
 """Training: any network with any rule, and the score that the rule gets for it.
 
 Neural Optimizer Search, section 4.1. A worker that receives a rule sweeps the learning rate, 10^-5 to
-10^1, training one epoch with each; the best rate goes on to 5 epochs, and the accuracy on held-out data
-is the reward. `evaluate_rule` does that; it is what workers run. `evaluate_and_test` also looks at test
-data, for the final comparison alone. A score depends on (rule, config, seed) alone, never on the worker
-or the machine's load. What is trained is a `Task`: the paper's is in child.py, others are in tasks/.
-Read next: child.py.
+10^1, training one epoch with each; the best rate goes on to 5 epochs, and the accuracy on held-out
+data is the reward. `evaluate_rule` does that; it is what workers run. `evaluate_and_test` also looks
+at test data, for the final comparison alone. A score depends on (rule, config, seed) alone, never on
+the machine's load; on other kinds of processors it rounds otherwise. What is trained is a `Task`: the
+paper's is in child.py, others are in tasks/. Read next: child.py.
 """
 
 import contextlib
@@ -101,13 +101,13 @@ class ProtocolConfig:
         tuple(range(-5, 2)), "rates of the sweep: 10 to these", low=-10, high=10, least=1, flag=False
     )
 
-    # What only tasks of one's own change: see tasks/own.py, which has settings for them.
+    # What child.py or tasks/own.py change.
     sweep_epochs = 1  # with each rate
     rate_by = "score"  # what chooses among rates; or "loss", in training
     follow_rates = False  # off the edge of the sweep
     apart = False  # the rule runs tensor by tensor
     gradients = 1.0  # scale of the largest that screening tries
-    prune = False  # rates of the sweep whose loss falls behind are stopped: tried on the ConvNet alone
+    prune = False  # rates of the sweep whose loss falls behind are stopped; tried on the ConvNet alone
     scale = Scale()  # of the scores
     score_name = "accuracy"
 
@@ -395,7 +395,7 @@ class ChildResult:
 
 
 def sweep_rates(rule: str, config: ProtocolConfig, seed: int) -> Iterator[Training]:
-    """Yield a training after the sweep's epochs, for each rate; perhaps beyond those of the config."""
+    """Yield a training after the sweep's epochs, for each rate; with `follow_rates` some beyond them."""
     merits: dict[float, float] = {}  # by exponent; the trainings themselves would take memory
 
     def train(exponent: float, training: Training) -> Training:
@@ -439,7 +439,7 @@ def fall_behind(first: float, losses: list[float]) -> list[bool]:
 
 
 def merit(training: Training) -> float:
-    """Return by what a rate is chosen after its epochs in the sweep; higher is better."""
+    """Return the number that a rate is chosen by after its epochs in the sweep; higher is better."""
     if training.curve[-1] is None:
         return -math.inf
     return -training.loss if training.config.rate_by == "loss" else training.curve[-1]

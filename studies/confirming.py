@@ -1,8 +1,9 @@
 """The best rule of each kind once more, on seeds that chose nothing: what transfer and longrun end with.
 
-A rule that was chosen by its scores owes part of them to luck. So the best found rule, the best of those
-with a name (rules.py) and the best human optimizer train again on further seeds, and the leads there,
-paired by seed, are what is claimed. Nothing to run here. Read next: transfer.py and longrun.py.
+A rule that was chosen by its scores owes part of them to luck. So the best found rule, the best named
+one and the best human optimizer train again on further seeds, and the leads there, paired by seed, are
+what is claimed. Named are the rules of rules.py and other optimizers. Nothing to run here. Read next:
+transfer.py and longrun.py.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 
 from nosbench.intervals import Interval, mean_interval
 from results import aligned
-from rules import HUMAN, NAMED_RULES
+from rules import HUMAN, NAMED_RULES, is_class
 from studies.analysis import lead
 
 
@@ -23,16 +24,23 @@ def check(seeds: int) -> None:
         raise ConfigError("--confirm-seeds is 1; it must be 0 or, for an interval, at least 2")
 
 
+def kind_of(row: dict) -> str:
+    """Return whether a row's rule is human, named or found, which has its formula for a name."""
+    if row["name"] in HUMAN:
+        return "human"
+    return "named" if row["name"] in NAMED_RULES or is_class(row["rule"]) else "found"
+
+
 def finalists(rows: list[dict], score: str) -> list[dict]:
-    """Return of found rules, named ones and human optimizers the first row with a score, best first.
+    """Return of each kind the first row with a score, in their order.
 
     None at all if every human optimizer diverged: nobody is left to compare with.
     """
-    best: dict[tuple, dict] = {}
+    best: dict[str, dict] = {}
     for row in rows:
         if row[score] is not None:
-            best.setdefault((row["name"] in HUMAN, row["name"] in NAMED_RULES), row)
-    return list(best.values()) if any(row["name"] in HUMAN for row in best.values()) else []
+            best.setdefault(row.get("kind") or kind_of(row), row)
+    return list(best.values()) if "human" in map(kind_of, best.values()) else []
 
 
 def table(
@@ -59,5 +67,7 @@ def table(
         cells += ["-" if row is person else told(ahead, "+.4f"), f"{row[rate]:g}"]
         lines.append([*cells, row["name"].upper() if row["name"] in HUMAN else row["name"]])
     count = len(ends(person, judged))
-    head = f"The best of each kind on {count} further seeds, which chose nothing:"
-    return "\n".join(["", head, "", *aligned(lines)]) + "\n"
+    head = f"\nThe best of each kind on {count} further seeds, which chose nothing. sd is of one\n"
+    head += "training, the difference is paired by seed, in brackets its 95 % interval; both of the\n"
+    head += "column before:\n"
+    return "\n".join([head, *aligned(lines)]) + "\n"

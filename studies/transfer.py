@@ -6,13 +6,14 @@
     python -m studies.transfer --resume runs/...                               # go on after Ctrl-C
     python -m studies.figures.transfer runs/...                                # draw the figure again
 
-tasks.py has the tasks. SGD, Momentum, RMSProp and Adam always come along, and all are treated alike.
-First seven learning rates train for one epoch, a short one where there is much data. Then the best one
-and its neighbours, a decade up and down, train for all epochs. Validation scores choose the rate, and
-for the columns "best" the epoch; test scores stand beside them and choose nothing. With --confirm-seeds
-the best of each kind, see confirming.py, train once more at these rates. A training that diverged is
-the worst there can be. Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt
-and the figure. Read next: trials.py.
+tasks.py has the tasks; a rule takes some 20 core-minutes on wrn, 2 on the others. SGD, Momentum,
+RMSProp and Adam always come along, and all are treated alike. First seven learning rates train for one
+epoch, a short one where there is much data. Then the best one and its neighbours, a decade up and
+down, train for all epochs. Validation scores choose the rate, and for the columns "best" the epoch;
+test scores stand beside them and choose nothing. With --confirm-seeds the best of each kind, see
+confirming.py, train once more at these rates. A training that diverged is the worst there can be.
+Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read
+next: trials.py.
 """
 
 import sys
@@ -35,9 +36,8 @@ from studies.analysis import curves
 from studies.searches import Also, with_people
 from studies.trials import Argument, Trials, launch
 
-ARGUMENT = Argument(
-    "task", {"nargs": "?", "choices": tasks.METRICS, "metavar": "TASK", "help": ", ".join(tasks.METRICS)}
-)
+ABOUT = "wrn, a Wide ResNet on CIFAR-10; fashion, the ConvNet on Fashion-MNIST; text, a language model"
+ARGUMENT = Argument("task", {"nargs": "?", "choices": tasks.METRICS, "metavar": "TASK", "help": ABOUT})
 FIGURE = "studies.figures.transfer"
 EXPONENTS = range(-5, 2)  # of the sweep's learning rates
 SCORE = "final_validation"  # by which rules and rates are chosen
@@ -209,8 +209,9 @@ def table(plan: Plan, rows: list[dict]) -> str:
         lines.append([*cells, row["name"].upper() if row["human"] else row["name"]])
     config, metric = plan.config, tasks.METRICS[plan.task]
     better = "higher" if tasks.BEST[metric] is max else "lower"
-    note = f"{plan.task}: {metric}, {better} is better; epochs: {config.epochs}, seeds: {config.seeds}; "
-    return "\n".join([*aligned(lines), "", f"{note}- is diverged, or no spread of one seed."]) + "\n"
+    note = f"{plan.task}: {metric}, {better} is better; epochs: {config.epochs}, seeds: {config.seeds}. "
+    note += "Final: after the last\nepoch; best: after each seed's best one; sd: of one training's test "
+    return "\n".join([*aligned(lines), "", f"{note}score; -: diverged, or one seed."]) + "\n"
 
 
 def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:

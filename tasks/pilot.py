@@ -275,11 +275,11 @@ def weigh(config: OwnTask, found: dict, executor: Executor, say) -> OwnTask:
     length, by, lost = fine[0] if fine else min(tried, key=lambda one: one[2])
     config = replace(config, sweep_epochs=length, rate_by=by)
     say(
-        f"  rates are chosen by {by} after {length} of {config.epochs} epochs, which loses {lost:.3g}\n"
-        "  of score on average"
+        f"  rates are chosen by {by} after {length} of {config.epochs} epochs,\n"
+        f"  which costs {lost:.3g} of the score on average"
     )
     if (length, by) != (1, "score"):
-        say(f"  after one epoch and by score it would be {regret(curves, 1, 'score', floor):.3g}")
+        say(f"  chosen by score after one epoch they would cost {regret(curves, 1, 'score', floor):.3g}")
     seeds = max(1, math.ceil((APART * noise / (0.1 * span)) ** 2))
     say(
         f"  noise: two rules trained once can be told apart if they differ by {APART * noise:.3g};\n"

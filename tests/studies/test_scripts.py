@@ -158,7 +158,7 @@ OWN = {  # flags of one study, and why they are wrong
 def test_wrong_flags_are_one_line_and_exit_code_2(study, searched, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     what = "text" if study is transfer else str(searched)
-    nothing = "no TASK given (wrn, fashion, text)" if study is transfer else "no RUN given"
+    nothing = "no TASK given (wrn, a Wide ResNet" if study is transfer else "no RUN given"
     for argv, why in (
         ([], nothing),
         ([what, "--workers", "0"], "--workers is 0; it must be at least 1"),

@@ -9,7 +9,7 @@ import pytest
 from made import MadeTrials, made_up, plan_of
 
 from rules import HUMAN, NAMED_RULES
-from studies import transfer
+from studies import confirming, transfer
 from studies.figures import transfer as figure
 from studies.tasks import Outcome
 from studies.transfer import Config, Plan, rates_to_train, summarize
@@ -105,6 +105,17 @@ def test_the_best_of_each_kind_is_confirmed_at_its_rate_on_further_seeds():
     wanted += [ahead.mean(), ahead.mean() - margin, ahead.mean() + margin]
     assert numbers == pytest.approx(wanted, abs=2e-4)
     assert "further seeds" not in transfer.report(plan, trials.records[:-9])[1]
+
+
+def test_another_optimizer_confirms_as_a_named_one_not_as_a_found_rule():
+    names = ["torch.optim.AdamW(weight_decay=0.01)", "sign(m)", "powersign", "adam", "sgd"]
+    rows = [{"name": name, "rule": name, "score": 1.0} for name in names]
+    assert [row["name"] for row in confirming.finalists(rows, "score")] == [names[0], names[1], "adam"]
+    rows[0]["score"] = None  # it diverged
+    assert [row["name"] for row in confirming.finalists(rows, "score")] == names[1:4]
+    assert confirming.finalists(rows[:3], "score") == []  # nobody to compare with
+    raced = [row | {"kind": "named"} for row in rows[:2]] + rows[3:]  # as a long run tells it
+    assert [row["name"] for row in confirming.finalists(raced, "score")] == ["sign(m)", "adam"]
 
 
 def test_one_further_seed_has_no_interval():
