@@ -22,6 +22,7 @@ STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch do
 BATCHES = 8  # of a controller, of which two do not count
 PROPOSERS = "loop", "search", "proposer"  # where what proposes rules stands, and stood
 FULL = 10_000  # images in an epoch of a search in which rates are stopped
+SETTLED_S, RISE = 60, 1.005  # memory that does not rise by so much for so long rises no more
 
 
 def find(name: str, *modules: str):
@@ -122,22 +123,19 @@ def running(*command: str) -> Iterator[tuple[subprocess.Popen, Callable[[], str]
         )
 
 
-def until(
-    status: str, *flags: str, script: tuple[str, ...] = ("search.py",), look: Callable = lambda pid: None
-) -> tuple[float, float, dict]:
-    """Run a search until a status, or any, is recorded; return when it began to work, that time, it."""
+def until(status: str, *flags: str) -> tuple[float, float, dict]:
+    """Run search.py until a status, or any, is recorded; return when it began to work, that time, it."""
     with tempfile.TemporaryDirectory() as temporary:
         found, start_s, run = [], time.time(), f"{temporary}/run"
-        with running(*script, *flags, "--out", run) as (search, last):
+        with running("search.py", *flags, "--out", run) as (search, last):
             while not any(status in line["status"] for line in found):
                 if search.poll() is not None:
                     raise RuntimeError(last())
-                look(search.pid)
                 time.sleep(0.01)
                 found, end_s = records(run), time.time()
             search.terminate()
             search.wait()
-    task_s = min(line["start_s"] for line in found)
+    task_s = min(line["start_s"] for line in found if line["start_s"])  # of a repeat it is None
     return task_s - start_s, end_s - start_s, next(x for x in found if status in x["status"])
 
 
@@ -167,21 +165,39 @@ def held(pid: int) -> dict[int, float]:
 
 
 def memory(asked: dict) -> dict:
-    """Return the most memory of a search until its first rule is trained; all workers work at a time.
+    """Return the memory of a search of which all workers work at a time, when it rises no more.
 
     Epochs are so long that rates are stopped in them. So many batches are in flight that there is a rule
     for every worker, however many are alike.
     """
-    seen, number = [], 2 * asked["workers"]
-    many = f"import pool, runpy; pool.usable_cores = lambda: {asked['workers']}; "
+    workers, most, held_by, rose_s = asked["workers"], 0.0, 0, time.time()
+    many = f"import pool, runpy; pool.usable_cores = lambda: {workers}; "
     script = "-c", many + "runpy.run_path('search.py', run_name='__main__')"  # workers import that, too
-    how = [f"--samples={number}", f"--lag={number // 5}", "--no-screen", "--downsample=stride"]
+    how = [
+        f"--samples={100 * workers}",
+        f"--lag={2 * workers // 5}",
+        "--no-screen",
+        "--downsample=stride",
+    ]
     how = flags(asked | {"epoch_size": FULL}, *how)
-    until("ok", *how, script=script, look=lambda pid: seen.append(held(pid)))
-    most = max(seen, key=lambda some: sum(some.values()))
-    if len(most) <= asked["workers"]:
-        raise RuntimeError(f"only {len(most)} processes at a time")
-    return {"memory: by worker, MB": sum(most.values()) / asked["workers"]}
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        running(*script, *how, f"--out={temporary}/run") as (
+            search,
+            last,
+        ),
+    ):
+        while time.time() - rose_s < SETTLED_S:
+            if search.poll() is not None:
+                raise RuntimeError(last())
+            time.sleep(1)
+            if sum((now := held(search.pid)).values()) > RISE * most:
+                most, held_by, rose_s = sum(now.values()), len(now), time.time()
+        search.terminate()
+        search.wait()
+    if held_by <= workers:
+        raise RuntimeError(f"only {held_by} processes at a time")
+    return {"memory: by worker, MB": most / workers}
 
 
 def spent(*command: str) -> tuple[float, float]:
