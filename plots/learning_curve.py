@@ -114,7 +114,7 @@ def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
         trained.append((dot(color=group.color), label))
         hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
         duplicates.append(
-            (hollow, f"their duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n"))
+            (hollow, f"duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n"))
         )
     if any(len(group.runs) > 1 for group in groups):
         lines.append((Patch(color=style.FAINT, alpha=0.25, lw=0), "lowest to highest seed"))
