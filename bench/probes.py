@@ -7,6 +7,7 @@ and for each rule its score. Read next: against.py.
 
 import contextlib
 import json
+import math
 import os
 import re
 import statistics
@@ -22,7 +23,7 @@ STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch do
 BATCHES = 8  # of a controller, of which two do not count
 PROPOSERS = "loop", "search", "proposer"  # where what proposes rules stands, and stood
 FULL = 10_000  # images in an epoch of a search in which rates are stopped
-SETTLED_S, RISE = 60, 1.005  # memory that does not rise by so much for so long rises no more
+LOOK_S = 180  # that the memory of many workers is looked at
 
 
 def find(name: str, *modules: str):
@@ -165,38 +166,32 @@ def held(pid: int) -> dict[int, float]:
 
 
 def memory(asked: dict) -> dict:
-    """Return the memory of a search of which all workers work at a time, when it rises no more.
+    """Return the most memory of a search in some minutes in which all workers work at a time.
 
     Epochs are so long that rates are stopped in them. So many batches are in flight that there is a rule
     for every worker, however many are alike.
     """
-    workers, most, held_by, rose_s = asked["workers"], 0.0, 0, time.time()
+    workers, most, end_s = asked["workers"], 0.0, math.inf
     many = f"import pool, runpy; pool.usable_cores = lambda: {workers}; "
-    script = "-c", many + "runpy.run_path('search.py', run_name='__main__')"  # workers import that, too
+    many += "runpy.run_path('search.py', run_name='__main__')"  # workers import that, too
     how = [
         f"--samples={100 * workers}",
         f"--lag={2 * workers // 5}",
         "--no-screen",
         "--downsample=stride",
     ]
-    how = flags(asked | {"epoch_size": FULL}, *how)
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        running(*script, *how, f"--out={temporary}/run") as (
-            search,
-            last,
-        ),
-    ):
-        while time.time() - rose_s < SETTLED_S:
+    how = ["-c", many, *flags(asked | {"epoch_size": FULL}, *how)]
+    with tempfile.TemporaryDirectory() as room, running(*how, f"--out={room}/run") as (search, last):
+        while time.time() < end_s:
             if search.poll() is not None:
                 raise RuntimeError(last())
             time.sleep(1)
-            if sum((now := held(search.pid)).values()) > RISE * most:
-                most, held_by, rose_s = sum(now.values()), len(now), time.time()
+            now = held(search.pid)
+            most = max(most, sum(now.values()))
+            if len(now) > workers:  # and the search itself
+                end_s = min(end_s, time.time() + LOOK_S)
         search.terminate()
         search.wait()
-    if held_by <= workers:
-        raise RuntimeError(f"only {held_by} processes at a time")
     return {"memory: by worker, MB": most / workers}
 
 

@@ -113,9 +113,7 @@ def explain(axes: plt.Axes, groups: list[Group], window: int) -> None:
         label = style.fold(f"{label}: {counts['trained']:,} rules scored", 45)
         trained.append((dot(color=group.color), label))
         hollow = dot(markeredgecolor=group.color, markerfacecolor="none")
-        duplicates.append(
-            (hollow, f"duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n"))
-        )
+        duplicates.append((hollow, f"duplicates: {counts['duplicate']:,}" + "\n" * label.count("\n")))
     if any(len(group.runs) > 1 for group in groups):
         lines.append((Patch(color=style.FAINT, alpha=0.25, lw=0), "lowest to highest seed"))
     style.legend_columns(axes, [trained, duplicates, lines], "Every rule")
