@@ -61,6 +61,7 @@ class Config:
     samples: int = setting(60, "rules that a search samples, with the same sizes", low=5)
     micro_rules: int = setting(64, "rules of NOS-Bench's child", low=1)
     workers: int = setting(100, "of the searches with many", low=1)
+    look_s: int = setting(180, "seconds that the memory of those is looked at", low=1)
     records: int = setting(100_000, "of the searches that are long", low=5)
 
 

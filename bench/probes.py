@@ -23,7 +23,6 @@ STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch do
 BATCHES = 8  # of a controller, of which two do not count
 PROPOSERS = "loop", "search", "proposer"  # where what proposes rules stands, and stood
 FULL = 10_000  # images in an epoch of a search in which rates are stopped
-LOOK_S = 180  # that the memory of many workers is looked at
 
 
 def find(name: str, *modules: str):
@@ -166,7 +165,7 @@ def held(pid: int) -> dict[int, float]:
 
 
 def memory(asked: dict) -> dict:
-    """Return the most memory of a search in some minutes in which all workers work at a time.
+    """Return the most memory of a search in a time in which all workers work.
 
     Epochs are so long that rates are stopped in them. So many batches are in flight that there is a rule
     for every worker, however many are alike.
@@ -174,13 +173,8 @@ def memory(asked: dict) -> dict:
     workers, most, end_s = asked["workers"], 0.0, math.inf
     many = f"import pool, runpy; pool.usable_cores = lambda: {workers}; "
     many += "runpy.run_path('search.py', run_name='__main__')"  # workers import that, too
-    how = [
-        f"--samples={100 * workers}",
-        f"--lag={2 * workers // 5}",
-        "--no-screen",
-        "--downsample=stride",
-    ]
-    how = ["-c", many, *flags(asked | {"epoch_size": FULL}, *how)]
+    more = [f"--samples={100 * workers}", f"--lag={2 * workers // 5}", "--no-screen"]
+    how = ["-c", many, *flags(asked | {"epoch_size": FULL}, *more), "--downsample=stride"]
     with tempfile.TemporaryDirectory() as room, running(*how, f"--out={room}/run") as (search, last):
         while time.time() < end_s:
             if search.poll() is not None:
@@ -189,7 +183,7 @@ def memory(asked: dict) -> dict:
             now = held(search.pid)
             most = max(most, sum(now.values()))
             if len(now) > workers:  # and the search itself
-                end_s = min(end_s, time.time() + LOOK_S)
+                end_s = min(end_s, time.time() + asked["look_s"])
         search.terminate()
         search.wait()
     return {"memory: by worker, MB": most / workers}
