@@ -139,11 +139,15 @@ run pruning studies.pruning runs/paper/*-s[012]
 run pruning-fresh studies.pruning runs/paper/trpo-s5
 run longrun-strided-cifar10 studies.longrun $best --seeds 1
 run robustness-strided-cifar10 studies.robustness $best --rules powersign-adam
-for task in text fashion wrn; do
-    if [ $task = wrn ]; then seeds=1; else seeds=3; fi
-    run transfer-$task studies.transfer $task --seeds $seeds --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
-        "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
+# The finalists of compare-paper-cifar10; the Wide ResNet has those of compare-protocol-cifar10.
+for task in fashion text; do
+    run transfer-$task studies.transfer $task --seeds 2 --confirm-seeds 30 --rules \
+        "sign_g sign_m drop0.3 neg sub | r1 1 drop0.3 log left" "sign_g sign_m neg neg add | sign_g r1 drop0.3 id sub" \
+        "g m drop0.3 id add | r1 g sign exp left" "g adam drop0.3 neg sub | r1 g2 clip1e-4 drop0.3 left" \
+        "g adam id neg sub | r1 1e-3w clip1e-4 clip1e-4 left" powersign powersign-adam adam-exp-m clip-m-exp-v
 done
+run transfer-wrn studies.transfer wrn --rules "sign_m gamma sign drop0.3 sub" "adam g3 clip1e-4 neg left" \
+    "sign_m 1e-3w sign id sub" "sign_m g sign id sub" powersign powersign-adam adam-exp-m clip-m-exp-v
 run rosenbrock-valley-s0 studies.valley --library torch
 run rosenbrock-found-s0 studies.valley $best --starts 10 --library torch
 half=1e-4,3.2e-4,1e-3,3.2e-3,1e-2,3.2e-2,1e-1
