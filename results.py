@@ -569,7 +569,7 @@ class Advice(NamedTuple):
         lr = self._form(self.lr, f"{less} (the smallest tried)", f"{more} (the largest tried)")
         span = round(2 * math.log10(self.high / self.low)) / 2  # rates are half decades apart, or whole
         good = f"good from {low} to {high}, {span:g} decade{'s' * (span != 1)}"
-        text = f"lr {lr.format(self.lr)}, {good if span else 'no other rate that trained to its end is as good'}"
+        text = f"lr {lr.format(self.lr)}, {good if span else 'no other rate that ended is as good'}"
         if self.adam_lr is None:
             return f"{text}; Adam's best is not known beside it"
         times = self._form(self.lr, f"{less} times", f"{more} times", "{:g} times").format(self.to_adam)
