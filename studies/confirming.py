@@ -1,8 +1,9 @@
-"""The best rule of each kind once more, on seeds that chose nothing: what transfer and longrun end with.
+"""The best rules once more, on seeds that chose nothing: what transfer and longrun end with.
 
-A rule that was chosen by its scores owes part of them to luck. So the best found rule, the best named
-one and the best human optimizer train again on further seeds, and the leads there, paired by seed, are
-what is claimed. Named are the rules of rules.py and other optimizers. Nothing to run here. Read next:
+A rule that was chosen by its scores owes part of them to luck. So the best found rule and the best named
+one train again on further seeds, and beside them all human optimizers, of which the one that is best
+there is the reference: that can only favour the human side. The leads over it, paired by seed, are what
+is claimed. Named are the rules of rules.py and other optimizers. Nothing to run here. Read next:
 transfer.py and longrun.py.
 """
 
@@ -32,33 +33,45 @@ def kind_of(row: dict) -> str:
 
 
 def finalists(rows: list[dict], score: str) -> list[dict]:
-    """Return of each kind the first row with a score, in their order.
+    """Return the rows with a score of the first found rule, the first named one and all human optimizers.
 
     None at all if every human optimizer diverged: nobody is left to compare with.
     """
-    best: dict[str, dict] = {}
-    for row in rows:
-        if row[score] is not None:
-            best.setdefault(row.get("kind") or kind_of(row), row)
-    return list(best.values()) if "human" in map(kind_of, best.values()) else []
+    known = [row for row in rows if row[score] is not None]
+    kinds = [row.get("kind") or kind_of(row) for row in known]
+    some = [row for i, row in enumerate(known) if kinds[i] == "human" or kinds[i] not in kinds[:i]]
+    return some if "human" in kinds else []
+
+
+def reference(rows: list[dict], scores: Callable[[dict], dict[int, float]], higher: bool = True) -> dict:
+    """Return the row of the human optimizer with the best mean of scores by seed, of NaN the last."""
+
+    def worth(row: dict) -> float:
+        mean = np.mean([*scores(row).values()])
+        return -np.inf if np.isnan(mean) else mean if higher else -mean
+
+    return max((row for row in rows if row["name"] in HUMAN), key=worth)
 
 
 def table(
-    rows: list[dict], columns: dict[str, str], rate: str, ends: Callable[[dict, str], dict[int, float]]
-) -> str:
+    rows: list[dict], columns: dict[str, str], rate: str, ends: Callable[[dict, str], dict[int, float]],
+    higher: bool = True,
+) -> str:  # fmt: skip
     """Return the finalists' scores on the further seeds as aligned text.
 
     Args:
         rows: the finalists.
-        columns: heading and name of each measure; leads are by the last.
+        columns: heading and name of each measure; the first tells the reference, leads are by the last.
         rate: name of a row's learning rate.
         ends: returns a row's scores by seed of a measure; NaN where a training diverged.
+        higher: whether higher scores are better.
     """
 
     def told(value: float | Interval, form: str) -> str:
         return f"{value:{form}}" if np.isfinite(value).all() else "-"
 
-    person, judged = next(row for row in rows if row["name"] in HUMAN), list(columns.values())[-1]
+    first, *_, judged = [*columns.values()] * 2
+    person = reference(rows, lambda row: ends(row, first), higher)
     lines = [[*columns, "sd", f"minus {person['name'].upper()}", "rate", "update"]]
     for row in rows:
         scores = [np.array([*ends(row, measure).values()]) for measure in columns.values()]
@@ -67,7 +80,9 @@ def table(
         cells += ["-" if row is person else told(ahead, "+.4f"), f"{row[rate]:g}"]
         lines.append([*cells, row["name"].upper() if row["name"] in HUMAN else row["name"]])
     count = len(ends(person, judged))
-    head = f"\nThe best of each kind on {count} further seeds, which chose nothing. sd is of one\n"
-    head += "training, the difference is paired by seed, in brackets its 95 % interval; both of the\n"
-    head += "column before:\n"
+    head = (
+        f"\nThe best rules on {count} further seeds, which chose nothing. sd is of one training, the\n"
+        f"difference from {person['name'].upper()}, the best human optimizer there, is paired by seed, in\n"
+        "brackets its 95 % interval; both of the column before:\n"
+    )
     return "\n".join([head, *aligned(lines)]) + "\n"

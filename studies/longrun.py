@@ -8,7 +8,7 @@
 A family is rules that no training can tell apart; its best one runs. All train for a thirtieth of the
 epochs, the better half of them for a tenth, half of those for a third, and half of those to the end:
 successive halving (Jamieson and Talwalkar 2016). SGD, Momentum, RMSProp and Adam all go to the end,
-and so does what --also names. With --confirm-seeds the best of each kind, see confirming.py, train once
+and so does what --also names. With --confirm-seeds the best rules, see confirming.py, train once
 more. The mean validation accuracy over seeds alone decides, and what diverged is the worst. Everybody's
 learning rate is the one that the sweep of the search chose; that of --also is swept anew. The seeds are
 some that no search used. A training begins anew at each stage, with the same numbers, so a killed run
@@ -50,7 +50,7 @@ class Config(Also):
     epochs: int = setting(300, "epochs of the last stage", low=1)
     seeds: int = setting(3, "fresh seeds of each training", low=1, high=1_000)
     confirm_seeds: int = setting(
-        0, "further seeds, on which the best found, named and human rule train again", low=0, high=1_000
+        0, "further seeds for the best found and named rule and people's optimizers", low=0, high=1_000
     )
 
 
@@ -155,7 +155,7 @@ def work(plan: Plan, trials: Trials) -> None:
 
 
 def finalists(rows: list[dict]) -> list[dict]:
-    """Return the rows of the best of each kind that went to the end."""
+    """Return the rows of the best rules that went to the end, and of the human optimizers."""
     return confirming.finalists([row for row in rows if row["epochs"] == rows[0]["epochs"]], "final")
 
 

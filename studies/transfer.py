@@ -10,8 +10,8 @@ tasks.py has the tasks; a rule takes some 20 core-minutes on wrn, 2 on the other
 RMSProp and Adam always come along, and all are treated alike. First seven learning rates train for one
 epoch, a short one where there is much data. Then the best one and its neighbours, a decade up and
 down, train for all epochs. Validation scores choose the rate, and for the columns "best" the epoch;
-test scores stand beside them and choose nothing. With --confirm-seeds the best of each kind, see
-confirming.py, train once more at these rates. A training that diverged is the worst there can be.
+test scores stand beside them and choose nothing. With --confirm-seeds the best rules,
+see confirming.py, train once more at these rates. A training that diverged is the worst there can be.
 Writes a run folder: records.jsonl (a line a training), summary.csv, summary.txt and the figure. Read
 next: trials.py.
 """
@@ -54,7 +54,7 @@ class Config(Also):
     seeds: int = setting(1, "seeds of the trainings; the sweep has the first", low=1)
     first_seed: int = setting(0, "the first of them", low=0, high=10**9)
     confirm_seeds: int = setting(
-        0, "further seeds, on which the best found, named and human rule train again", low=0, high=1_000
+        0, "further seeds for the best found and named rule and people's optimizers", low=0, high=1_000
     )
     data: str = setting("data", "folder that holds the data sets")
     data_sha256: str = setting(ANY, "checksum of the pictures; auto is any", flag=False)
@@ -222,7 +222,8 @@ def report(plan: Plan, records: list[dict]) -> tuple[list[dict], str]:
     rows, text = summarize(plan, records), ""
     if any(record["stage"] == "confirm" for record in records):
         best, columns = confirming.finalists(rows, SCORE), {"final val.": "curve", "test": "test"}
-        text = confirming.table(best, columns, "final_lr", ends)
+        higher = tasks.BEST[tasks.METRICS[plan.task]] is max
+        text = confirming.table(best, columns, "final_lr", ends, higher)
     return rows, table(plan, rows) + text
 
 
