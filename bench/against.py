@@ -6,7 +6,7 @@
 
 Each part (probes.py beside this file) is a process of its own in the folder of a checkout, on one
 thread; this one and the other take turns, and who is first alternates. A round of all parts but memory
-takes three minutes; memory takes twenty more with 100 workers on two cores. What a checkout does not
+takes three minutes; memory takes ten more with 100 workers on two cores. What a checkout does not
 know is "-", and why stands below. Read next: probes.py.
 """
 

@@ -22,7 +22,7 @@ from pathlib import Path
 STEPS, EPOCHS = 20, 6  # of a training whose steps are timed; the first epoch does not count
 BATCHES = 8  # of a controller, of which two do not count
 PROPOSERS = "loop", "search", "proposer"  # where what proposes rules stands, and stood
-FULL = 10_000  # images in an epoch of a search in which rates are stopped
+FULL = 10_000  # images in an epoch; in one of fewer no rate is stopped
 
 
 def find(name: str, *modules: str):

@@ -159,8 +159,8 @@ def last_for_long(folder: str = "longrun-strided-cifar10") -> Claim:
         n=f"{count} rules, {several(len(ahead), 'seed')}",
         verdict=decided(ours, theirs),
         details=(
-            f"of {count} rules {lasted} trained to the end, {last} epochs; {names[chosen]}, best before, "
-            f"ends at {mean(ours):.4f}, {name} at {mean(theirs):.4f}",
+            f"of {count} rules {lasted} trained to the end, {last} epochs; {names[chosen]}, best "
+            f"before, ends at {mean(ours):.4f}, {name} at {mean(theirs):.4f}",
         ),
     )
 

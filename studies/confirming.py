@@ -33,9 +33,9 @@ def kind_of(row: dict) -> str:
 
 
 def finalists(rows: list[dict], score: str) -> list[dict]:
-    """Return the rows with a score of the first found rule, the first named one and all human optimizers.
+    """Return the rows of the first found rule, the first named one and all human optimizers.
 
-    None at all if every human optimizer diverged: nobody is left to compare with.
+    Who has no score is passed over; none is left at all if every human optimizer diverged.
     """
     known = [row for row in rows if row[score] is not None]
     kinds = [row.get("kind") or kind_of(row) for row in known]
@@ -81,8 +81,8 @@ def table(
         lines.append([*cells, row["name"].upper() if row["name"] in HUMAN else row["name"]])
     count = len(ends(person, judged))
     head = (
-        f"\nThe best rules on {count} further seeds, which chose nothing. sd is of one training, the\n"
-        f"difference from {person['name'].upper()}, the best human optimizer there, is paired by seed, in\n"
-        "brackets its 95 % interval; both of the column before:\n"
+        f"\nThe best rules on {count} further seeds, which chose nothing. sd is of one training; the\n"
+        "difference, from the best human optimizer there, is paired by seed, in brackets its 95 %\n"
+        "interval; both of the column before:\n"
     )
     return "\n".join([head, *aligned(lines)]) + "\n"

@@ -280,23 +280,22 @@ def test_a_rule_that_was_best_before_lasts_if_it_leads_the_best_of_people(publis
     row = convnet.last_for_long()
     assert row.verdict == verdict and row.n == f"3 rules, {len(leads)} seed{'s' * (len(leads) > 1)}"
     assert row.number.startswith(f"minus SGD {np.mean(leads):+.4f}")
-    above = sum([0.99 > 0.4, float(np.mean(leads)) > 0])
-    assert f"of 3 rules 2 trained to the end, 300 epochs: {above} above SGD; rule 1" in row.details[0]
+    assert "of 3 rules 2 trained to the end, 300 epochs; rule 1, best before," in row.details[0]
     lines[-1 - len(leads)]["curve"][-1] = None  # one of Adam's diverged
     recorded(published / "longrun-strided-cifar10", lines)
     assert convnet.last_for_long() == row
     # Seeds that chose nothing decide: of the best in the end, which is rule 0.
     line = {"epochs": 300, "confirm": True}
-    for kind, name, ends in (("found", "rule 0", [0.5, 0.51, 0.5]), ("human", "sgd", [0.6, 0.6, 0.6])):
+    again = [("found", "rule 0", [0.5, 0.51, 0.5]), ("human", "sgd", [0.3, 0.3, 0.3])]
+    for kind, name, ends in [*again, ("human", "adam", [0.6, 0.6, 0.6])]:
         rule = rule_of(name) if kind == "found" else name
         more = line | {"kind": kind, "name": name, "rule": rule}
         lines += [more | {"seed": 9 + i, "curve": [0.9, end]} for i, end in enumerate(ends)]
     recorded(published / "longrun-strided-cifar10", lines)
     row = convnet.last_for_long()
     assert (row.verdict, row.n) == ("not reproduced", "3 rules, 3 seeds")
-    assert (
-        row.number.startswith("minus SGD -0.0967 [") and "rule 0, best, ends at 0.5033" in row.details[0]
-    )
+    assert row.number.startswith("minus ADAM -0.0967 [")
+    assert "rule 0, best before, ends at 0.5033" in row.details[0]
 
 
 FEW, MUCH = (0.001, 0.002, 0.003), (0.19, 0.2, 0.21)
@@ -340,7 +339,8 @@ def transferred(folder, tests, validation=None, confirm=None):
             lines.append(line | {"test": [0.0, None if score is None else score + off]})
     for name, scores in (confirm or {}).items():
         line = {"stage": "confirm", "rule": f"rule {name}", "lr": 0.1}
-        lines += [line | {"seed": 9 + i, "test": [0.0, score]} for i, score in enumerate(scores)]
+        ends = [(9 + i, [0.0, score]) for i, score in enumerate(scores)]
+        lines += [line | {"seed": seed, "curve": both, "test": both} for seed, both in ends]
     write(folder, rows)
     recorded(folder, lines)
 
@@ -372,8 +372,10 @@ def test_transfer_is_judged_by_the_test_scores_of_what_validation_chose(publishe
 @pytest.mark.parametrize("task, sign", [("wrn", 1), ("text", -1)])
 def test_further_seeds_decide_and_a_lead_below_the_noise_is_none(published, task, sign):
     def row(ours, theirs):
-        confirm = {"1": [5 + sign * x for x in ours], "adam": [5 + sign * x for x in theirs]}
-        known = {"1": [5 + sign, 5.1 + sign, 5 + sign], "adam": [5.0, 5.0, 5.1]}  # by which "1" leads
+        # By the seeds that chose "1" leads, and SGD is the best of people; on the others it is behind.
+        fields = {"1": ours, "sgd": [x - 0.5 for x in theirs], "adam": theirs}
+        confirm = {name: [5 + sign * x for x in some] for name, some in fields.items()}
+        known = {"1": [5 + sign, 5.1 + sign, 5 + sign], "sgd": [5.0, 5.0, 5.1], "adam": [4.9, 4.9, 5.0]}
         transferred(published / f"transfer-{task}", known, None, confirm)
         return elsewhere.transfers(task, "it transfers", "yes")
 
