@@ -70,11 +70,11 @@ def table(
     def told(value: float | Interval, form: str) -> str:
         return f"{value:{form}}" if np.isfinite(value).all() else "-"
 
-    first, *_, judged = [*columns.values()] * 2
-    person = reference(rows, lambda row: ends(row, first), higher)
+    measures = [*columns.values()]
+    judged, person = measures[-1], reference(rows, lambda row: ends(row, measures[0]), higher)
     lines = [[*columns, "sd", f"minus {person['name'].upper()}", "rate", "update"]]
     for row in rows:
-        scores = [np.array([*ends(row, measure).values()]) for measure in columns.values()]
+        scores = [np.array([*ends(row, measure).values()]) for measure in measures]
         cells = [told(some.mean(), ".4f") for some in scores] + [told(scores[-1].std(ddof=1), ".4f")]
         ahead = mean_interval(lead(ends(row, judged), ends(person, judged)))
         cells += ["-" if row is person else told(ahead, "+.4f"), f"{row[rate]:g}"]
